@@ -1,0 +1,1 @@
+"""kinestream: streaming 3D human motion from text and music."""

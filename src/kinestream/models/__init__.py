@@ -1,0 +1,1 @@
+"""The models, one package each (config, model, loss). Siblings never import each other."""

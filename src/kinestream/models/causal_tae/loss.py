@@ -1,0 +1,50 @@
+"""Training objective of the causal temporal autoencoder."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor
+
+from kinestream.models.causal_tae.model import LatentDistribution
+
+_MIN_SIGMA = math.exp(-6.0)
+
+
+class CausalTAELoss(NamedTuple):
+    """The terms of the objective, each a scalar tensor; `total` carries the gradient, `sigma` is the analytic deviation."""
+
+    total: Tensor
+    reconstruction: Tensor
+    kl: Tensor
+    root: Tensor
+    sigma: Tensor
+
+
+def causal_tae_loss(
+    recon: Float[Tensor, "b t d"],
+    target: Float[Tensor, "b t d"],
+    posterior: LatentDistribution,
+    *,
+    root_dims: int = 8,
+    root_weight: float = 7.0,
+) -> CausalTAELoss:
+    """Give the sigma-VAE objective with root loss (MotionStreamer, equations 2 to 6).
+
+    recon and target are normalised features; the first `root_dims` of them belong to the root; `root_weight` is lambda.
+    sigma* is the root of the mean squared error (eq. 5), taken as a constant: it is the optimum, where its own gradient
+    vanishes. It is kept above e^-6. All sums are divided by the number of target values B N D, which leaves the ratios of
+    the terms as in the paper and keeps gradients of order one. Computed in float32.
+    """
+    error = (recon.float() - target.float()).square()
+    sigma = error.mean().detach().sqrt().clamp_min(_MIN_SIGMA)
+    nll = error / (2 * sigma.square()) + sigma.log()
+    mean, logvar = posterior.mean.float(), posterior.logvar.float()
+    divergence = 0.5 * (mean.square() + logvar.exp() - logvar - 1)
+    count = target.numel()
+    reconstruction = nll.sum() / count
+    kl = divergence.sum() / count
+    root = nll[..., :root_dims].sum() / count
+    return CausalTAELoss(reconstruction + kl + root_weight * root, reconstruction, kl, root, sigma)
