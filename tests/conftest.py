@@ -7,7 +7,6 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 # Before torch is imported anywhere: two xdist workers with two threads each fight over two cores.
@@ -49,10 +48,9 @@ BANDAI_NAMCO_MEMBERS = (
 
 
 @pytest.fixture(autouse=True)
-def _fixed_seed() -> Iterator[None]:
+def _fixed_seed() -> None:
     """Each test starts from the same global seed; code under test takes a torch.Generator all the same."""
     torch.manual_seed(0)
-    yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -134,7 +132,8 @@ def _existing(path: Path) -> Path:
 
 def _unpacked_members(archive: Path) -> Path:
     stat = archive.stat()
-    key = hashlib.sha256(repr((str(archive), stat.st_size, stat.st_mtime_ns, BANDAI_NAMCO_MEMBERS)).encode()).hexdigest()
+    version = repr((str(archive), stat.st_size, stat.st_mtime_ns, BANDAI_NAMCO_MEMBERS))
+    key = hashlib.sha256(version.encode()).hexdigest()
     target = Path(tempfile.gettempdir()) / f"kinestream-tests-bandai-namco-{os.getuid()}-{key[:12]}"
     if target.is_dir():
         return target

@@ -1,0 +1,131 @@
+"""The house's order: who may import whom, how little is public, how soon the command line answers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import kinestream
+from scripts.check_imports import LAYERS, find_violations, layer_of
+
+SOURCE = Path(__file__).resolve().parents[1] / "src"
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Callable[..., list[str]]:
+    """Builds a small package from {path: text} and gives the check's findings."""
+
+    def build(files: dict[str, str]) -> list[str]:
+        for name, text in files.items():
+            path = tmp_path / "kinestream" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return [violation.text for violation in find_violations(tmp_path)]
+
+    return build
+
+
+def test_the_project_keeps_its_layers() -> None:
+    assert [str(violation) for violation in find_violations(SOURCE)] == []
+
+
+def test_an_upward_import_passes(house: Callable[..., list[str]]) -> None:
+    assert house({"errors.py": "", "motion.py": "from kinestream.errors import KinestreamError"}) == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import kinestream.motion",
+        "from kinestream import motion",
+        "from kinestream.motion import Motion",
+        "from .motion import Motion",
+        "from . import motion",
+        "def later():\n    from kinestream.motion import Motion",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from kinestream.motion import Motion",
+    ],
+)
+def test_a_downward_import_is_caught_in_every_spelling(house: Callable[..., list[str]], statement: str) -> None:
+    (finding,) = house({"motion.py": "", "rotations.py": statement})
+    assert "rotations imports motion" in finding
+
+
+def test_sibling_models_may_not_import_each_other(house: Callable[..., list[str]]) -> None:
+    findings = house(
+        {
+            "models/__init__.py": "",
+            "models/ar_diffusion/model.py": "from kinestream.models.causal_tae.config import CausalTAEConfig",
+            "models/causal_tae/config.py": "",
+            "models/causal_tae/model.py": "from kinestream.models.causal_tae.config import CausalTAEConfig",
+        }
+    )
+    assert len(findings) == 1
+    assert "sibling" in findings[0]
+
+
+@pytest.mark.parametrize(
+    ("importer", "imported"),
+    [("streaming", "training"), ("restoration", "streaming"), ("restoration", "training")],
+)
+def test_training_streaming_and_restoration_do_not_know_each_other(
+    house: Callable[..., list[str]], importer: str, imported: str
+) -> None:
+    findings = house({f"{importer}/a.py": f"import kinestream.{imported}.b", f"{imported}/b.py": ""})
+    assert any("do not know each other" in finding for finding in findings)
+
+
+@pytest.mark.parametrize("external", ["time", "pathlib", "socket", "urllib.request"])
+def test_models_see_no_files_network_or_clocks(house: Callable[..., list[str]], external: str) -> None:
+    assert len(house({"models/x/model.py": f"import {external}"})) == 1
+
+
+def test_pickles_are_refused_everywhere(house: Callable[..., list[str]]) -> None:
+    assert len(house({"checkpoints.py": "import pickle"})) == 1
+
+
+def test_a_module_outside_every_layer_is_caught(house: Callable[..., list[str]]) -> None:
+    (finding,) = house({"utils.py": ""})
+    assert "no layer" in finding
+
+
+def test_retarget_has_a_place_of_its_own_after_motion() -> None:
+    assert layer_of("skeleton.retarget") == "skeleton.retarget"
+    assert LAYERS.index("skeleton") < LAYERS.index("motion") < LAYERS.index("skeleton.retarget")
+
+
+def test_the_public_surface_has_at_most_fifteen_names_and_all_resolve() -> None:
+    assert len(kinestream.__all__) <= 15
+    for name in kinestream.__all__:
+        assert getattr(kinestream, name) is not None
+
+
+@pytest.mark.parametrize("heavy", ["torch", "numpy", "numba", "av", "transformers"])
+def test_importing_the_package_and_the_command_line_loads_nothing_heavy(heavy: str) -> None:
+    code = f"import sys, kinestream, kinestream.cli; sys.exit({heavy!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.perf
+def test_help_answers_within_three_tenths_of_a_second() -> None:
+    command = [sys.executable, "-m", "kinestream.cli", "--help"]
+    assert min(_seconds(command) for _ in range(5)) < 0.3
+
+
+@pytest.mark.perf
+def test_package_imports_with_its_public_names_within_the_budget() -> None:
+    """The package itself is lazy; touching every public name costs at most 1.5 s on top of torch."""
+    everything = "import kinestream; [getattr(kinestream, name) for name in kinestream.__all__]"
+    assert min(_seconds([sys.executable, "-c", "import kinestream"]) for _ in range(3)) < 0.3
+    torch_alone = min(_seconds([sys.executable, "-c", "import torch"]) for _ in range(2))
+    assert min(_seconds([sys.executable, "-c", everything]) for _ in range(2)) < torch_alone + 1.5
+
+
+def _seconds(command: list[str]) -> float:
+    start = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - start
