@@ -1,1 +1,1 @@
-"""Building blocks of the models: the streaming protocol, causal convolution, attention with a cache, diffusion schedules."""
+"""Building blocks of the models: streaming protocol, causal convolution, attention with a cache, noise schedules."""

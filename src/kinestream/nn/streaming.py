@@ -1,7 +1,7 @@
 """The streaming protocol: a whole-sequence form, a step form, and explicit state that is passed in and out.
 
-A state is a tree of tensors: a tensor, a (named) tuple of states, or None. Dimension 0 of every tensor is the batch row,
-so rows can be frozen, reset, taken out and put together without knowing the module they belong to.
+A state is a tree of tensors: a tensor, a (named) tuple of states, or None. Dimension 0 of every tensor is the batch
+row, so rows can be frozen, reset, taken out and put together without knowing the module they belong to.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def state_to_tensors(state: State) -> dict[str, Tensor]:
 def state_from_tensors(template: State, tensors: Mapping[str, Tensor]) -> State:
     """Rebuild a state saved by `state_to_tensors`.
 
-    `template` is an `init_state` of the same module and batch size. Raises BadInputError where names, shapes or kinds differ.
+    `template` is an `init_state` of the same module and batch size. Raises BadInputError where names or shapes differ.
     """
     names = {name or "state": tensor for name, tensor in _walk(template, "")}
     if set(names) != set(tensors):
@@ -111,8 +111,8 @@ def state_from_tensors(template: State, tensors: Mapping[str, Tensor]) -> State:
         got = tensors[name]
         if got.shape != expected.shape or got.dtype != expected.dtype:
             raise BadInputError(
-                f"The saved state doesn't belong to this model: {name} should be {tuple(expected.shape)} {expected.dtype}, "
-                f"got {tuple(got.shape)} {got.dtype}."
+                f"The saved state doesn't belong to this model: {name} should be {tuple(expected.shape)} "
+                f"{expected.dtype}, got {tuple(got.shape)} {got.dtype}."
             )
     saved = iter([tensors[name].to(expected.device) for name, expected in names.items()])
     return map_state(lambda _: next(saved).clone(), template)

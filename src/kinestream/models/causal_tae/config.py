@@ -32,7 +32,7 @@ class CausalTAEConfig(ModelConfig):
             self.require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}.")
         self.require(self.num_halvings <= 8, f"num_halvings above 8 makes no sense, got {self.num_halvings}.")
         self.require(
-            len(self.logvar_range) == 2 and self.logvar_range[0] < self.logvar_range[1],
+            self.logvar_range[0] < self.logvar_range[1],
             f"logvar_range must be (low, high) with low < high, got {self.logvar_range}.",
         )
 

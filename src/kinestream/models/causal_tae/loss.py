@@ -14,7 +14,7 @@ _MIN_SIGMA = math.exp(-6.0)
 
 
 class CausalTAELoss(NamedTuple):
-    """The terms of the objective, each a scalar tensor; `total` carries the gradient, `sigma` is the analytic deviation."""
+    """The terms of the objective, each a scalar tensor; `total` carries the gradient, `sigma` is analytic."""
 
     total: Tensor
     reconstruction: Tensor
@@ -35,8 +35,8 @@ def causal_tae_loss(
 
     recon and target are normalised features; the first `root_dims` of them belong to the root; `root_weight` is lambda.
     sigma* is the root of the mean squared error (eq. 5), taken as a constant: it is the optimum, where its own gradient
-    vanishes. It is kept above e^-6. All sums are divided by the number of target values B N D, which leaves the ratios of
-    the terms as in the paper and keeps gradients of order one. Computed in float32.
+    vanishes. It is kept above e^-6. All sums are divided by the number of target values B N D, which leaves the ratios
+    of the terms as in the paper and keeps gradients of order one. Computed in float32.
     """
     error = (recon.float() - target.float()).square()
     sigma = error.mean().detach().sqrt().clamp_min(_MIN_SIGMA)

@@ -113,7 +113,7 @@ class _StreamingConvNet(nn.Module):
 
 
 class CausalEncoder(_StreamingConvNet):
-    """Motion frames to latents: conv, then twice (halve time, residual blocks), conv, projection to mean and log-variance."""
+    """Motion frames to latents: conv, twice (halve time, residual blocks), conv, projection to mean and logvar."""
 
     def __init__(self, config: CausalTAEConfig):
         super().__init__()

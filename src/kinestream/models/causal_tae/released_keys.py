@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from kinestream.errors import BadInputError
@@ -25,8 +26,8 @@ def released_key_map(config: CausalTAEConfig) -> dict[str, str]:
         for block in range(config.depth):
             for side, place in (("encoder", 1), ("decoder", 0)):
                 theirs = f"tae.{side}.model.{stage + 2}.{place}.model.{block}"
-                modules[f"{side}.stages.{stage}.blocks.{block}.dilated"] = f"{theirs}.conv1.conv"
-                modules[f"{side}.stages.{stage}.blocks.{block}.pointwise"] = f"{theirs}.conv2.conv"
+                modules[f"{side}.stages.{stage}.blocks.{block}.dilated"] = f"{theirs}.conv1"
+                modules[f"{side}.stages.{stage}.blocks.{block}.pointwise"] = f"{theirs}.conv2"
     return {f"{ours}.{part}": f"{theirs}.{part}" for ours, theirs in modules.items() for part in ("weight", "bias")}
 
 
@@ -43,8 +44,8 @@ def config_from_released_shapes(shapes: Mapping[str, tuple[int, ...]]) -> Causal
             "This is no released MotionStreamer autoencoder: tae.encoder.model.0.conv.weight or tae.decode_proj.weight "
             "is missing or has a wrong shape."
         ) from error
-    halvings = sum(1 for key in shapes if key.startswith("tae.encoder.model.") and key.endswith(".0.conv.weight") and key.count(".") == 6)
-    depth = sum(1 for key in shapes if key.startswith("tae.encoder.model.2.1.model.") and key.endswith("conv1.conv.weight"))
+    halvings = sum(1 for key in shapes if re.fullmatch(r"tae\.encoder\.model\.\d+\.0\.conv\.weight", key))
+    depth = sum(1 for key in shapes if re.fullmatch(r"tae\.encoder\.model\.2\.1\.model\.\d+\.conv1\.weight", key))
     return CausalTAEConfig(
         feature_dim=feature_dim, hidden_dim=hidden, latent_dim=latent_dim, num_halvings=halvings, depth=depth
     )
