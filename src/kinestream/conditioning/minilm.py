@@ -1,7 +1,8 @@
 """all-MiniLM-L6-v2 without `transformers`: the six BERT layers it needs, so that a first prompt is answered at once.
 
 Importing `transformers` costs seconds; this file needs only torch, safetensors and tokenizers. Architecture: BERT
-(Devlin et al., 2019), post-norm, exact GELU, learned absolute positions; sentence vector = mean over tokens, unit length.
+(Devlin et al., 2019), post-norm, exact GELU, learned absolute positions; the sentence vector is the mean over the
+tokens, scaled to unit length.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""sentence-t5-xxl (Ni et al., 2022) from a user's folder: T5 encoder, mean over tokens, dense 1024 -> 768, unit length."""
+"""sentence-t5-xxl (Ni et al., 2022) from a user's folder: T5 encoder, token mean, dense 1024 -> 768, unit length."""
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from kinestream.errors import BadInputError, MissingExtraError
 
-EXTRA = "sentence-t5"
+EXTRA = "t5"
 
 
 class _Tokenize(Protocol):
@@ -52,7 +53,7 @@ class SentenceT5:
         from transformers import T5EncoderModel
 
         try:
-            network = T5EncoderModel.from_pretrained(str(folder), local_files_only=True, dtype="auto")
+            network: Any = T5EncoderModel.from_pretrained(str(folder), local_files_only=True, dtype="auto")
         except Exception as error:  # the library raises many kinds for a damaged file; all mean the same here
             raise BadInputError(f"{folder} does not load as a T5 encoder: {error}") from error
         return cls(network.eval().requires_grad_(False), projection.float(), tokenize)
@@ -102,10 +103,8 @@ def _tokenizer(folder: Path) -> _Tokenize:
     if not pieces.is_file():
         raise BadInputError(f"{folder} holds neither tokenizer.json nor spiece.model. Copy the published model again.")
     _require("sentencepiece")
-    import sentencepiece
-
     try:
-        processor = sentencepiece.SentencePieceProcessor(model_file=str(pieces))
+        processor = importlib.import_module("sentencepiece").SentencePieceProcessor(model_file=str(pieces))
     except Exception as error:  # sentencepiece raises RuntimeError, OSError or TypeError for a damaged file
         raise BadInputError(f"{pieces} is damaged: {error}") from error
     return lambda text: [*processor.encode(text), processor.eos_id()]
@@ -122,11 +121,9 @@ def _projection(folder: Path) -> Tensor:
             weights = torch.load(dense / "pytorch_model.bin", map_location="cpu", weights_only=True)
         return weights["linear.weight"]
     except Exception as error:  # missing file, damaged file, a pickle with code in it, or another layout
-        raise BadInputError(f"{dense} holds no readable projection ({error}). Copy the published model again.") from error
+        raise BadInputError(f"{dense} holds no readable projection ({error}). Copy the published one again.") from error
 
 
 def _require(module: str) -> None:
     if importlib.util.find_spec(module) is None:
-        raise MissingExtraError(
-            f"sentence-t5 needs {module}, which is not installed. Install it with: pip install 'kinestream[{EXTRA}]'"
-        )
+        raise MissingExtraError(f"The text encoder sentence-t5-xxl (through {module})", EXTRA)

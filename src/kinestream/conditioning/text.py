@@ -68,10 +68,11 @@ def check_prompt(text: str) -> str:
         raise BadInputError(f"A prompt is text; got {type(text).__name__}. Pass a sentence such as 'walks forward'.")
     stripped = text.strip()
     if not any(character.isalnum() for character in stripped):
-        raise BadInputError("The prompt is empty. Describe a motion, for example 'walks forward'.")
+        raise BadInputError("The prompt holds no words. Describe a motion, for example 'walks forward'.")
     if len(stripped) > MAX_CHARACTERS:
         raise BadInputError(
-            f"The prompt has {len(stripped):,} characters; at most {MAX_CHARACTERS:,} are read. Shorten it to a sentence or two."
+            f"The prompt has {len(stripped):,} characters; at most {MAX_CHARACTERS:,} are read. "
+            "Shorten it to a sentence or two."
         )
     try:
         stripped.encode("utf-8")
