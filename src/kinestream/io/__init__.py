@@ -1,0 +1,1 @@
+"""Files to Motion and back."""
