@@ -6,6 +6,7 @@ from kinestream.features.motion272 import (
     RootState,
     motion272_from_motion,
     motion_from_motion272,
+    positions_from_motion272,
 )
 from kinestream.features.statistics import Statistics
 
@@ -18,4 +19,5 @@ __all__ = [
     "layout_by_name",
     "motion272_from_motion",
     "motion_from_motion272",
+    "positions_from_motion272",
 ]

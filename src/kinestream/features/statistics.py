@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kinestream.errors import BadInputError
+from kinestream.features.layout import FeatureLayout
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,22 @@ class Statistics:
     def denormalize(self, features: Tensor) -> Tensor:
         """features * std + mean."""
         return features * self.std.to(features) + self.mean.to(features)
+
+    @classmethod
+    def of(cls, clips: Sequence[Float[Tensor, "t d"]], layout: FeatureLayout) -> Statistics:
+        """Statistics of clips as MotionStreamer publishes them: a mean per column, one deviation per slice of the layout.
+
+        The deviation of a slice is the mean of its columns' deviations, so constant columns do no harm.
+        """
+        if not clips:
+            raise BadInputError("statistics: expected at least one clip, got none")
+        frames = sum(len(clip) for clip in clips)
+        mean = torch.stack([clip.double().sum(0) for clip in clips]).sum(0) / frames
+        variance = torch.stack([(clip.double() - mean).square().sum(0) for clip in clips]).sum(0) / frames
+        std = variance.sqrt()
+        for part in layout.slices.values():
+            std[part] = std[part].mean().clamp_min(1e-6)
+        return cls(mean.float(), std.float())
 
     @classmethod
     def load(cls, path: str | Path) -> Statistics:

@@ -30,16 +30,18 @@ def causal_tae_loss(
     *,
     root_dims: int = 8,
     root_weight: float = 7.0,
+    mean_squared_error: Tensor | None = None,
 ) -> CausalTAELoss:
     """Give the sigma-VAE objective with root loss (MotionStreamer, equations 2 to 6).
 
     recon and target are normalised features; the first `root_dims` of them belong to the root; `root_weight` is lambda.
     sigma* is the root of the mean squared error (eq. 5), taken as a constant: it is the optimum, where its own gradient
-    vanishes. It is kept above e^-6. All sums are divided by the number of target values B N D, which leaves the ratios
+    vanishes; `mean_squared_error` gives it where several processes share a batch. It is kept above e^-6. All sums are divided by the number of target values B N D, which leaves the ratios
     of the terms as in the paper and keeps gradients of order one. Computed in float32.
     """
     error = (recon.float() - target.float()).square()
-    sigma = error.mean().detach().sqrt().clamp_min(_MIN_SIGMA)
+    mse = error.mean().detach() if mean_squared_error is None else mean_squared_error.detach()
+    sigma = mse.sqrt().clamp_min(_MIN_SIGMA)
     nll = error / (2 * sigma.square()) + sigma.log()
     mean, logvar = posterior.mean.float(), posterior.logvar.float()
     divergence = 0.5 * (mean.square() + logvar.exp() - logvar - 1)

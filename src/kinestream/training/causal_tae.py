@@ -1,0 +1,140 @@
+"""Recipe: the causal temporal autoencoder (MotionStreamer, section 3.2 and appendix A)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kinestream.data.clips import MotionClips
+from kinestream.errors import BadInputError
+from kinestream.features import MOTION272, Statistics, positions_from_motion272
+from kinestream.metrics import mpjpe_mm
+from kinestream.models.causal_tae.config import CausalTAEConfig
+from kinestream.models.causal_tae.loss import causal_tae_loss
+from kinestream.models.causal_tae.model import CausalTAE
+from kinestream.training.config import TrainConfig, from_table, load_train_config
+from kinestream.training.loop import Batch, ReduceMean, run
+from kinestream.training.samples import write_strips
+
+
+@dataclass(frozen=True)
+class CausalTAETaskConfig:
+    """Settings of this recipe."""
+
+    crop_frames: int = 64
+    """Frames of a training crop (N); shorter clips hold their last pose to the end."""
+    root_weight: float = 7.0
+    """Weight of the root loss (lambda)."""
+    validation_clips: int = 64
+    """Validation clips that are reconstructed, evenly spread over the split."""
+
+
+class CausalTAETask:
+    """Random crops of all training clips, each clip as likely as its length."""
+
+    def __init__(self, model_config: CausalTAEConfig, config: CausalTAETaskConfig, data: Sequence[str], seed: int) -> None:
+        if config.crop_frames % model_config.frames_per_latent:
+            raise BadInputError(
+                f"[task] crop_frames must be a multiple of {model_config.frames_per_latent} (frames a latent), got {config.crop_frames}"
+            )
+        torch.manual_seed(seed)
+        self.model = CausalTAE(model_config)
+        self.config, self.seed = config, seed
+        self.clips = MotionClips.load(data, "train")
+        self.held_out = MotionClips.load(data, "val")
+        self.statistics: Statistics = self.clips.statistics
+        lengths = np.array([len(clip) for clip in self.clips.features], dtype=np.float64)
+        self._cumulative = np.cumsum(np.maximum(lengths, config.crop_frames))
+        self._latent_shape = (config.crop_frames // model_config.frames_per_latent, model_config.latent_dim)
+
+    def shared(self, step: int) -> Batch:
+        """Nothing is shared between the rows of a step."""
+        return {}
+
+    def batch(self, step: int, rows: range) -> Batch:
+        """Normalised crops [B, N, D] and the posterior's noise [B, L, C]."""
+        crops, noises = [], []
+        for row in rows:
+            rng = np.random.default_rng((self.seed, step, row))
+            pick = int(np.searchsorted(self._cumulative, rng.random() * self._cumulative[-1], side="right"))
+            clip = self.clips.features[min(pick, len(self.clips.features) - 1)]
+            start = int(rng.integers(0, max(1, len(clip) - self.config.crop_frames + 1)))
+            crops.append(held_to(clip[start : start + self.config.crop_frames], self.config.crop_frames))
+            noises.append(torch.from_numpy(rng.standard_normal(self._latent_shape, dtype=np.float32)))
+        return {"features": self.statistics.normalize(torch.stack(crops)), "noise": torch.stack(noises)}
+
+    def losses(self, batch: Batch, reduce_mean: ReduceMean) -> dict[str, Tensor]:
+        """Equations 2 to 6, with sigma over the parts of the batch that all processes work on now."""
+        posterior = self.model.encode(batch["features"])
+        latents = posterior.mean + batch["noise"] * (0.5 * posterior.logvar.float()).exp()
+        recon = self.model.decode(latents.to(posterior.mean.dtype))
+        mean_squared_error = reduce_mean((recon.detach().float() - batch["features"].float()).square().mean())
+        terms = causal_tae_loss(
+            recon, batch["features"], posterior, root_weight=self.config.root_weight, mean_squared_error=mean_squared_error
+        )
+        return terms._asdict()
+
+    def validate(self, step: int, folder: Path) -> Mapping[str, float]:
+        """Reconstruction error on held-out clips, and a picture of one of them beside its reconstruction."""
+        count = len(self.held_out.features)
+        chosen = np.unique(np.linspace(0, count - 1, min(count, self.config.validation_clips)).astype(int))
+        errors, frames = 0.0, 0
+        shown: tuple[Tensor, Tensor] | None = None
+        for index in chosen:
+            clip = self.held_out.features[index]
+            whole = len(clip) - len(clip) % self.model.config.frames_per_latent
+            if whole == 0:
+                continue
+            recon = reconstruct(self.model, self.statistics, clip[:whole])
+            errors += float(mpjpe_mm(positions_from_motion272(recon), positions_from_motion272(clip[:whole]))) * whole
+            frames += whole
+            if shown is None or len(clip) > len(shown[0]):
+                shown = (clip[:whole], recon)
+        if shown is not None:
+            write_strips(folder / f"step-{step:08d}.png", list(shown))
+        return {"val/mpjpe_mm": errors / max(1, frames)}
+
+    def export(self, folder: Path, step: int) -> None:
+        """A checkpoint of kind "causal-tae" with its statistics and where it came from."""
+        from kinestream.checkpoints import save_model
+
+        save_model(
+            folder, self.model, kind="causal-tae", config=self.model.config, statistics=self.statistics,
+            layout=MOTION272.name, provenance={"steps": step, "data": self.clips.sources, "seed": self.seed},
+        )  # fmt: skip
+
+
+def held_to(clip: Tensor, frames: int) -> Tensor:
+    """The clip with its last pose held to `frames`: positions and rotations stay, velocities are zero."""
+    if len(clip) >= frames:
+        return clip
+    still = clip[-1:].clone()
+    for name in ("root_velocity", "velocities"):
+        still[:, MOTION272.slices[name]] = 0.0
+    still[:, MOTION272.slices["heading_change_rot6d"]] = still.new_tensor((1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
+    return torch.cat((clip, still.expand(frames - len(clip), -1)))
+
+
+def reconstruct(model: CausalTAE, statistics: Statistics, clip: Tensor) -> Tensor:
+    """Features [T, D] through the posterior mean and back, un-normalised."""
+    device = next(model.parameters()).device
+    posterior = model.encode(statistics.normalize(clip).to(device)[None])
+    return statistics.denormalize(model.decode(posterior.mean)[0].float().cpu())
+
+
+def train_causal_tae(config_path: str | Path, output_dir: str | Path, *, resume: bool = False, overrides: Sequence[str] = ()) -> None:
+    """Train from a TOML configuration into `output_dir`; with `resume`, go on from the newest checkpoint there."""
+    config: TrainConfig = load_train_config(config_path, overrides)
+    model_config = CausalTAEConfig.from_json(config.model)
+    task = CausalTAETask(model_config, from_table(CausalTAETaskConfig, config.task, "task"), config.data, config.loop.seed)
+    info: dict[str, Any] = {
+        "kind": "causal-tae", "model": model_config.to_json(), "task": vars(task.config), "data": list(config.data),
+        "batch_size": config.loop.batch_size, "seed": config.loop.seed,
+    }  # fmt: skip
+    run(task, config.loop, Path(output_dir), resume=resume, info=info)
