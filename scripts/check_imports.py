@@ -16,15 +16,13 @@ from pathlib import Path
 
 PACKAGE = "kinestream"
 
-# Top to bottom: a module may import its own layer and the layers before it. The longest matching name decides, so a
-# submodule can have a place of its own: retargeting is part of `skeleton` for a reader, but it works on Motions.
+# Top to bottom: a module may import its own layer and the layers before it.
 LAYERS = (
     "errors",
     "assets",
     "rotations",
     "skeleton",
     "motion",
-    "skeleton.retarget",
     "features",
     "io",
     "conditioning",
@@ -80,8 +78,8 @@ class Violation:
 
 def layer_of(module: str) -> str | None:
     """The layer of a dotted module below the package (`models.causal_tae.model` -> `models`), or None."""
-    matching = [layer for layer in LAYERS if module == layer or module.startswith(layer + ".")]
-    return max(matching, key=len, default=None)
+    top = module.split(".")[0]
+    return top if top in LAYERS else None
 
 
 def imported_modules(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import kinestream
-from scripts.check_imports import LAYERS, find_violations, layer_of
+from scripts.check_imports import find_violations
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 
@@ -91,11 +91,6 @@ def test_pickles_are_refused_everywhere(house: Callable[..., list[str]]) -> None
 def test_a_module_outside_every_layer_is_caught(house: Callable[..., list[str]]) -> None:
     (finding,) = house({"utils.py": ""})
     assert "no layer" in finding
-
-
-def test_retarget_has_a_place_of_its_own_after_motion() -> None:
-    assert layer_of("skeleton.retarget") == "skeleton.retarget"
-    assert LAYERS.index("skeleton") < LAYERS.index("motion") < LAYERS.index("skeleton.retarget")
 
 
 def test_the_public_surface_has_at_most_fifteen_names_and_all_resolve() -> None:
