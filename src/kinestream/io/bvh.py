@@ -25,7 +25,7 @@ __all__ = ["BvhHierarchy", "read_bvh", "read_bvh_hierarchy", "write_bvh"]
 MAX_FILE_BYTES = 256 * 2**20
 MAX_HEADER_BYTES = 16 * 2**20
 MAX_JOINT_FRAMES = 20_000_000
-"""Joints times frames that one file may hold (22 joints: 8 hours at 30 fps); bounds what a file can make us allocate."""
+"""Joints times frames that one file may hold (22 joints: 8 hours at 30 fps), so that memory stays bounded."""
 
 _JOINT_FRAMES_AT_ONCE = 200_000
 _MAX_METRES = 1e6
@@ -187,7 +187,7 @@ def _fps_from_frame_time(text: str) -> float | None:
     mantissa, _, exponent = text.lower().partition("e")
     digits = len(mantissa.partition(".")[2]) - (int(exponent) if exponent else 0)
     last_digit = 10.0**-digits if digits < 15 else 0.0
-    whole = [rate for rate in (*_COMMON_FPS, round(fps)) if rate and abs(1.0 / rate - seconds) <= last_digit]
+    whole = [float(rate) for rate in (*_COMMON_FPS, round(fps)) if rate and abs(1.0 / rate - seconds) <= last_digit]
     ntsc = [rate * 1000.0 / 1001.0 for rate in (24, 30, 60, 120)]
     candidates = whole or [rate for rate in ntsc if abs(1.0 / rate - seconds) <= last_digit]
     return float(min(candidates, key=lambda rate: abs(1.0 / rate - seconds), default=fps))
@@ -217,12 +217,12 @@ def _parse_values(data: bytes, start: int, frames: int, hierarchy: BvhHierarchy,
         raise _wrong_count(data, start, count, frames, channels, path)
     if frames * len(hierarchy.joint_names) > MAX_JOINT_FRAMES:
         raise BadInputError(
-            f"{path}: {frames} frames of {len(hierarchy.joint_names)} joints are more than one file may hold here; cut it in parts"
+            f"{path}: {frames} frames of {len(hierarchy.joint_names)} joints are too many for one file; cut it in parts"
         )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", DeprecationWarning)  # older numpy only warns of trailing garbage
-            values = np.fromstring(body, dtype=np.float64, sep=" ")  # type: ignore[call-overload]
+            values = np.fromstring(body, dtype=np.float64, sep=" ")
     except (ValueError, DeprecationWarning):
         values = np.empty(0)
     if values.size != count or not np.isfinite(values).all():
@@ -309,7 +309,7 @@ def _check_reach(translation: _Floats, unit: float, joint_name: str, path: Path)
     far = float(np.abs(translation).max()) * unit
     if far > _MAX_METRES:
         raise BadInputError(
-            f"{path}: joint {ascii(joint_name)} is moved {far:.3g} m; check the unit ({unit:g} m) and the file"
+            f"{path}: joint {joint_name!a} is moved {far:.3g} m; check the unit ({unit:g} m) and the file"
         )
 
 
@@ -357,7 +357,7 @@ def _hierarchy_text(
             continue
         name = skeleton.joint_names[joint]
         if not name.strip() or name != name.strip() or not name.isprintable() or name[-1] == "{" or len(name) > 200:
-            raise BadInputError(f"a BVH file cannot hold the joint name {ascii(name[:60])}; rename the joint")
+            raise BadInputError(f"a BVH file cannot hold the joint name {name[:60]!a}; rename the joint")
         joint_order.append(joint)
         positions = "Xposition Yposition Zposition " if joint == 0 or joint in moving else ""
         rotations = " ".join(f"{axis}rotation" for axis in orders[joint])

@@ -108,7 +108,7 @@ class _Reader:
         self.channels: list[tuple[tuple[str, str], ...] | None] = []
         self.end_sites: list[tuple[int, tuple[float, float, float]]] = []
         self.stack: list[int | None] = []  # joint indices; None for an End Site
-        self.opened: int | None | str = ""  # what the next "{" opens; "" when none may come
+        self.opened: int | str | None = ""  # what the next "{" opens; "" when none may come
 
     def fail(self, message: str) -> BadInputError:
         return BadInputError(f"{self.where}, line {self.line}: {message}")
