@@ -18,6 +18,7 @@ from torch import Tensor
 
 from kinestream.rotations import quat_between, quat_conjugate, quat_multiply, quat_rotate, quat_slerp, quat_unrolled
 from kinestream.skeleton.bone_names import BoneMap, bone_map
+from kinestream.skeleton.foot_placement import shift_ankles, toe_anchor_shift
 from kinestream.skeleton.rest_pose import LIMB_BONES, HumanoidRig, humanoid_rig
 from kinestream.skeleton.retarget_report import RetargetReport, measure_retarget
 from kinestream.skeleton.skeleton import Skeleton, forward_kinematics
@@ -26,6 +27,9 @@ Floor = Literal["contacts", "rest"]
 
 # An ankle stands when it moves slower than this share of the leg length per second.
 _STANCE_LEGS_PER_S = 0.2
+# Toes higher than this share of the leg length are not held in place; below, the hold fades in.
+_TOE_FADE_LEGS = 0.1
+_LEG_PARTS = ("hip", "knee", "ankle", "foot")
 
 
 class _MotionFields(Protocol):
@@ -151,9 +155,53 @@ class Retargeter:
         up_positions = quat_rotate(tensors["source_up"], source_positions)
         pelvis_world = world[:, list(self._drivers).index(self.target.joint_of["pelvis"])]
         pelvis = self._pelvis_position(up_positions, quat_multiply(tensors["source_up"], source_world), pelvis_world)
-        pelvis[:, 1] += self.target.ankle_height_m - self.scale * self._source_ankle_height(up_positions, motion.fps, floor)
+        ankle_height = self._source_ankle_height(up_positions, motion.fps, floor)
+        pelvis[:, 1] += self.target.ankle_height_m - self.scale * ankle_height
+        world = self._placed_feet(world, up_positions, ankle_height)
         result = self._assemble(motion, world, pelvis)
         return result, measure_retarget(self.source, self.target, up_positions, self._up_positions(result), self.scale)
+
+    @cached_property
+    def _legs(self) -> dict[str, Tensor] | None:
+        """Rows of both legs among the driven joints, their bones at identity and the feet's difference in shape."""
+        roles = [f"{side}_{part}" for side in ("left", "right") for part in ("hip", "knee", "ankle", "foot")]
+        source, target = self.source, self.target
+        if not all(role in source.joint_of and role in target.joint_of for role in roles):
+            return None
+        rows = list(self._drivers)
+        legs = {part: [target.joint_of[f"{side}_{part}"] for side in ("left", "right")] for part in _LEG_PARTS}
+
+        def bone(rig: HumanoidRig, start: str, end: str) -> Tensor:
+            joint, position = rig.joint_of, rig.rest_positions_m
+            return torch.stack([position[joint[f"{s}_{end}"]] - position[joint[f"{s}_{start}"]] for s in ("left", "right")])
+
+        def own(start: str, end: str) -> Tensor:
+            undo = quat_conjugate(target.rest_world[legs[start]])
+            return quat_rotate(undo, bone(target, start, end)).float()
+
+        return {
+            **{part: torch.tensor([rows.index(j) for j in legs[part]]) for part in _LEG_PARTS},
+            "thigh_bone": own("hip", "knee"),
+            "shin_bone": own("knee", "ankle"),
+            "undo_foot": quat_conjugate(target.rest_world[legs["ankle"]]).float(),
+            "source_toes": torch.tensor([source.joint_of[f"{s}_foot"] for s in ("left", "right")]),
+            "source_toe_drop": -bone(source, "ankle", "foot")[:, 1].float(),
+            "difference": (bone(target, "ankle", "foot") - self.scale * bone(source, "ankle", "foot")).float(),
+        }
+
+    def _placed_feet(self, world: Tensor, source_positions: Tensor, ankle_height_m: float) -> Tensor:
+        legs = self._legs
+        if legs is None or float(legs["difference"].abs().max()) < 1e-3:
+            return world
+        toe_height = source_positions[:, legs["source_toes"], 1] - (ankle_height_m - legs["source_toe_drop"])
+        planted = (1.0 - toe_height / (_TOE_FADE_LEGS * self.source.leg_length_m)).clamp(0.0, 1.0)
+        weight = planted**2 * (3.0 - 2.0 * planted)
+        thigh, shin = world[:, legs["hip"]], world[:, legs["knee"]]
+        shift = toe_anchor_shift(quat_multiply(world[:, legs["ankle"]], legs["undo_foot"]), legs["difference"])
+        thigh_bone, shin_bone = quat_rotate(thigh, legs["thigh_bone"]), quat_rotate(shin, legs["shin_bone"])
+        thigh, shin = shift_ankles(thigh, shin, thigh_bone, shin_bone, shift * weight[..., None])
+        world[:, legs["hip"]], world[:, legs["knee"]] = thigh, shin
+        return world
 
     def _pelvis_position(self, positions: Tensor, world: Tensor, pelvis_world: Tensor) -> Tensor:
         joint = self.source.joint_of["pelvis"]
