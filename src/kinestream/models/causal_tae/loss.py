@@ -36,8 +36,9 @@ def causal_tae_loss(
 
     recon and target are normalised features; the first `root_dims` of them belong to the root; `root_weight` is lambda.
     sigma* is the root of the mean squared error (eq. 5), taken as a constant: it is the optimum, where its own gradient
-    vanishes; `mean_squared_error` gives it where several processes share a batch. It is kept above e^-6. All sums are divided by the number of target values B N D, which leaves the ratios
-    of the terms as in the paper and keeps gradients of order one. Computed in float32.
+    vanishes; `mean_squared_error` gives its square where several processes share a batch. It is kept above e^-6. All
+    sums are divided by the number of target values B N D, which leaves the ratios of the terms as in the paper and
+    keeps gradients of order one. Computed in float32.
     """
     error = (recon.float() - target.float()).square()
     mse = error.mean().detach() if mean_squared_error is None else mean_squared_error.detach()

@@ -1,0 +1,182 @@
+"""The diffusion head: a small MLP that turns a condition into a latent by denoising (MotionStreamer, section 3.3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kinestream.errors import BadInputError
+from kinestream.models.ar_diffusion.config import ARDiffusionConfig
+from kinestream.nn.diffusion import DiffusionSchedule, cosine_schedule
+
+_TIME_FREQUENCIES = 256
+_MODULATION_ROWS = 4096
+_NORM_EPS = 1e-6
+
+
+class SamplingNoise(NamedTuple):
+    """All random numbers of one sampling: initial [B, C] and steps [S, B, C], steps[0] for the noisiest step."""
+
+    initial: Tensor
+    steps: Tensor
+
+
+def draw_sampling_noise(
+    batch_size: int,
+    steps: int,
+    latent_dim: int,
+    generator: torch.Generator | Sequence[torch.Generator] | None = None,
+    *,
+    device: torch.device | str | None = None,
+) -> SamplingNoise:
+    """Draw the noise of one sampling.
+
+    With one generator per row, a row gets the same noise in any batch and at any place of it.
+    """
+    if isinstance(generator, Sequence):
+        if len(generator) != batch_size:
+            raise BadInputError(f"One generator per row is needed: {batch_size} rows, {len(generator)} generators.")
+        rows = [_draw((steps + 1, latent_dim), one, device) for one in generator]
+        noise = torch.stack(rows, dim=1)
+    else:
+        noise = _draw((steps + 1, batch_size, latent_dim), generator, device)
+    return SamplingNoise(noise[0], noise[1:])
+
+
+def _draw(shape: tuple[int, ...], generator: torch.Generator | None, device: torch.device | str | None) -> Tensor:
+    source = generator.device if generator is not None else device
+    return torch.randn(shape, generator=generator, device=source).to(device or source or "cpu")
+
+
+class AdaLNBlock(nn.Module):
+    """x + gate * mlp(norm(x) * (1 + scale) + shift), where shift, scale and gate come from step and condition."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(width, eps=_NORM_EPS)
+        self.modulation = nn.Linear(width, 3 * width)
+        self.up = nn.Linear(width, width)
+        self.down = nn.Linear(width, width)
+
+    def run(self, x: Tensor, shift: Tensor, gain: Tensor, gate: Tensor) -> Tensor:
+        """Apply with the modulation given; gain is 1 + scale."""
+        hidden = torch.addcmul(shift, self.norm(x), gain)
+        return torch.addcmul(x, gate, self.down(functional.silu(self.up(hidden))))
+
+
+class DiffusionHead(nn.Module):
+    """Predict the noise in x_t from the step t and a condition of the transformer, and sample latents with it."""
+
+    def __init__(self, config: ARDiffusionConfig):
+        super().__init__()
+        self.config = config
+        width = config.head_width
+        self.time_in = nn.Linear(_TIME_FREQUENCIES, width)
+        self.time_out = nn.Linear(width, width)
+        self.condition = nn.Linear(config.hidden_dim, width)
+        self.input = nn.Linear(config.latent_dim, width)
+        self.blocks = nn.ModuleList(AdaLNBlock(width) for _ in range(config.head_layers))
+        self.output_modulation = nn.Linear(width, 2 * width)
+        self.output = nn.Linear(width, config.latent_dim)
+
+    @property
+    def schedule(self) -> DiffusionSchedule:
+        """The noise schedule of the configuration."""
+        return cosine_schedule(self.config.diffusion_steps)
+
+    def time_embedding(self, t: Int[Tensor, " n"]) -> Float[Tensor, "n w"]:
+        """Embed training steps t: cosines and sines of 128 frequencies, then two linear layers."""
+        half = _TIME_FREQUENCIES // 2
+        frequencies = torch.exp(-math.log(10000.0) * torch.arange(half, dtype=torch.float32, device=t.device) / half)
+        angles = t.float()[:, None] * frequencies
+        waves = torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.time_in.weight.dtype)
+        out: Tensor = self.time_out(functional.silu(self.time_in(waves)))
+        return out
+
+    def _modulations(self, time: Tensor, condition: Tensor) -> list[tuple[Tensor, ...]]:
+        mixed = functional.silu(time + condition)
+        per_layer: list[tuple[Tensor, ...]] = []
+        for block in self.blocks:
+            assert isinstance(block, AdaLNBlock)
+            shift, scale, gate = block.modulation(mixed).chunk(3, dim=-1)
+            per_layer.append((shift, 1 + scale, gate))
+        shift, scale = self.output_modulation(mixed).chunk(2, dim=-1)
+        per_layer.append((shift, 1 + scale))
+        return per_layer
+
+    def _denoise(self, hidden: Tensor, modulations: Sequence[tuple[Tensor, ...]]) -> Tensor:
+        for block, modulation in zip(self.blocks, modulations, strict=False):
+            assert isinstance(block, AdaLNBlock)
+            hidden = block.run(hidden, *modulation)
+        shift, gain = modulations[-1]
+        normed = functional.layer_norm(hidden, (hidden.shape[-1],), eps=_NORM_EPS)
+        out: Tensor = self.output(torch.addcmul(shift, normed, gain))
+        return out
+
+    def forward(self, x: Float[Tensor, "n c"], t: Int[Tensor, " n"], c: Float[Tensor, "n h"]) -> Float[Tensor, "n c"]:
+        """Give the noise estimate for noisy latents x at steps t under conditions c."""
+        return self._denoise(self.input(x), self._modulations(self.time_embedding(t), self.condition(c)))
+
+    @torch.no_grad()
+    def sample(
+        self,
+        cond: Float[Tensor, "b h"],
+        uncond: Float[Tensor, "b h"] | None = None,
+        guidance_scale: float = 4.0,
+        *,
+        noise: SamplingNoise | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        steps: int | None = None,
+        temperature: float = 1.0,
+    ) -> Float[Tensor, "b c"]:
+        """Sample one latent per row by the reverse chain, guided with eps_u + s (eps_c - eps_u) (equation 8).
+
+        cond, uncond: conditions under the text and under the empty text; without uncond there is no guidance. steps:
+        fewer than the training chain's for speed. temperature scales the noise of the steps. The modulations depend on
+        step and condition only and are made in one go. Gives a normalised latent in float32.
+        """
+        schedule = self.schedule.respaced(steps if steps is not None else self.config.diffusion_steps)
+        batch = cond.shape[0]
+        if noise is None:
+            noise = draw_sampling_noise(
+                batch, schedule.num_steps, self.config.latent_dim, generator, device=cond.device
+            )
+        self._check_noise(noise, batch, schedule.num_steps)
+        conditions = torch.stack([cond] if uncond is None else [cond, uncond])
+        conditions = self.condition(conditions.to(self.condition.weight.dtype))
+        levels = list(reversed(range(schedule.num_steps)))
+        span = max(1, _MODULATION_ROWS // (conditions.shape[0] * batch))
+        x = noise.initial.float()
+        for first in range(0, len(levels), span):
+            block = levels[first : first + span]
+            times = self.time_embedding(torch.tensor([schedule.timesteps[i] for i in block], device=cond.device))
+            modulations = self._modulations(times[:, None, None], conditions)
+            for row, level in enumerate(block):
+                here = [tuple(part[row] for part in layer) for layer in modulations]
+                hidden = self.input(x.to(self.input.weight.dtype)).expand(conditions.shape[0], -1, -1)
+                estimate = self._denoise(hidden, here).float()
+                guided = estimate[0] if uncond is None else estimate[1] + guidance_scale * (estimate[0] - estimate[1])
+                x = _reverse_step(schedule, level, x, guided, noise.steps[first + row] * temperature)
+        return x
+
+    def _check_noise(self, noise: SamplingNoise, batch: int, steps: int) -> None:
+        expected = (batch, self.config.latent_dim)
+        if tuple(noise.initial.shape) != expected or tuple(noise.steps.shape) != (steps, *expected):
+            raise BadInputError(
+                f"Sampling {batch} latents in {steps} steps needs noise {expected} and {(steps, *expected)}, "
+                f"got {tuple(noise.initial.shape)} and {tuple(noise.steps.shape)}."
+            )
+
+
+def _reverse_step(schedule: DiffusionSchedule, level: int, x: Tensor, noise_estimate: Tensor, fresh: Tensor) -> Tensor:
+    of_noisy, of_noise = schedule.start_coefficients
+    start = float(of_noisy[level]) * x - float(of_noise[level]) * noise_estimate
+    mean_of_start, mean_of_noisy = schedule.posterior_mean_coefficients
+    mean = float(mean_of_start[level]) * start + float(mean_of_noisy[level]) * x
+    return mean + float(schedule.posterior_std[level]) * fresh if level else mean
