@@ -43,9 +43,9 @@ def read_motion(
 
 
 def write_motion(motion: Motion | Sequence[Motion], path: str | os.PathLike[str]) -> None:
-    """Write a motion in the format that the file's suffix names: BVH, GLB, FBX, MP4, HTML, npz (AMASS), npy (85-d SMPL).
+    """Write a motion in the format that the file's suffix names: BVH, GLB, FBX, MP4, HTML, npz (AMASS), npy (SMPL).
 
-    An HTML file shows several motions side by side; the other formats hold one. Written whole or not at all.
+    An npy file holds 85-d SMPL parameters. An HTML file shows several motions side by side; the other formats hold one. Written whole or not at all.
     Raises BadInputError for other suffixes, several motions where one goes, and motions that the format cannot hold.
     """
     path = Path(path)
@@ -104,8 +104,8 @@ def _read_arrays_as_motion(path: Path, fps: float | None) -> Motion:
     if len(features) == 1:
         return _read_motion272(path, features[0], fps)
     raise BadInputError(
-        f"{path}: expected body parameters ('poses', 'trans'), or one array (frames, 85) of SMPL parameters or (frames, "
-        f"272) of motion272 features, got {', '.join(str(shape) for shape in shapes[:10]) or 'no arrays'}"
+        f"{path}: expected body parameters ('poses', 'trans'), or one array (frames, 85) of SMPL parameters or "
+        f"(frames, 272) of motion272 features, got {', '.join(str(shape) for shape in shapes[:10]) or 'no arrays'}"
     )
 
 

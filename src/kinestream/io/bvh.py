@@ -7,7 +7,7 @@ import os
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,8 @@ MAX_JOINT_FRAMES = 20_000_000
 _JOINT_FRAMES_AT_ONCE = 200_000
 _MAX_METRES = 1e6
 _SAME_TRANSLATION_M = 1e-5
-_COMMON_FPS = (24, 25, 30, 48, 50, 60, 72, 90, 100, 120, 144, 200, 240)
+_COMMON_FPS = (24.0, 25.0, 30.0, 48.0, 50.0, 60.0, 72.0, 90.0, 100.0, 120.0, 144.0, 200.0, 240.0)
+_NTSC_FPS = (24_000 / 1001, 30_000 / 1001, 60_000 / 1001, 120_000 / 1001)
 _AXIS = {"X": 0, "Y": 1, "Z": 2}
 _Floats = npt.NDArray[np.float64]
 
@@ -41,7 +42,7 @@ def read_bvh(path: str | os.PathLike[str], *, metres_per_unit: float | None = No
     Position channels replace a joint's OFFSET, as BVH programs do. Where a joint other than the root moves against its
     OFFSET by more than 0.01 mm, the motion carries `joint_translations_m`. Axes are taken as they are (BVH is Y up by
     custom). `metres_per_unit` None guesses the unit from the skeleton's size: `BvhHierarchy.guess_metres_per_unit`.
-    A Frame Time within its last printed digit of a whole frame rate is read as that rate (0.0333333: 30).
+    A Frame Time that is a whole frame rate but for its rounding is read as that rate (0.0333333: 30).
     Raises BadInputError, with the line where there is one, for files that are no whole, sound BVH.
     """
     path = Path(path)
@@ -93,7 +94,7 @@ def write_bvh(
     line = " ".join(["%.6f"] * rows.shape[1]) + "\n"
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
         file.write(header)
-        file.write(f"MOTION\nFrames: {len(rows)}\nFrame Time: {1.0 / motion.fps:.12g}\n")
+        file.write(f"MOTION\nFrames: {len(rows)}\nFrame Time: {1.0 / motion.fps:.15f}\n")
         for row in rows.tolist():
             file.write(line % tuple(row))
 
@@ -160,7 +161,7 @@ def _parse_motion_header(data: bytes, start: int, path: Path) -> tuple[int, floa
     except (UnicodeDecodeError, ValueError):
         fps = None
     if fps is None or time_line is None:
-        message = "expected 'Frame Time: SECONDS' (between 0.0001 and 100) after Frames"
+        message = "expected 'Frame Time: SECONDS' (between 0.00001 and 10,000) after Frames"
         raise _bad_line(data, line.end(), path, message)
     return frames, fps, time_line.end()
 
@@ -175,11 +176,11 @@ def _bad_line(data: bytes, position: int, path: Path, message: str) -> BadInputE
 def _fps_from_frame_time(text: str) -> float | None:
     """Frames per second; None where the time is not a usable number.
 
-    Files print few digits, so any whole rate (common ones first), or an NTSC rate such as 29.97, whose frame time
-    agrees to within one of the last printed digit is taken to be meant.
+    Files print few digits, so a common rate whose frame time agrees to within one of the last printed digit is taken to
+    be meant (0.033: 30); rarer whole rates and NTSC rates such as 29.97 only where they agree to 0.1 % besides.
     """
     seconds = float(text)
-    if not 1e-4 <= seconds <= 100.0:
+    if not 1e-5 <= seconds <= 1e4:
         return None
     fps = 1.0 / seconds
     if fps >= 1.0 and abs(fps - round(fps)) < 1e-9 * fps:
@@ -187,10 +188,14 @@ def _fps_from_frame_time(text: str) -> float | None:
     mantissa, _, exponent = text.lower().partition("e")
     digits = len(mantissa.partition(".")[2]) - (int(exponent) if exponent else 0)
     last_digit = 10.0**-digits if digits < 15 else 0.0
-    whole = [float(rate) for rate in (*_COMMON_FPS, round(fps)) if rate and abs(1.0 / rate - seconds) <= last_digit]
-    ntsc = [rate * 1000.0 / 1001.0 for rate in (24, 30, 60, 120)]
-    candidates = whole or [rate for rate in ntsc if abs(1.0 / rate - seconds) <= last_digit]
-    return float(min(candidates, key=lambda rate: abs(1.0 / rate - seconds), default=fps))
+
+    def nearest(rates: Sequence[float], tolerance: float) -> list[float]:
+        close = [rate for rate in rates if abs(1.0 / rate - seconds) <= min(last_digit, tolerance * seconds)]
+        return sorted(close, key=lambda rate: abs(1.0 / rate - seconds))
+
+    whole = [float(round(fps))] if fps >= 1.0 else []
+    found = nearest(_COMMON_FPS, 0.025) or nearest(whole, 0.001) or nearest(_NTSC_FPS, 0.001)
+    return found[0] if found else fps
 
 
 def _unit(hierarchy: BvhHierarchy, metres_per_unit: float | None, path: Path) -> float:
