@@ -19,7 +19,7 @@ from kinestream.models.causal_tae.config import CausalTAEConfig
 from kinestream.models.causal_tae.loss import causal_tae_loss
 from kinestream.models.causal_tae.model import CausalTAE
 from kinestream.training.config import TrainConfig, from_table, load_train_config
-from kinestream.training.loop import Batch, ReduceMean, run
+from kinestream.training.loop import Batch, run
 from kinestream.training.samples import write_strips
 
 
@@ -51,33 +51,23 @@ class CausalTAETask:
         self.statistics: Statistics = self.clips.statistics
         lengths = np.array([len(clip) for clip in self.clips.features], dtype=np.float64)
         self._cumulative = np.cumsum(np.maximum(lengths, config.crop_frames))
-        self._latent_shape = (config.crop_frames // model_config.frames_per_latent, model_config.latent_dim)
 
-    def shared(self, step: int) -> Batch:
-        """Nothing is shared between the rows of a step."""
-        return {}
-
-    def batch(self, step: int, rows: range) -> Batch:
-        """Normalised crops [B, N, D] and the posterior's noise [B, L, C]."""
-        crops, noises = [], []
-        for row in rows:
-            rng = np.random.default_rng((self.seed, step, row))
-            pick = int(np.searchsorted(self._cumulative, rng.random() * self._cumulative[-1], side="right"))
-            clip = self.clips.features[min(pick, len(self.clips.features) - 1)]
+    def batch(self, rows: int, rng: np.random.Generator) -> Batch:
+        """Normalised crops [B, N, D]."""
+        crops = []
+        for where in np.searchsorted(self._cumulative, rng.random(rows) * self._cumulative[-1], side="right"):
+            clip = self.clips.features[min(int(where), len(self.clips.features) - 1)]
             start = int(rng.integers(0, max(1, len(clip) - self.config.crop_frames + 1)))
             crops.append(held_to(clip[start : start + self.config.crop_frames], self.config.crop_frames))
-            noises.append(torch.from_numpy(rng.standard_normal(self._latent_shape, dtype=np.float32)))
-        return {"features": self.statistics.normalize(torch.stack(crops)), "noise": torch.stack(noises)}
+        return {"features": self.statistics.normalize(torch.stack(crops))}
 
-    def losses(self, batch: Batch, reduce_mean: ReduceMean) -> dict[str, Tensor]:
-        """Equations 2 to 6, with sigma over the parts of the batch that all processes work on now."""
+    def losses(self, batch: Batch, generator: torch.Generator, progress: float) -> dict[str, Tensor]:
+        """Equations 2 to 6, with sigma over the part's frames."""
         posterior = self.model.encode(batch["features"])
-        latents = posterior.mean + batch["noise"] * (0.5 * posterior.logvar.float()).exp()
+        noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean.device)
+        latents = posterior.mean + noise * (0.5 * posterior.logvar.float()).exp()
         recon = self.model.decode(latents.to(posterior.mean.dtype))
-        mean_squared_error = reduce_mean((recon.detach().float() - batch["features"].float()).square().mean())
-        terms = causal_tae_loss(
-            recon, batch["features"], posterior, root_weight=self.config.root_weight, mean_squared_error=mean_squared_error
-        )
+        terms = causal_tae_loss(recon, batch["features"], posterior, root_weight=self.config.root_weight)
         return terms._asdict()
 
     def validate(self, step: int, folder: Path) -> Mapping[str, float]:
@@ -135,6 +125,6 @@ def train_causal_tae(config_path: str | Path, output_dir: str | Path, *, resume:
     task = CausalTAETask(model_config, from_table(CausalTAETaskConfig, config.task, "task"), config.data, config.loop.seed)
     info: dict[str, Any] = {
         "kind": "causal-tae", "model": model_config.to_json(), "task": vars(task.config), "data": list(config.data),
-        "batch_size": config.loop.batch_size, "seed": config.loop.seed,
+        "batch_size": config.loop.batch_size, "parts": config.loop.parts, "seed": config.loop.seed,
     }  # fmt: skip
     run(task, config.loop, Path(output_dir), resume=resume, info=info)

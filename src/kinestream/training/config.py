@@ -21,9 +21,9 @@ class LoopConfig:
     steps: int = 10_000
     """Optimiser steps of the whole run."""
     batch_size: int = 64
-    """Samples of one optimiser step over all processes and accumulated parts."""
-    accumulation: int = 1
-    """Parts that a process splits its share of a batch into, to save memory."""
+    """Samples of one optimiser step, over all processes."""
+    parts: int = 1
+    """Parts that a batch is cut into: dealt to the processes, and worked on one after the other to save memory."""
     learning_rate: float = 3e-4
     """Peak learning rate."""
     final_learning_rate: float = 0.0
@@ -52,10 +52,12 @@ class LoopConfig:
     """Steps between validations and rendered samples."""
 
     def __post_init__(self) -> None:
-        positive = ("steps", "batch_size", "accumulation", "log_every", "save_every", "validate_every")
+        positive = ("steps", "batch_size", "parts", "log_every", "save_every", "validate_every")
         for name in positive:
             if getattr(self, name) < 1:
                 raise BadInputError(f"training: {name} must be at least 1, got {getattr(self, name)}")
+        if self.batch_size % self.parts:
+            raise BadInputError(f"training: batch_size {self.batch_size} must be a multiple of parts {self.parts}")
         if self.learning_rate <= 0 or self.warmup_steps < 0 or not 0 <= self.ema_decay < 1:
             raise BadInputError("training: learning_rate must be positive, warmup_steps not negative, ema_decay in [0, 1)")
         if self.decay not in ("cosine", "drop"):

@@ -1,7 +1,8 @@
 """One training loop for every model.
 
-Everything random in step s follows from (seed, s, row of the batch): no generator state has to be saved, a resumed run
-takes the same next step, and the loss does not depend on how many processes share the batch.
+A step's batch is cut into `parts`, dealt to the processes; gradients are averaged over the parts. Everything random in a
+part follows from (seed, step, part): no generator state has to be saved, a resumed run takes the same next step, and
+the loss does not depend on how many processes share the parts.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from kinestream.errors import KinestreamError, MissingExtraError
+from kinestream.errors import BadInputError, KinestreamError, MissingExtraError
 from kinestream.training.config import LoopConfig
 from kinestream.training.state import load_run_state, newest_run_state, save_run_state
 
@@ -30,14 +32,11 @@ class Task(Protocol):
 
     model: nn.Module
 
-    def batch(self, step: int, rows: range) -> Batch:
-        """The given rows of step `step`'s batch, on the CPU; a pure function of seed, step and row."""
+    def batch(self, rows: int, rng: np.random.Generator) -> Batch:
+        """A part of a batch, on the CPU; a pure function of its arguments."""
 
-    def shared(self, step: int) -> Batch:
-        """Numbers that all rows of the step share, such as the batch's count of targets (may be empty)."""
-
-    def losses(self, batch: Batch, reduce_mean: ReduceMean) -> dict[str, Tensor]:
-        """Scalar terms; "total" carries the gradient, and the mean over equal parts of a batch is the batch's loss."""
+    def losses(self, batch: Batch, generator: torch.Generator, progress: float) -> dict[str, Tensor]:
+        """Scalar terms of a part's loss; "total" carries the gradient. `progress` is step / steps."""
 
     def validate(self, step: int, folder: Path) -> Mapping[str, float]:
         """Held-out figures of the model as it is (averaged weights), with samples written into `folder`."""
@@ -46,23 +45,16 @@ class Task(Protocol):
         """Write the model as a checkpoint that the rest of the package loads."""
 
 
-class ReduceMean(Protocol):
-    """Mean of a detached scalar over all processes."""
-
-    def __call__(self, value: Tensor) -> Tensor: ...
-
-
 class _LossModule(nn.Module):
     """Forward is the loss, so that the distributed wrapper sees every parameter's gradient."""
 
-    def __init__(self, task: Task, reduce_mean: ReduceMean) -> None:
+    def __init__(self, task: Task) -> None:
         super().__init__()
         self.model = task.model
         self._task = [task]
-        self._reduce_mean = reduce_mean
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        return self._task[0].losses(batch, self._reduce_mean)
+    def forward(self, batch: Batch, generator: torch.Generator, progress: float) -> dict[str, Tensor]:
+        return self._task[0].losses(batch, generator, progress)
 
 
 def learning_rate_at(config: LoopConfig, step: int) -> float:
@@ -123,10 +115,8 @@ def run(task: Task, config: LoopConfig, folder: Path, *, resume: bool, info: dic
     accelerator = _accelerator(config)
     folder.mkdir(parents=True, exist_ok=True)
     main, world, rank = accelerator.is_main_process, accelerator.num_processes, accelerator.process_index
-    if config.batch_size % (world * config.accumulation):
-        raise KinestreamError(
-            f"batch_size {config.batch_size} must be a multiple of processes x accumulation = {world} x {config.accumulation}"
-        )
+    if config.parts % world:
+        raise BadInputError(f"[loop] parts must be a multiple of the {world} processes, got {config.parts}")
     optimizer = torch.optim.AdamW(
         [p for p in task.model.parameters() if p.requires_grad],
         lr=config.learning_rate, betas=(0.9, config.beta2), weight_decay=config.weight_decay,
@@ -137,7 +127,7 @@ def run(task: Task, config: LoopConfig, folder: Path, *, resume: bool, info: dic
     else:
         start, ema = 0, {k: v.detach().clone().float() for k, v in task.model.state_dict().items()}
     ema = {k: v.to(accelerator.device) for k, v in ema.items()}
-    wrapped, optimizer = accelerator.prepare(_LossModule(task, _reducer(accelerator)), optimizer)
+    wrapped, optimizer = accelerator.prepare(_LossModule(task), optimizer)
     log = _Log(folder, main)
     began, timed_from = time.monotonic(), start
     bar = tqdm(range(start, config.steps), initial=start, total=config.steps, disable=not main, mininterval=2.0)
@@ -171,30 +161,22 @@ def _inner(optimizer: Any) -> torch.optim.Optimizer:
     return inner
 
 
-def _reducer(accelerator: Any) -> ReduceMean:
-    def reduce_mean(value: Tensor) -> Tensor:
-        reduced: Tensor = accelerator.reduce(value.detach(), "mean")
-        return reduced
-
-    return reduce_mean
-
-
 def _step(
     accelerator: Any, wrapped: nn.Module, optimizer: Any, task: Task, config: LoopConfig, step: int, world: int, rank: int
 ) -> dict[str, Tensor]:
-    part = config.batch_size // (world * config.accumulation)
-    shared = task.shared(step)
     sums: dict[str, Tensor] = {}
-    for index in range(config.accumulation):
-        first = (rank * config.accumulation + index) * part
-        batch = {**task.batch(step, range(first, first + part)), **shared}
+    own = config.parts // world
+    for index in range(own):
+        seed = (config.seed, step, rank * own + index)
+        batch = task.batch(config.batch_size // config.parts, np.random.default_rng(seed))
         batch = {name: value.to(accelerator.device) for name, value in batch.items()}
-        last = index == config.accumulation - 1
+        generator = torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]) >> 1)
+        last = index == own - 1
         with nullcontext() if last else accelerator.no_sync(wrapped), accelerator.autocast():
-            terms = wrapped(batch)
-        accelerator.backward(terms["total"] / config.accumulation)
+            terms = wrapped(batch, generator, step / config.steps)
+        accelerator.backward(terms["total"] / own)
         for name, value in terms.items():
-            sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() / config.accumulation
+            sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() / own
     accelerator.clip_grad_norm_(wrapped.parameters(), config.clip_norm)
     optimizer.step()
     optimizer.zero_grad()

@@ -30,7 +30,6 @@ def causal_tae_loss(
     *,
     root_dims: int = 8,
     root_weight: float = 7.0,
-    mean_squared_error: Tensor | None = None,
 ) -> CausalTAELoss:
     """Give the sigma-VAE objective with root loss (MotionStreamer, equations 2 to 6).
 
@@ -41,8 +40,7 @@ def causal_tae_loss(
     keeps gradients of order one. Computed in float32.
     """
     error = (recon.float() - target.float()).square()
-    mse = error.mean().detach() if mean_squared_error is None else mean_squared_error.detach()
-    sigma = mse.sqrt().clamp_min(_MIN_SIGMA)
+    sigma = error.mean().detach().sqrt().clamp_min(_MIN_SIGMA)
     nll = error / (2 * sigma.square()) + sigma.log()
     mean, logvar = posterior.mean.float(), posterior.logvar.float()
     divergence = 0.5 * (mean.square() + logvar.exp() - logvar - 1)
