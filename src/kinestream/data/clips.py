@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from kinestream.data.layout import (
+    MOTION_FOLDER,
+    STREAM_SPLITS,
+    TEXT_FOLDER,
+    read_features,
+    read_split,
+    read_stream_lines,
+    read_text_lines,
+    statistics_folder,
+)
 from kinestream.errors import BadInputError
-from kinestream.features import MOTION272, Statistics
+from kinestream.features import Statistics
 
 
 @dataclass(frozen=True)
@@ -24,71 +31,51 @@ class MotionClips:
     names: list[str]
     captions: list[list[str]]
     statistics: Statistics
-    sources: list[str]
 
     @classmethod
     def load(cls, roots: Sequence[str | Path], split: str) -> MotionClips:
         """Read folders in the HumanML3D-272 layout; the first folder's statistics hold for all.
 
+        Captions that hold for a part of a clip only (start and end seconds) make a clip of that part.
         BadInputError when a folder, its split file or a clip is missing or unsound.
         """
-        features, names, captions, sources = [], [], [], []
+        features, names, captions = [], [], []
         for root in map(Path, roots):
-            for name in split_names(root, split):
-                features.append(read_clip(root, name))
-                names.append(name)
-                captions.append(read_captions(root, name))
-            sources.append(_source_name(root))
-        if not features:
-            raise BadInputError(f"no clip in split {split!r} of {', '.join(map(str, roots))}")
-        return cls(features, names, captions, Statistics.load(Path(roots[0]) / "mean_std"), sources)
+            for name in read_split(root, split):
+                clip = torch.from_numpy(read_features(root / MOTION_FOLDER / f"{name}.npy"))
+                parts: dict[tuple[int, int], list[str]] = {}
+                for line in read_text_lines(root / TEXT_FOLDER / f"{name}.txt"):
+                    start, stop = round(line.start_s * 30.0), round(line.end_s * 30.0) or len(clip)
+                    parts.setdefault((start, min(stop, len(clip))), []).append(line.caption)
+                for (start, stop), lines in parts.items():
+                    if stop > start:
+                        features.append(clip[start:stop])
+                        names.append(name)
+                        captions.append(lines)
+        return cls(features, names, captions, Statistics.load(statistics_folder(Path(roots[0]))))
 
 
-def split_names(root: Path, split: str) -> list[str]:
-    """Names in split/NAME.txt, one a line; BadInputError when the file is missing or names leave the folder."""
-    path = root / "split" / f"{split}.txt"
-    try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path}: expected a split file with one clip name a line: {error}") from None
-    for name in names:
-        if "/" in name or "\\" in name or name.startswith("."):
-            raise BadInputError(f"{path}: clip names must be plain file names, got {name!r}")
-    return names
+@dataclass(frozen=True)
+class StreamPairs:
+    """Motions under two prompts: features [T, 272], the captions of both parts and the frames of the first."""
 
+    features: list[Tensor]
+    before: list[str]
+    after: list[str]
+    frames_before: list[int]
 
-def read_clip(root: Path, name: str) -> Tensor:
-    """Features [T, 272] of a clip; BadInputError for a damaged file, another width or numbers that are not finite."""
-    path = root / "motion_data" / f"{name}.npy"
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise BadInputError(f"{path}: expected motion272 features [T, 272] as .npy: {error}") from None
-    if array.ndim != 2 or array.shape[0] == 0 or array.shape[1] != MOTION272.width or array.dtype.kind != "f":
-        raise BadInputError(f"{path}: expected motion272 features [T, 272], got {array.dtype} {array.shape}")
-    clip = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
-    if not bool(torch.isfinite(clip).all()):
-        raise BadInputError(f"{path}: features must be finite numbers (found NaN or infinity)")
-    return clip
-
-
-def read_captions(root: Path, name: str) -> list[str]:
-    """Captions of a clip: the part before the first # of each line of texts/NAME.txt."""
-    path = root / "texts" / f"{name}.txt"
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path}: expected captions as `caption#tokens#start#end`, one a line: {error}") from None
-    captions = [line.split("#")[0].strip() for line in lines]
-    captions = [caption for caption in captions if caption]
-    if not captions:
-        raise BadInputError(f"{path}: expected at least one caption, found none")
-    return captions
-
-
-def _source_name(root: Path) -> str:
-    manifest = root / "manifest.json"
-    if not manifest.is_file():
-        return root.name
-    raw: Any = json.loads(manifest.read_text(encoding="utf-8"))
-    return str(raw.get("name", root.name)) if isinstance(raw, dict) else root.name
+    @classmethod
+    def load(cls, roots: Sequence[str | Path], split: str) -> StreamPairs:
+        """Read {split}_stream and {split}_stream_text (BABEL-272-stream's layout) where a folder has them."""
+        pairs = cls([], [], [], [])
+        if split not in STREAM_SPLITS:
+            raise BadInputError(f"contextual pairs come in the splits {', '.join(STREAM_SPLITS)}, got {split!r}")
+        for root in map(Path, roots):
+            for path in sorted((root / f"{split}_stream").glob("*.npy")):
+                clip = torch.from_numpy(read_features(path))
+                for line in read_stream_lines(root / f"{split}_stream_text" / f"{path.stem}.txt"):
+                    pairs.features.append(clip)
+                    pairs.before.append(line.before)
+                    pairs.after.append(line.after)
+                    pairs.frames_before.append(min(line.frames_before, len(clip)))
+        return pairs

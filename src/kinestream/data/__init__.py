@@ -1,0 +1,1 @@
+"""Data sets: importers, captions, splits, the build, and what training reads."""

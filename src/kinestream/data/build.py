@@ -1,0 +1,297 @@
+"""Build a training set in the HumanML3D-272 layout from recordings, with two processes, a journal to resume from, and a manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from kinestream.data.build_item import ITEM_FORMAT, BuiltRecording, build_recordings
+from kinestream.data.journal import Journal
+from kinestream.data.layout import MOTION_FOLDER, SPLIT_FOLDER, STATISTICS_FOLDERS, TEXT_FOLDER, read_features
+from kinestream.data.manifest import Clip, Manifest, Pair
+from kinestream.data.pair_build import PairPlan, build_pairs, plan_pairs
+from kinestream.data.sources import Recording, Reject, Source
+from kinestream.data.sources.archive import dataset_folder
+from kinestream.data.sources.bandai_namco import BandaiNamco
+from kinestream.data.sources.deepmimic import DeepMimic
+from kinestream.data.splits import Labelled, assign_splits
+from kinestream.errors import BadInputError
+from kinestream.features import MOTION272
+from kinestream.io.atomic import atomic_path
+
+SOURCES: Mapping[str, Source] = {source.name: source for source in (BandaiNamco(), DeepMimic())}
+CACHE_FOLDER = ".sources"
+_RECORDINGS_A_TASK = 8
+_PAIRS_A_TASK = 32
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What to make: captions a recording, mirrored copies, contextual pairs of the train split (a tenth as many of the
+    validation split), and the number of processes."""
+
+    captions_per_recording: int = 12
+    mirror: bool = True
+    pairs: int = 3000
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.captions_per_recording <= 200 or not 0 <= self.pairs <= 1_000_000 or not 1 <= self.workers <= 64:
+            raise BadInputError(
+                "expected 1 to 200 captions a recording, 0 to 1000000 pairs and 1 to 64 workers, got "
+                f"{self.captions_per_recording}, {self.pairs} and {self.workers}"
+            )
+
+    def parameters(self) -> dict[str, Any]:
+        """What decides the result; the number of processes does not."""
+        return {k: v for k, v in asdict(self).items() if k != "workers"} | {"item_format": ITEM_FORMAT}
+
+
+def build(
+    inputs: Mapping[str, str | Path],
+    output: str | Path,
+    options: BuildOptions | None = None,
+    *,
+    progress: bool = True,
+) -> Manifest:
+    """Build the data set at `output` from {source name: folder or .tar archive} and return its manifest.
+
+    A second run skips recordings whose source bytes and parameters are unchanged; an interrupted one goes on where it
+    stopped. Recordings that cannot be used become rejects with a reason. BadInputError for unknown sources, folders
+    without recordings, or when nothing is left to train on.
+    """
+    options = options or BuildOptions()
+    root = Path(output)
+    if not inputs or (unknown := set(inputs) - set(SOURCES)):
+        raise BadInputError(f"expected sources out of {', '.join(SOURCES)}, got {', '.join(sorted(inputs)) or 'none'}"
+                            if not inputs else f"unknown sources {', '.join(sorted(unknown))}; known: {', '.join(SOURCES)}")
+    try:
+        for folder in (MOTION_FOLDER, TEXT_FOLDER, SPLIT_FOLDER, STATISTICS_FOLDERS[0]):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInputError(f"cannot make the output folder {root}: {error}") from None
+    recordings, rejects, used = _find_all(inputs, root, progress)
+    built = _build_all(recordings, root, options, progress)
+    clips, failed = _clips(recordings, built)
+    rejects += failed
+    if not any(clip.split == "train" for clip in clips):
+        raise BadInputError(f"{root}: nothing to train on; {len(rejects)} recordings were rejected, first: {rejects[:1]}")
+    _write_splits(root, clips)
+    _write_statistics(root, clips)
+    pairs = _make_pairs(root, clips, options, progress)
+    _remove_leftovers(root, clips, pairs)
+    manifest = Manifest(
+        sources=_source_entries(used, clips, rejects),
+        parameters=options.parameters(),
+        clips=tuple(clips),
+        pairs=tuple(pairs),
+        rejects=tuple(asdict(reject) for reject in rejects),
+        notes=_notes(clips),
+    )
+    manifest.save(root)
+    return manifest
+
+
+def _find_all(
+    inputs: Mapping[str, str | Path], root: Path, progress: bool
+) -> tuple[list[Recording], list[Reject], dict[str, str]]:
+    recordings: list[Recording] = []
+    rejects: list[Reject] = []
+    used = {}
+    for name, path in inputs.items():
+        folder = dataset_folder(Path(path), root / CACHE_FOLDER, progress=progress)
+        listing = SOURCES[name].find(folder)
+        recordings += listing.recordings
+        rejects += listing.rejects
+        used[name] = Path(path).name
+    names = [recording.name for recording in recordings]
+    if len(set(names)) != len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})[:3]
+        raise BadInputError(f"the sources hold recordings twice: {', '.join(twice)}; give each folder once")
+    return recordings, rejects, used
+
+
+def _build_all(
+    recordings: Sequence[Recording], root: Path, options: BuildOptions, progress: bool
+) -> dict[str, BuiltRecording]:
+    digest = hashlib.sha256(json.dumps(options.parameters() | {"pairs": 0}, sort_keys=True).encode()).hexdigest()
+    built: dict[str, BuiltRecording] = {}
+    with Journal(root / "build.journal.jsonl", digest) as journal:
+        tasks = [
+            (chunk, {r.name: journal.known.get(r.name) for r in chunk}, root, options.captions_per_recording, options.mirror)
+            for chunk in _chunks(recordings, _RECORDINGS_A_TASK)
+        ]
+        with tqdm(total=len(recordings), desc="recordings", unit="clip", disable=not progress) as bar:
+            for results in run_in_processes(_build_task, tasks, options.workers):
+                for result in results:
+                    built[result.name] = result
+                    journal.add(result)
+                bar.update(len(results))
+    return built
+
+
+def _build_task(task: tuple[Sequence[Recording], Mapping[str, Any], Path, int, bool]) -> list[BuiltRecording]:
+    recordings, known, root, captions, mirrored = task
+    return build_recordings(recordings, known, root, captions, mirrored, SOURCES)
+
+
+def run_in_processes(work: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> Iterator[Result]:
+    """Results as they come; one process works in place. An error or Ctrl-C drops the tasks that have not begun."""
+    if workers == 1 or len(tasks) <= 1:
+        yield from map(work, tasks)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
+        waiting: set[Future[Result]] = {pool.submit(work, task) for task in tasks}
+        try:
+            while waiting:
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def _chunks(items: Sequence[Task], size: int) -> list[Sequence[Task]]:
+    return [items[k : k + size] for k in range(0, len(items), size)]
+
+
+def _clips(recordings: Sequence[Recording], built: Mapping[str, BuiltRecording]) -> tuple[list[Clip], list[Reject]]:
+    good = [r for r in recordings if not built[r.name].reject]
+    rejects = [Reject(r.name, r.source, built[r.name].reject) for r in recordings if built[r.name].reject]
+    splits = assign_splits([Labelled(r.name, r.content, r.style, r.only_train) for r in good])
+    clips = []
+    for recording in good:
+        result = built[recording.name]
+        for item in result.items:
+            clips.append(
+                Clip(
+                    name=item.name,
+                    source=recording.source,
+                    content=item.content,
+                    style=recording.style,
+                    source_content=recording.source_content,
+                    source_style=recording.source_style,
+                    recording=recording.name,
+                    recording_id=recording.recording_id,
+                    split=splits[recording.name],
+                    frames=item.frames,
+                    captions=item.captions,
+                    mirrored=item.mirrored,
+                    sha256=result.sha256,
+                )
+            )
+    return clips, rejects
+
+
+def _write_splits(root: Path, clips: Sequence[Clip]) -> None:
+    for split in ("train", "val", "test"):
+        with atomic_path(root / SPLIT_FOLDER / f"{split}.txt") as path:
+            path.write_text("".join(f"{clip.name}\n" for clip in clips if clip.split == split), encoding="utf-8")
+
+
+def _write_statistics(root: Path, clips: Sequence[Clip]) -> None:
+    train = (read_features(root / MOTION_FOLDER / f"{clip.name}.npy", mmap=True) for clip in clips if clip.split == "train")
+    mean, std = grouped_statistics(train)
+    for name, values in (("Mean", mean), ("Std", std)):
+        with atomic_path(root / STATISTICS_FOLDERS[0] / f"{name}.npy") as path:
+            np.save(path, values.astype(np.float32))
+
+
+def grouped_statistics(arrays: Iterable[NDArray[np.float32]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean per column, and the standard deviation averaged over each part of the layout, as in the published statistics.
+
+    A shared deviation keeps columns that hardly vary (the root's own x and z are always 0) from being blown up.
+    """
+    count, total, squares = 0, np.zeros(MOTION272.width), np.zeros(MOTION272.width)
+    for array in arrays:
+        values = array.astype(np.float64)
+        count += len(values)
+        total += values.sum(axis=0)
+        squares += (values**2).sum(axis=0)
+    if count == 0:
+        raise BadInputError("expected at least one clip to take statistics from")
+    mean = total / count
+    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
+    std = np.empty_like(deviation)
+    for part in MOTION272.slices.values():
+        std[part] = max(float(deviation[part].mean()), 1e-4)
+    return mean, std
+
+
+def _make_pairs(root: Path, clips: Sequence[Clip], options: BuildOptions, progress: bool) -> list[Pair]:
+    plans: list[PairPlan] = []
+    for split, count in (("train", options.pairs), ("val", options.pairs // 10)):
+        plans += plan_pairs([clip for clip in clips if clip.split == split], split, count)
+    tasks = [(root, chunk) for chunk in _chunks(plans, _PAIRS_A_TASK)]
+    pairs: list[Pair] = []
+    with tqdm(total=len(plans), desc="contextual pairs", unit="pair", disable=not progress) as bar:
+        for results in run_in_processes(_pair_task, tasks, options.workers):
+            pairs += results
+            bar.update(len(results))
+    return sorted(pairs, key=lambda pair: pair.name)
+
+
+def _pair_task(task: tuple[Path, Sequence[PairPlan]]) -> list[Pair]:
+    return build_pairs(*task)
+
+
+def _remove_leftovers(root: Path, clips: Sequence[Clip], pairs: Sequence[Pair]) -> None:
+    """Files of an earlier build that this one does not have; only names that a build writes."""
+    kept = {clip.name for clip in clips}
+    for folder, suffix in ((MOTION_FOLDER, ".npy"), (TEXT_FOLDER, ".txt")):
+        for path in (root / folder).glob(f"*{suffix}"):
+            if path.stem not in kept and path.stem.removeprefix("M_").startswith(("BN", "DM")):
+                path.unlink()
+    kept = {pair.name for pair in pairs}
+    for split in ("train", "val"):
+        for folder, suffix in ((f"{split}_stream", ".npy"), (f"{split}_stream_text", ".txt")):
+            for path in (root / folder).glob(f"pair_*{suffix}"):
+                if path.stem not in kept:
+                    path.unlink()
+
+
+def _source_entries(
+    used: Mapping[str, str], clips: Sequence[Clip], rejects: Sequence[Reject]
+) -> dict[str, dict[str, Any]]:
+    entries = {}
+    for name, given in used.items():
+        own = [clip for clip in clips if clip.source == name and not clip.mirrored]
+        entries[name] = {
+            "given": given,
+            "licence": SOURCES[name].licence,
+            "citation": SOURCES[name].citation,
+            "recordings": len(own),
+            "hours": round(sum(clip.frames for clip in own) / MOTION272.fps / 3600.0, 3),
+            "rejects": sum(reject.source == name for reject in rejects),
+        }
+    return entries
+
+
+def _notes(clips: Sequence[Clip]) -> tuple[str, ...]:
+    few = sorted({c.content for c in clips} - {c.content for c in clips if c.split == "test"})
+    counts = {content: sum(c.content == content and not c.mirrored for c in clips) for content in few}
+    notes = ["Splits are by recording; mirrored copies (names M_...) are in the split of their recording."]
+    if few:
+        listed = ", ".join(f"{content} ({count})" for content, count in counts.items())
+        notes.append(f"Few-shot contents that are only in train (number of recordings): {listed}.")
+    return tuple(notes)

@@ -1,0 +1,62 @@
+"""The build's journal: one JSON line per finished recording, so that an interrupted build goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from kinestream.data.build_item import BuiltRecording
+from kinestream.errors import KinestreamError
+
+
+class Journal:
+    """Append-only results by recording name; lines of other parameters and torn lines are passed over."""
+
+    def __init__(self, path: Path, parameters_digest: str) -> None:
+        self._path, self._digest = path, parameters_digest
+        self._file: IO[str] | None = None
+        self.known: dict[str, BuiltRecording] = {}
+
+    def __enter__(self) -> Journal:
+        try:
+            if self._path.is_file():
+                for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
+                    self._take(line)
+            self._file = open(self._path, "w", encoding="utf-8")  # noqa: SIM115 - closed in __exit__
+            for result in list(self.known.values()):
+                self._write(result)
+        except OSError as error:
+            raise KinestreamError(f"cannot write {self._path}: {error}") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def add(self, result: BuiltRecording) -> None:
+        """Note a finished recording at once; KinestreamError when the disk is full."""
+        if self.known.get(result.name) == result:
+            return
+        self.known[result.name] = result
+        try:
+            self._write(result)
+        except OSError as error:
+            raise KinestreamError(f"cannot write {self._path}: {error}") from error
+
+    def _write(self, result: BuiltRecording) -> None:
+        assert self._file is not None
+        self._file.write(json.dumps({"parameters": self._digest} | result.to_dict()) + "\n")
+        self._file.flush()
+
+    def _take(self, line: str) -> None:
+        try:
+            entry: dict[str, Any] = json.loads(line)
+            if entry.pop("parameters") == self._digest:
+                result = BuiltRecording.from_dict(entry)
+                self.known[result.name] = result
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return

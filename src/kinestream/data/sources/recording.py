@@ -1,0 +1,84 @@
+"""What every importer gives: recordings with labels, rejects with reasons, and a way to read one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from kinestream.motion import Motion
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of a recording with labels of its own: canonical content and style, start and end in seconds."""
+
+    content: str
+    style: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recorded clip: a file-safe unique `name`, its file, and its labels.
+
+    `content` and `style` are the grammar's canonical labels, `source_content` and `source_style` the dataset's own.
+    `only_train` keeps few-shot recordings out of validation and test. `segments` replaces the labels where parts of the
+    recording show different things; empty means the labels hold for all of it.
+    """
+
+    name: str
+    source: str
+    path: Path
+    content: str
+    style: str
+    source_content: str
+    source_style: str
+    recording_id: str
+    only_train: bool = False
+    segments: tuple[Segment, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reject:
+    """Something that is not used, and why."""
+
+    name: str
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class SourceListing:
+    """All that a source found in a folder."""
+
+    recordings: tuple[Recording, ...]
+    rejects: tuple[Reject, ...]
+
+
+class Source(Protocol):
+    """An importer of one dataset."""
+
+    @property
+    def name(self) -> str:
+        """The dataset's name on the command line and in manifests."""
+
+    @property
+    def licence(self) -> str:
+        """The licence of the recordings, as a short name."""
+
+    @property
+    def citation(self) -> str:
+        """Who made the recordings."""
+
+    @property
+    def bone_map(self) -> Mapping[str, str] | None:
+        """Bone names by hand for the retargeting to SMPL-22; None where they are recognised."""
+
+    def find(self, root: Path) -> SourceListing:
+        """List the recordings under a folder; BadInputError when there are none."""
+
+    def read(self, recording: Recording) -> Motion:
+        """The recording as a motion on the source's own skeleton (or SMPL-22), at its own rate."""
