@@ -1,0 +1,113 @@
+"""The autoregressive model's view of each stream: key/value caches that are filled once and extended, never recomputed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from kinestream.models.ar_diffusion import ARDiffusion
+from kinestream.models.ar_diffusion.transformer import TransformerState
+from kinestream.nn.streaming import join_rows, take_rows
+from kinestream.streaming.control import Control, Prompt
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """What the model has computed for one stream.
+
+    Attributes:
+        prompt, start, prefilled_to: which text, and which latents entered at once; a context with others is another.
+        fed_to: latents before this one are inside.
+        state: caches; row 0 has the text, row 1 the empty text (only with guidance).
+        condition: `[rows, H]`, conditions the latent `fed_to`.
+    """
+
+    prompt: Prompt
+    start: int
+    prefilled_to: int
+    fed_to: int
+    state: TransformerState
+    condition: Float[Tensor, "r h"]
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """A stream that needs the condition of its latent `index`.
+
+    `latents(start, stop)` gives the stream's latents `[L, C]` in the autoencoder's space.
+    """
+
+    control: Control
+    index: int
+    guided: bool
+    old: Context | None
+    latents: Callable[[int, int], Tensor]
+
+    def reusable(self) -> bool:
+        """Whether the old context only has to be extended."""
+        old, control = self.old, self.control
+        return (
+            old is not None
+            and old.prompt is control.prompt
+            and (old.start, old.prefilled_to) == (control.context_start, control.prefilled_to)
+            and old.fed_to <= self.index
+            and len(old.condition) == 1 + self.guided
+        )
+
+
+def advance(model: ARDiffusion, requests: Sequence[Request]) -> list[Context]:
+    """Contexts that condition each request's latent: streams that only go on share one batched step.
+
+    A context is always filled in the same order (at once to `prefilled_to`, then latent by latent), also when it is
+    made again after a rewind, so that a stream that goes back and repeats itself gives the same bits.
+    """
+    contexts = []
+    for request in requests:
+        old = request.old
+        contexts.append(old if old is not None and request.reusable() else _prefill(model, request))
+    while behind := [row for row, request in enumerate(requests) if contexts[row].fed_to < request.index]:
+        moved = _feed(model, [requests[row] for row in behind], [contexts[row] for row in behind])
+        for row, context in zip(behind, moved, strict=True):
+            contexts[row] = context
+    return contexts
+
+
+def _prefill(model: ARDiffusion, request: Request) -> Context:
+    control = request.control
+    embedding = control.prompt.embedding
+    assert embedding is not None, "only prompts with a text are acted by the model"
+    text = embedding.to(model.empty_text)
+    texts = torch.stack([text, model.empty_text] if request.guided else [text])
+    history = None
+    if control.prefilled_to > control.context_start:
+        latents = request.latents(control.context_start, control.prefilled_to).to(model.latent_mean)
+        history = model.normalize_latents(latents).expand(len(texts), -1, -1)
+    condition, state = model.prefill(texts, history, model.init_state(len(texts)))
+    return Context(
+        control.prompt, control.context_start, control.prefilled_to, control.prefilled_to, state, condition
+    )
+
+
+def _feed(model: ARDiffusion, requests: Sequence[Request], contexts: Sequence[Context]) -> list[Context]:
+    rows, fed = [], []
+    for request, context in zip(requests, contexts, strict=True):
+        rows.append(len(context.condition))
+        latent = request.latents(context.fed_to, context.fed_to + 1).to(model.latent_mean)
+        fed.append(model.normalize_latents(latent).expand(rows[-1], -1))
+    state = contexts[0].state if len(contexts) == 1 else join_rows([context.state for context in contexts])
+    condition, state = model.step(torch.cat(fed)[:, None], state)
+    moved, place = [], 0
+    for context, count in zip(contexts, rows, strict=True):
+        mine = list(range(place, place + count))
+        place += count
+        own = state if len(contexts) == 1 else take_rows(state, mine)
+        moved.append(
+            Context(
+                context.prompt, context.start, context.prefilled_to, context.fed_to + 1, own, condition[mine]
+            )
+        )
+    return moved

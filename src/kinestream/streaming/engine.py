@@ -1,0 +1,295 @@
+"""One step of the model for any number of streams: the same code for one listener and for a batch of them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from kinestream.checkpoints import TextToMotionModel
+from kinestream.conditioning.text import TextEncoder, text_encoder
+from kinestream.errors import BadInputError, KinestreamError
+from kinestream.features import MOTION272
+from kinestream.models.ar_diffusion.head import SamplingNoise
+from kinestream.models.causal_tae.model import ConvStates
+from kinestream.nn.streaming import join_rows, take_rows
+from kinestream.streaming.context import Context, Request, advance
+from kinestream.streaming.control import Control, after_end, fit_context, settle
+from kinestream.streaming.frames import damp_root, motion_chunk
+from kinestream.streaming.hold import LOOK_BACK_LATENTS, SETTLE_LATENTS, root_keep, settling_latents
+from kinestream.streaming.options import SessionOptions
+from kinestream.streaming.session import Session
+from kinestream.streaming.timeline import Record, StepResult, keeps_snapshot
+
+# A prompt that has just begun is not over: a sample near the end latent is drawn again this often, then the pose is held.
+MAX_REDRAWS = 8
+
+
+class Engine:
+    """The model, shared by all sessions. It keeps no stream's state, so sessions come and go without touching it.
+
+    Args:
+        model: a text-to-motion model.
+        encoder: the sentence encoder; None loads the one that the model names.
+
+    Raises:
+        BadInputError: the model and the encoder don't fit together, or the features are not motion272.
+    """
+
+    def __init__(self, model: TextToMotionModel, encoder: TextEncoder | None = None) -> None:
+        if model.tae.config.feature_dim != MOTION272.width:
+            raise BadInputError(
+                f"Streaming needs a model of {MOTION272.name} features ({MOTION272.width} numbers a frame); "
+                f"this one has {model.tae.config.feature_dim}."
+            )
+        if model.tae.config.latent_dim != model.ar.config.latent_dim:
+            raise BadInputError(
+                f"The autoencoder's latents have {model.tae.config.latent_dim} numbers, "
+                f"the autoregressive model's {model.ar.config.latent_dim}: they don't belong together."
+            )
+        self.model = model
+        self._encoder = encoder
+        model.tae.eval()
+        model.ar.eval()
+
+    @property
+    def frames_per_latent(self) -> int:
+        """Frames that one step gives."""
+        return self.model.tae.config.frames_per_latent
+
+    @property
+    def encoder(self) -> TextEncoder:
+        """The sentence encoder, loaded on first use."""
+        if self._encoder is None:
+            self._encoder = text_encoder(self.model.text_encoder)
+        return self._encoder
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the weights: a saved session goes on only with the model that made it."""
+        digest = hashlib.sha256()
+        for part in (self.model.tae, self.model.ar):
+            for name, tensor in sorted(part.state_dict().items()):
+                digest.update(name.encode())
+                digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def encode(self, text: str) -> Float[Tensor, " d"]:
+        """The embedding of one prompt; BadInputError for an empty or over-long one, or an encoder of another width."""
+        embedding = self.encoder.encode([text])[0]
+        expected = self.model.ar.config.text_dim
+        if embedding.shape != (expected,):
+            raise BadInputError(
+                f"The text encoder {self.encoder.name} gives {embedding.shape[0]} numbers, but the model was trained "
+                f"with {expected}. Use the encoder that the model names: {self.model.text_encoder}."
+            )
+        return embedding
+
+    def session(self, seed: int = 0, options: SessionOptions | None = None) -> Session:
+        """A new stream."""
+        return Session(self, seed=seed, options=options)
+
+    def step(self, sessions: Sequence[Session]) -> list[StepResult | None]:
+        """One latent for each of these sessions, computed together; the others are not touched.
+
+        Gives None for a session whose stream has ended. A session's frames don't depend on its neighbours (beyond the
+        rounding of a batched matrix product). If anything fails, no session has moved.
+
+        Raises:
+            BadInputError: a session is listed twice or belongs to another engine.
+            KinestreamError: the model gave numbers that are not finite.
+        """
+        if len({id(session) for session in sessions}) != len(sessions):
+            raise BadInputError("A session can make only one step at a time; it is listed twice.")
+        if any(session.engine is not self for session in sessions):
+            raise BadInputError("A session steps on the engine that made it; got one of another engine.")
+        with contextlib.ExitStack() as locks:
+            for session in sorted(sessions, key=id):
+                locks.enter_context(session.lock)
+            turns = [_Turn(session) for session in sessions]
+            with torch.inference_mode():
+                self._choose_latents(turns)
+                self._decode([turn for turn in turns if turn.latent is not None])
+            with torch.no_grad():
+                records = [turn.record() for turn in turns]
+            return [
+                turn.session.commit(turn.control, record, turn.decoder, turn.context, turn.settling)
+                for turn, record in zip(turns, records, strict=True)
+            ]
+
+    def replay_decoder(self, state: ConvStates | None, latents: Float[Tensor, "l c"]) -> ConvStates:
+        """The decoder's state after these latents, one by one as they were first decoded; None starts afresh."""
+        decoder = self.model.tae.decoder
+        state = decoder.init_state(1) if state is None else state
+        with torch.inference_mode():
+            for latent in latents:
+                _, state = decoder.step(latent.to(state.convs[0])[None, None], state)
+        return state
+
+    def _choose_latents(self, turns: Sequence[_Turn]) -> None:
+        waiting = []
+        for turn in turns:
+            if turn.control.finished:
+                continue
+            if turn.control.prompt.kind == "hold":
+                self._hold(turn)
+            else:
+                waiting.append(turn)
+        while waiting:
+            self._draw(waiting)
+            waiting = [turn for turn in waiting if not self._accepts(turn)]
+
+    def _draw(self, turns: Sequence[_Turn]) -> None:
+        """Draw a candidate latent for each turn; turns of equal settings share one run of the diffusion head."""
+        model = self.model.ar
+        for turn in turns:
+            turn.control = fit_context(turn.control, turn.index, turn.session.limits)
+        for turn, context in zip(turns, advance(model, [turn.request() for turn in turns]), strict=True):
+            turn.context = context
+        groups: dict[tuple[float, int], list[_Turn]] = {}
+        for turn in turns:
+            options = turn.session.options
+            steps = model.config.diffusion_steps if options.sampling_steps is None else options.sampling_steps
+            groups.setdefault((options.guidance, steps), []).append(turn)
+        for (guidance, steps), members in groups.items():
+            conditions = [turn.context.condition for turn in members if turn.context is not None]
+            noise = torch.stack([turn.noise(steps, model.config.latent_dim) for turn in members], dim=1)
+            noise = noise.to(conditions[0].device)
+            drawn = model.head.sample(
+                torch.stack([rows[0] for rows in conditions]),
+                torch.stack([rows[1] for rows in conditions]) if guidance != 1.0 else None,
+                guidance,
+                noise=SamplingNoise(noise[0], noise[1:]),
+                steps=steps,
+            )
+            for turn, latent in zip(members, model.denormalize_latents(drawn.to(model.latent_mean)).float(), strict=True):
+                turn.candidate = latent
+
+    def _accepts(self, turn: _Turn) -> bool:
+        """Whether the turn is settled: its candidate is a latent to decode, or nothing is left to act."""
+        candidate, session = turn.candidate, turn.session
+        assert candidate is not None, "a candidate was drawn"
+        if not bool(torch.isfinite(candidate).all()):
+            raise KinestreamError(
+                "The model gave a latent that is not finite. The weights are damaged, or the guidance is far too high."
+            )
+        threshold = session.options.stop_threshold
+        threshold = self.model.stop_threshold if threshold is None else threshold
+        if float(torch.linalg.vector_norm(candidate - self.model.end_latent.to(candidate))) >= threshold:
+            turn.latent = candidate
+            return True
+        turn.attempt += 1
+        if turn.index - turn.control.restarted < session.limits.min_latents:
+            turn.redraws += 1
+            if turn.redraws > MAX_REDRAWS:
+                turn.latent = self._settling(turn, turn.index)[0]
+            return turn.latent is not None
+        before = turn.control.prompt
+        turn.control = after_end(turn.control, turn.index, session.limits, session.idle)
+        turn.ended = turn.ended or (before.kind == "text" and turn.control.prompt is not before)
+        if turn.control.prompt.kind == "hold" and not turn.control.finished:
+            self._hold(turn)
+        return turn.control.finished or turn.latent is not None
+
+    def _hold(self, turn: _Turn) -> None:
+        since = turn.index - turn.control.began
+        if since >= SETTLE_LATENTS:
+            turn.latent = turn.session.timeline[turn.index - 1].result.latent
+        else:
+            turn.latent = self._settling(turn, turn.control.began)[since]
+        turn.keep = root_keep(since, self.frames_per_latent)
+
+    def _settling(self, turn: _Turn, start: int) -> Tensor:
+        """The latents of coming to rest at `start`; they follow from the features before it, so they are never saved."""
+        known = turn.settling
+        if known is None or known[0] != start:
+            timeline = turn.session.timeline
+            first = max(timeline.first, start - LOOK_BACK_LATENTS)
+            recent = timeline.features(first, start) if start > first else torch.zeros(0, MOTION272.width)
+            known = (start, settling_latents(self.model.tae, self.model.statistics, recent))
+            turn.settling = known
+        return known[1]
+
+    def _decode(self, turns: Sequence[_Turn]) -> None:
+        if not turns:
+            return
+        decoder = self.model.tae.decoder
+        states = [decoder.init_state(1) if turn.decoder is None else turn.decoder for turn in turns]
+        state = states[0] if len(states) == 1 else join_rows(states)
+        latents = torch.stack([turn.latent for turn in turns if turn.latent is not None])[:, None]
+        frames, state = decoder.step(latents.to(states[0].convs[0]), state)
+        features = self.model.statistics.denormalize(frames.float()).cpu()
+        if not bool(torch.isfinite(features).all()):
+            raise KinestreamError("The decoder gave frames that are not finite. The weights are damaged.")
+        for row, turn in enumerate(turns):
+            turn.features = features[row]
+            turn.decoder = state if len(turns) == 1 else take_rows(state, [row])
+
+
+class _Turn:
+    """One session's part of a step: nothing of it reaches the session before the whole step has succeeded."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.index = session.index
+        before = session.control
+        self.control: Control = settle(before, self.index, session.limits, session.idle)
+        self.ended = before.prompt.kind == "text" and self.control.prompt is not before.prompt
+        self.context: Context | None = session.context
+        self.decoder: ConvStates | None = session.decoder
+        self.settling: tuple[int, Tensor] | None = session.settling
+        self.attempt = 0
+        self.redraws = 0
+        self.candidate: Tensor | None = None
+        self.latent: Tensor | None = None
+        self.keep: Tensor | None = None
+        self.features: Tensor | None = None
+
+    def request(self) -> Request:
+        """What the autoregressive model has to know of this stream."""
+        guided = self.session.options.guidance != 1.0
+        return Request(self.control, self.index, guided, self.context, self.session.timeline.latents)
+
+    def noise(self, steps: int, latent_dim: int) -> Float[Tensor, "s c"]:
+        """All noise of one latent: it depends on seed, latent and attempt only, never on what was drawn before."""
+        generator = torch.Generator().manual_seed(_mixed_seed(self.session.seed, self.index, self.attempt))
+        return torch.randn(steps + 1, latent_dim, generator=generator)
+
+    def record(self) -> Record | None:
+        """What the step adds to the session's timeline; None when the stream has ended."""
+        if self.latent is None or self.features is None:
+            return None
+        features = self.features.clone()
+        keep = self.keep
+        if self.index == 0:
+            # A stream starts at the origin facing +Z: its first frame has no frame before it to move from.
+            keep = torch.ones(len(features)) if keep is None else keep.clone()
+            keep[0] = 0.0
+        if keep is not None:
+            features = damp_root(features, keep)
+        motion, root = motion_chunk(features, self.session.root)
+        prompt = self.control.prompt
+        result = StepResult(
+            index=self.index,
+            first_frame=self.index * len(features),
+            prompt=prompt.text,
+            kind=prompt.kind,
+            started=self.index == self.control.began,
+            ended=self.ended,
+            latent=self.latent.clone(),
+            features=features,
+            motion=replace(motion, name=prompt.text),
+        )
+        return Record(result, self.control, root, self.decoder if keeps_snapshot(self.index) else None)
+
+
+def _mixed_seed(seed: int, index: int, attempt: int) -> int:
+    """A 63-bit seed from three numbers; neighbours get unrelated noise."""
+    message = f"{seed} {index} {attempt}".encode()
+    return int.from_bytes(hashlib.blake2b(message, digest_size=8).digest(), "little") >> 1
