@@ -1,4 +1,4 @@
-"""Find the humanoid joints in any skeleton by its bones' names.
+"""Find the humanoid joints in any skeleton by its bones' names, or by a user's map.
 
 The spellings live in `definitions/bone_families.json`; the common vocabulary is SMPL-22's joint names, called roles here.
 """
@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
 from importlib.resources import files
+from itertools import product
+from pathlib import Path
+from typing import Any
 
 from kinestream.errors import BadInputError
 from kinestream.skeleton.skeleton import Skeleton, smpl22
@@ -23,18 +26,27 @@ REQUIRED_ROLES: tuple[str, ...] = (
 )
 """A body cannot be retargeted without these."""
 
+USER_MAP = "user map"
+
+# A leading word counts as a rig's own prefix when at least this share of the bones has it.
+_PREFIX_SHARE = 0.6
+_MAX_NAMES_SHOWN = 40
+
 
 @dataclass(frozen=True)
 class BoneFamily:
-    """One naming convention: the spellings of every role, and what is known of its rigs.
+    """One naming convention: the spellings of every role (normalised), and what is known of its rigs.
 
-    `rest_frames`: where a joint's x and y axes point in a T-pose, for rigs whose zero rotations are no natural pose.
-    `ankle_height_over_leg`: ankle height of a standing body over its leg length. `stands_on_lowest_joint`: recordings
-    put the floor at the lowest joint.
+    `prefix` matches what a bone's name may start with, or must where `prefix_needed`; `exact` families have no other bones. `rest_frames`: where a
+    joint's x and y axes point in a T-pose, for rigs whose zero rotations are no natural pose. `ankle_height_over_leg`:
+    ankle height of a standing body over its leg length. `stands_on_lowest_joint`: the floor is at the lowest joint.
     """
 
     name: str
     spellings: Mapping[str, tuple[str, ...]]
+    prefix: re.Pattern[str] | None
+    prefix_needed: bool
+    exact: bool
     rest_frames: Mapping[str, Mapping[str, tuple[float, float, float]]]
     ankle_height_over_leg: float | None
     stands_on_lowest_joint: bool
@@ -46,7 +58,11 @@ class BoneMap:
 
     family: str
     bone_of: Mapping[str, str]
-    score: float
+
+    @property
+    def score(self) -> float:
+        """Share of SMPL-22's joints for which there is a bone."""
+        return len(self.bone_of) / len(smpl22().joint_names)
 
     @property
     def unmatched_roles(self) -> tuple[str, ...]:
@@ -54,88 +70,146 @@ class BoneMap:
         return tuple(role for role in smpl22().joint_names if role not in self.bone_of)
 
 
-@lru_cache(maxsize=1)
-def bone_families() -> tuple[BoneFamily, ...]:
-    """All known families, as the package's data file lists them."""
-    text = files("kinestream.skeleton").joinpath("definitions/bone_families.json").read_text(encoding="utf-8")
-    families = []
-    for raw in json.loads(text)["families"]:
-        spellings: dict[str, tuple[str, ...]] = {}
-        for role, names in raw["bones"].items():
-            if "{side}" not in role:
-                spellings[role] = tuple(names)
-                continue
-            for side, word in zip(("left", "right"), raw["sides"], strict=True):
-                spellings[role.format(side=side)] = tuple(name.format(side=word) for name in names)
-        frames = {
-            role: {axis: (float(v[0]), float(v[1]), float(v[2])) for axis, v in axes.items()}
-            for role, axes in raw.get("rest_frames", {}).items()
-        }
-        families.append(
-            BoneFamily(
-                name=raw["name"],
-                spellings=spellings,
-                rest_frames=frames,
-                ankle_height_over_leg=raw.get("ankle_height_over_leg"),
-                stands_on_lowest_joint=raw.get("stands_on_lowest_joint", False),
-            )
-        )
-    return tuple(families)
-
-
 def normalised(bone: str) -> str:
     """A bone's name without namespace, case, spaces and punctuation."""
     return re.sub(r"[^a-z0-9]", "", bone.rsplit(":", 1)[-1].lower())
 
 
+@lru_cache(maxsize=1)
+def bone_families() -> tuple[BoneFamily, ...]:
+    """All known families, as the package's data file lists them."""
+    text = files("kinestream.skeleton").joinpath("definitions/bone_families.json").read_text(encoding="utf-8")
+    return tuple(_family_from_dict(raw) for raw in json.loads(text)["families"])
+
+
+def _family_from_dict(raw: dict[str, Any]) -> BoneFamily:
+    spellings: dict[str, tuple[str, ...]] = {}
+    for role, names in raw["bones"].items():
+        if "{side}" not in role:
+            spellings[role] = tuple(normalised(name) for name in names)
+            continue
+        for k, side in enumerate(("left", "right")):
+            words = [pair[k] for pair in raw["sides"]]
+            spellings[role.format(side=side)] = tuple(
+                normalised(name.format(side=word)) for name, word in product(names, words)
+            )
+    return BoneFamily(
+        name=raw["name"],
+        spellings=spellings,
+        prefix=re.compile(f"(?:.*:)?(?:{raw['prefix']})", re.IGNORECASE) if "prefix" in raw else None,
+        prefix_needed=raw.get("prefix_needed", False),
+        exact=raw.get("exact", False),
+        rest_frames={
+            role: {axis: (float(v[0]), float(v[1]), float(v[2])) for axis, v in axes.items()}
+            for role, axes in raw.get("rest_frames", {}).items()
+        },
+        ankle_height_over_leg=raw.get("ankle_height_over_leg"),
+        stands_on_lowest_joint=raw.get("stands_on_lowest_joint", False),
+    )
+
+
 def find_bones(bone_names: Sequence[str]) -> BoneMap:
     """The family that names most of these bones, and what it matched.
 
-    Raises BadInputError when no family names the joints that retargeting needs; the message lists what the best one lacks.
+    Raises BadInputError when no family names the joints that retargeting needs; the message lists what the nearest lacks.
     """
-    present: dict[str, str] = {}
-    for bone in bone_names:
-        present.setdefault(normalised(bone), bone)
-    best: BoneMap | None = None
-    for family in bone_families():
-        bone_of = {}
-        for role, spellings in family.spellings.items():
-            found = next((present[normalised(s)] for s in spellings if normalised(s) in present), None)
-            if found is not None and found not in bone_of.values():
-                bone_of[role] = found
-        candidate = BoneMap(family.name, bone_of, len(bone_of) / len(smpl22().joint_names))
-        if best is None or candidate.score > best.score:
-            best = candidate
-    assert best is not None
+    candidates = match_families(bone_names)
+    best = max(candidates, key=lambda found: (all(r in found.bone_of for r in REQUIRED_ROLES), found.score))
     missing = [role for role in REQUIRED_ROLES if role not in best.bone_of]
     if missing:
+        shown = ", ".join(bone_names[:_MAX_NAMES_SHOWN]) + (", ..." if len(bone_names) > _MAX_NAMES_SHOWN else "")
         raise BadInputError(
             f"no known family of bone names fits this skeleton: the nearest, {best.family!r}, lacks {', '.join(missing)}; "
-            f"the skeleton's bones are {', '.join(bone_names)}. Give a map file: a JSON object "
-            '{"their bone": "smpl22 joint"}'
+            f'the bones are: {shown}. Give a map file: one JSON object {{"their bone": "smpl22 joint", ...}}'
         )
     return best
 
 
+def match_families(bone_names: Sequence[str]) -> tuple[BoneMap, ...]:
+    """What every family would match, in the order of the data file; families that cannot fit are left out."""
+    spelt = [_by_normalised_name(bone_names, None)]
+    own_prefix = _common_prefix(bone_names)
+    if own_prefix is not None:
+        spelt.append(_by_normalised_name(bone_names, re.compile(re.escape(own_prefix), re.IGNORECASE)))
+    found = []
+    for family in bone_families():
+        variants = spelt
+        if family.prefix is not None:
+            with_prefix = [bone for bone in bone_names if family.prefix.match(bone)]
+            others = [] if family.prefix_needed else spelt
+            variants = [*others, _by_normalised_name(with_prefix, family.prefix)]
+        matches = [_match(family, present) for present in variants]
+        best = max(matches, key=len)
+        if not family.exact or len(best) == len(bone_names):
+            found.append(BoneMap(family.name, best))
+    return tuple(found)
+
+
+def _match(family: BoneFamily, present: Mapping[str, str]) -> dict[str, str]:
+    bone_of: dict[str, str] = {}
+    taken: set[str] = set()
+    for role, spellings in family.spellings.items():
+        bone = next((present[s] for s in spellings if s in present and present[s] not in taken), None)
+        if bone is not None:
+            bone_of[role] = bone
+            taken.add(bone)
+    return bone_of
+
+
+def _by_normalised_name(bone_names: Sequence[str], prefix: re.Pattern[str] | None) -> dict[str, str]:
+    present: dict[str, str] = {}
+    for bone in bone_names:
+        short = bone if prefix is None else prefix.sub("", bone, count=1)
+        present.setdefault(normalised(short), bone)
+    return present
+
+
+def _common_prefix(bone_names: Sequence[str]) -> str | None:
+    """A rig's own first word ("Character1_") that most bones carry."""
+    first_words = (re.match(r"[A-Za-z0-9]+[_ .-]+", bone) for bone in bone_names)
+    words = Counter(match.group(0) for match in first_words if match)
+    word, count = words.most_common(1)[0] if words else ("", 0)
+    return word if count >= _PREFIX_SHARE * len(bone_names) else None
+
+
 def bone_map(skeleton: Skeleton, user_map: Mapping[str, str] | None = None) -> BoneMap:
-    """The skeleton's bones by role: from the user's map ({"their bone": "smpl22 joint"}) or recognised by name."""
+    """The skeleton's bones by role: from the user's map ({"their bone": "smpl22 joint"}) or recognised by name.
+
+    Raises BadInputError for unknown bones or joints (with the closest name), joints given twice and needed joints
+    without a bone.
+    """
     if user_map is None:
         return find_bones(skeleton.joint_names)
-    return _from_user_map(skeleton.joint_names, user_map)
-
-
-def _from_user_map(bone_names: Sequence[str], user_map: Mapping[str, str]) -> BoneMap:
-    roles = smpl22().joint_names
+    bone_names, roles = skeleton.joint_names, smpl22().joint_names
     problems = [_unknown("bone", bone, bone_names) for bone in user_map if bone not in bone_names]
     problems += [_unknown("smpl22 joint", role, roles) for role in user_map.values() if role not in roles]
     counts = Counter(user_map.values())
     problems += [f"smpl22 joint {role!r} is given to {count} bones" for role, count in counts.items() if count > 1]
     problems += [f"no bone is given for {role!r}, which is needed" for role in REQUIRED_ROLES if role not in counts]
     if problems:
-        raise BadInputError(f"the bone map does not fit this skeleton: {'; '.join(problems)}")
-    return BoneMap("user map", {role: bone for bone, role in user_map.items()}, len(user_map) / len(roles))
+        raise BadInputError(f"the bone map does not fit the skeleton {skeleton.name!r}: {'; '.join(problems)}")
+    return BoneMap(USER_MAP, {role: bone for bone, role in user_map.items()})
+
+
+def read_bone_map(path: str | Path) -> dict[str, str]:
+    """A user's map file: one JSON object {"their bone": "smpl22 joint", ...}; BadInputError for anything else."""
+    try:
+        raw = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=_pairs_once)
+    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise BadInputError(f"{path}: expected a bone map as JSON text: {error}") from None
+    if not isinstance(raw, dict) or not all(isinstance(role, str) for role in raw.values()):
+        raise BadInputError(f'{path}: expected one JSON object of names: {{"their bone": "smpl22 joint", ...}}')
+    return raw
+
+
+def _pairs_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    doubled = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    if doubled:
+        raise ValueError(f"bones stand twice: {', '.join(doubled)}")
+    return dict(pairs)
 
 
 def _unknown(kind: str, name: str, known: Sequence[str]) -> str:
-    near = get_close_matches(name, known, n=1, cutoff=0.0)
-    return f"unknown {kind} {name!r}" + (f" (did you mean {near[0]!r}?)" if near else "")
+    by_shape = {normalised(k): k for k in known}
+    near = get_close_matches(normalised(name), by_shape, n=1, cutoff=0.3)
+    return f"unknown {kind} {name!r}" + (f" (did you mean {by_shape[near[0]]!r}?)" if near else "")
