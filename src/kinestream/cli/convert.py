@@ -1,0 +1,83 @@
+"""`kinestream convert`: one motion file into another, onto another skeleton or rate on the way."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kinestream.cli.outputs import SMPL_SUFFIXES, check_outputs, save
+from kinestream.cli.parser import add_verb, existing_file, positive_float
+from kinestream.errors import BadInputError
+
+if TYPE_CHECKING:
+    from kinestream.cli.parser import Subparsers
+
+DESCRIPTION = """\
+Convert a motion file. The suffixes decide: reads .bvh, .npz (AMASS), .npy (SMPL 85-d or motion272 features); writes
+.glb, .fbx, .bvh, .mp4, .png, .html, .npz and .npy. The last two hold SMPL's skeleton, so other bodies are
+retargeted to it. Bones of the common families (Mixamo, Unreal, Biped, CMU, VRM, ...) are recognised by name; for
+others give a map file, one JSON object {"their bone": "smpl22 joint"}.
+
+  kinestream convert clip.bvh clip.glb
+  kinestream convert take.bvh take.npz --to smpl22 --fps 30
+  kinestream convert dance.npz mine.bvh --rig my_character.bvh --report
+"""
+
+
+def add_parser(verbs: Subparsers) -> None:
+    """Add `convert`."""
+    parser = add_verb(
+        verbs,
+        "convert",
+        usage="convert IN OUT [--fps N] [--to smpl22 | --rig FILE] [--map FILE] [--rig-map FILE] [--report]",
+        summary="turn one motion file into another",
+        description=DESCRIPTION,
+        run=run,
+    )
+    parser.add_argument("input", type=Path, metavar="IN", help="the file to read")
+    parser.add_argument("output", type=Path, metavar="OUT", help="the file to write")
+    parser.add_argument(
+        "--input-fps", type=positive_float, metavar="N", help="the rate of .npz and .npy files without one"
+    )
+    parser.add_argument("--fps", type=positive_float, metavar="N", help="resample to N frames per second")
+    target = parser.add_mutually_exclusive_group()
+    target.add_argument("--to", choices=["smpl22"], metavar="SKELETON", help="retarget to this skeleton: smpl22")
+    target.add_argument("--rig", type=Path, metavar="FILE", help="retarget to the skeleton of this .bvh or .json")
+    parser.add_argument("--map", type=Path, metavar="FILE", help="JSON that says which of IN's bones is which joint")
+    parser.add_argument("--rig-map", type=Path, metavar="FILE", help="the same for the bones of --rig")
+    parser.add_argument("--report", action="store_true", help="print what was matched and the residual, as JSON")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Read, retarget, resample, write; print the file written."""
+    source = existing_file(arguments.input, "a motion file")
+    asked = arguments.to is not None or arguments.rig is not None
+    retargets = asked or arguments.output.suffix.lower() in SMPL_SUFFIXES
+    if (arguments.map is not None or arguments.report) and not retargets:
+        raise BadInputError("--map and --report belong to retargeting; add --to smpl22 or --rig FILE")
+    if arguments.rig_map is not None and arguments.rig is None:
+        raise BadInputError("--rig-map belongs to --rig FILE")
+    from kinestream.cli.rig import load_joint_map, load_rig
+    from kinestream.io import read_motion
+    from kinestream.motion import resample
+    from kinestream.skeleton import smpl22
+    from kinestream.skeleton.retarget import retarget
+
+    rig = load_rig(arguments.rig) if arguments.rig is not None else None
+    check_outputs([arguments.output], rig)
+    motion = read_motion(source, fps=arguments.input_fps)
+    target = rig.skeleton if rig is not None else smpl22()
+    if asked or (retargets and motion.skeleton.joint_names != target.joint_names):
+        source_map, target_map = load_joint_map(arguments.map), load_joint_map(arguments.rig_map)
+        motion, report = retarget(motion, target, source_map=source_map, target_map=target_map)
+        if arguments.report:
+            print(json.dumps(report.to_dict(), indent=2))
+        else:
+            print(report, file=sys.stderr)
+    if arguments.fps is not None:
+        motion = resample(motion, arguments.fps)
+    for path in save([motion], [arguments.output], rig):
+        print(path, file=sys.stderr if arguments.report else sys.stdout)

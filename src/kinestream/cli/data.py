@@ -1,0 +1,88 @@
+"""`kinestream data`: build data sets for training."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kinestream.cli.parser import HelpFormatter, add_verb, positive_int, whole_number
+from kinestream.errors import BadInputError
+
+if TYPE_CHECKING:
+    from kinestream.cli.parser import Subparsers
+
+DESCRIPTION = """\
+Turn recordings into the folder layout that training reads (HumanML3D-272's: motion_data, texts, split, mean_std, and a
+manifest.json with counts, hours, licences and rejects). The build uses all cores and goes on where it was stopped.
+
+  kinestream data build --bandai-namco PATH --deepmimic PATH -o data/motions
+"""
+
+BUILD_DESCRIPTION = """\
+Build one data set from the recordings that you have; at least one source is needed. The Bandai-Namco set is given as
+its archive or as the folder that holds Bandai-Namco-Research-Motiondataset-1 and -2, DeepMimic's clips as their
+folder.
+
+  kinestream data build --bandai-namco bandai-namco-motion.tar.xz --deepmimic deepmimic-clips -o data/motions
+"""
+
+
+def add_parser(verbs: Subparsers) -> None:
+    """Add `data` with its sub-command `build`."""
+    parser = add_verb(
+        verbs, "data", usage="data build ... -o DIR", summary="build data sets for training", description=DESCRIPTION
+    )
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    build = actions.add_parser(
+        "build",
+        prog="kinestream data build",
+        usage="kinestream data build [--bandai-namco PATH] [--deepmimic PATH] [options] -o DIR",
+        help="build a data set from recordings",
+        description=BUILD_DESCRIPTION,
+        formatter_class=HelpFormatter,
+        allow_abbrev=False,
+    )
+    build.add_argument("--bandai-namco", type=Path, metavar="PATH", help="Bandai-Namco Research Motion Dataset 1 and 2")
+    build.add_argument("--deepmimic", type=Path, metavar="PATH", help="DeepMimic's reference clips (a folder)")
+    build.add_argument(
+        "--captions", type=positive_int, default=12, metavar="N", help="captions a recording, at most (default: 12)"
+    )
+    build.add_argument(
+        "--pairs", type=whole_number, default=3000, metavar="N", help="contextual pairs for training (default: 3000)"
+    )
+    build.add_argument("--no-mirror", action="store_true", help="leave out the copies with left and right exchanged")
+    build.add_argument("--workers", type=positive_int, metavar="N", help="processes (default: one per core)")
+    build.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="the data set's folder")
+    build.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Build, say on stderr what came out, print the folder."""
+    given = {
+        name: path
+        for name, path in (("bandai-namco", arguments.bandai_namco), ("deepmimic", arguments.deepmimic))
+        if path is not None
+    }
+    if not given:
+        raise BadInputError("name at least one source: --bandai-namco PATH or --deepmimic PATH")
+    for name, path in given.items():
+        if not path.exists():
+            raise BadInputError(f"--{name}: {path} does not exist")
+    from kinestream.data.build import BuildOptions, build
+
+    options = BuildOptions(
+        captions_per_recording=arguments.captions,
+        mirror=not arguments.no_mirror,
+        pairs=arguments.pairs,
+        workers=arguments.workers or min(os.cpu_count() or 1, 64),
+    )
+    summary = build(given, arguments.output, options).summary()
+    print(
+        f"{summary['recordings']} recordings, {summary['hours']} h, {summary['rejects']} rejected "
+        f"(`kinestream info {arguments.output}` says more)",
+        file=sys.stderr,
+    )
+    print(arguments.output)

@@ -1,0 +1,150 @@
+"""`kinestream generate`: sentences to motion files."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kinestream.cli.model import add_model_options, open_engine
+from kinestream.cli.outputs import check_outputs, save
+from kinestream.cli.parser import add_verb, positive_int
+from kinestream.cli.progress import progress_bar
+from kinestream.errors import BadInputError
+
+if TYPE_CHECKING:
+    from kinestream.cli.parser import Subparsers
+    from kinestream.cli.rig import Rig
+    from kinestream.motion import Motion
+
+DESCRIPTION = """\
+Generate one motion from sentences that follow each other, and write it in every format asked for: .glb, .fbx, .bvh,
+.mp4, .png, .html, .npz (AMASS) or .npy (SMPL parameters, 85-d).
+
+  kinestream generate "walks forward" "waves with both hands, happy" -o walk.glb
+  kinestream generate "walks like an old man" -o old.html --samples 4 --seed 7
+  kinestream generate "runs" "turns left" --seconds 4,auto -o run.mp4 -o run.bvh
+  kinestream generate "raises the right hand" -o hand.bvh --rig my_character.bvh
+"""
+
+MAX_SECONDS = 600.0
+
+
+def add_parser(verbs: Subparsers) -> None:
+    """Add `generate`."""
+    parser = add_verb(
+        verbs,
+        "generate",
+        usage="generate PROMPT [PROMPT ...] -o FILE [-o FILE ...] [options]",
+        summary="sentences to a motion file",
+        description=DESCRIPTION,
+        run=run,
+    )
+    parser.add_argument("prompts", nargs="*", metavar="PROMPT", help="what the body does, one sentence after the other")
+    parser.add_argument(
+        "-o", "--output", type=Path, action="append", default=[], metavar="FILE", help="file to write (may be repeated)"
+    )
+    parser.add_argument(
+        "--seconds",
+        default="auto",
+        metavar="auto|S,S",
+        help="how long each sentence lasts, one value for all or one each; auto: until it ends itself (default: auto)",
+    )
+    parser.add_argument("--samples", type=positive_int, default=1, metavar="N", help="how many variants (default: 1)")
+    parser.add_argument("--rig", type=Path, metavar="FILE", help="write onto the skeleton of this .bvh or .json")
+    parser.add_argument("--rig-map", type=Path, metavar="FILE", help="JSON that says which of its bones is which joint")
+    add_model_options(parser)
+
+
+def parse_seconds(text: str, num_prompts: int) -> list[float | None]:
+    """Seconds for each prompt, None for auto; BadInputError unless there is one value, or one a prompt."""
+    values = [_seconds(part.strip()) for part in text.split(",")]
+    if len(values) == 1:
+        return values * num_prompts
+    if len(values) != num_prompts:
+        raise BadInputError(
+            f"--seconds {text}: expected one value, or one for each of the {num_prompts} prompts, got {len(values)}"
+        )
+    return values
+
+
+def _seconds(text: str) -> float | None:
+    if text == "auto":
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        raise BadInputError(f"--seconds: expected auto or a number of seconds, got {text!r}") from None
+    if not (math.isfinite(value) and 0.0 < value <= MAX_SECONDS):
+        raise BadInputError(f"--seconds: expected more than 0 and at most {MAX_SECONDS:g}, got {text}")
+    return value
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Check everything that can be checked, generate, write; print the files written."""
+    prompts: list[str] = arguments.prompts
+    if not prompts:
+        raise BadInputError('give at least one prompt, for example: kinestream generate "walks forward" -o walk.glb')
+    if not arguments.output:
+        raise BadInputError("say where to write the motion with -o FILE, for example -o walk.glb")
+    if arguments.rig_map is not None and arguments.rig is None:
+        raise BadInputError("--rig-map belongs to --rig FILE")
+    seconds = parse_seconds(arguments.seconds, len(prompts))
+    from kinestream.cli.rig import load_joint_map, load_rig
+    from kinestream.conditioning.text import check_prompt
+
+    for prompt in prompts:
+        check_prompt(prompt)
+    rig = load_rig(arguments.rig) if arguments.rig is not None else None
+    joint_map = load_joint_map(arguments.rig_map)
+    check_outputs(arguments.output, rig)
+    motions = _generate(arguments, seconds)
+    if rig is not None:
+        motions = _on_rig(motions, rig, joint_map)
+    for path in save(motions, arguments.output, rig):
+        print(path)
+
+
+def _generate(arguments: argparse.Namespace, seconds: list[float | None]) -> list[Motion]:
+    engine = open_engine(arguments)
+    from kinestream.streaming import StepResult, generate
+
+    known = [value for value in seconds if value is not None]
+    total = round(30 * sum(known)) * arguments.samples if len(known) == len(seconds) else None
+    began = time.perf_counter()
+    with progress_bar("generating") as update:
+        done = 0
+
+        def on_step(results: Sequence[StepResult]) -> None:
+            nonlocal done
+            done += sum(result.motion.num_frames for result in results)
+            update(done, total)
+
+        motions = generate(
+            engine,
+            arguments.prompts,
+            seconds,
+            arguments.seed,
+            arguments.guidance,
+            arguments.samples,
+            on_step=on_step,
+        )
+    took = time.perf_counter() - began
+    made = sum(motion.duration_s for motion in motions)
+    print(f"kinestream: {made:.1f} s of motion in {took:.1f} s ({made / took:.1f} x real time)", file=sys.stderr)
+    return motions
+
+
+def _on_rig(motions: Sequence[Motion], rig: Rig, joint_map: dict[str, str] | None) -> list[Motion]:
+    from kinestream.skeleton.retarget import retarget
+
+    moved = []
+    for motion in motions:
+        on_rig, report = retarget(motion, rig.skeleton, target_map=joint_map)
+        moved.append(on_rig)
+    print(report, file=sys.stderr)
+    return moved

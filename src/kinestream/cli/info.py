@@ -1,0 +1,141 @@
+"""`kinestream info`: what a motion file, a model folder or a data set folder holds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kinestream.cli.parser import add_verb
+from kinestream.errors import BadInputError
+
+if TYPE_CHECKING:
+    from kinestream.cli.parser import Subparsers
+    from kinestream.motion import Motion
+
+DESCRIPTION = """\
+Say what is in a motion file (.bvh, .npz, .npy), a model folder or a data set folder. Without PATH it describes the
+packaged model.
+
+  kinestream info take.bvh
+  kinestream info models/motionstreamer --json
+"""
+
+
+def add_parser(verbs: Subparsers) -> None:
+    """Add `info`."""
+    parser = add_verb(
+        verbs,
+        "info",
+        usage="info [PATH] [--json]",
+        summary="say what a motion file, model or data set holds",
+        description=DESCRIPTION,
+        run=run,
+    )
+    parser.add_argument(
+        "path", nargs="?", type=Path, metavar="PATH", help="a file or a folder (default: packaged model)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the facts."""
+    path: Path | None = arguments.path
+    if path is not None and not path.exists():
+        raise BadInputError(f"{path} does not exist; expected a motion file, a model folder or a data set folder")
+    if path is None or (path.is_dir() and not (path / "manifest.json").is_file()):
+        facts = model_facts(path)
+    elif path.is_dir():
+        facts = dataset_facts(path)
+    else:
+        from kinestream.io import read_motion
+
+        facts = motion_facts(read_motion(path), path)
+    print(json.dumps(facts, indent=2) if arguments.json else "\n".join(_lines(facts)))
+
+
+def motion_facts(motion: Motion, path: Path) -> dict[str, Any]:
+    """Skeleton, rate, length, reach and, for a humanoid, its bone family and how long each foot stands."""
+    positions = motion.joint_positions_m()
+    low, high = positions[..., 1].min(), positions[..., 1].max()
+    step = motion.root_position_m.diff(dim=0)[:, [0, 2]].norm(dim=-1)
+    facts: dict[str, Any] = {
+        "file": str(path),
+        "frames": motion.num_frames,
+        "fps": round(motion.fps, 6),
+        "duration_s": round(motion.duration_s, 3),
+        "joints": motion.skeleton.num_joints,
+        "root": motion.skeleton.joint_names[0],
+        "lowest_m": round(float(low), 3),
+        "highest_m": round(float(high), 3),
+        "path_length_m": round(float(step.sum()), 3),
+        "animated_translations": motion.joint_translations_m is not None,
+    }
+    return facts | _humanoid_facts(motion)
+
+
+def _humanoid_facts(motion: Motion) -> dict[str, Any]:
+    from kinestream.motion import foot_contacts
+    from kinestream.skeleton import smpl22
+    from kinestream.skeleton.bone_names import find_bones
+    from kinestream.skeleton.retarget import retarget
+
+    try:
+        bones = find_bones(motion.skeleton.joint_names)
+        body, _ = retarget(motion, smpl22())
+    except BadInputError as error:
+        return {"bone_family": None, "why_not_humanoid": str(error)}
+    contacts = foot_contacts(body).float()
+    feet = {"left": contacts[:, :2].amax(dim=1), "right": contacts[:, 2:].amax(dim=1)}
+    return {
+        "bone_family": bones.family,
+        "smpl22_joints_matched": len(bones.bone_of),
+        "smpl22_joints_unmatched": list(bones.unmatched_roles),
+        "foot_contact_share": {side: round(float(value.mean()), 3) for side, value in feet.items()},
+    }
+
+
+def dataset_facts(path: Path) -> dict[str, Any]:
+    """Counts, hours, licences and notes of a built data set."""
+    from kinestream.data.manifest import load_manifest
+
+    manifest = load_manifest(path)
+    sources = {name: dict(source) for name, source in manifest.sources.items()}
+    return {"data_set": str(path), **manifest.summary(), "sources": sources, "notes": list(manifest.notes)}
+
+
+def model_facts(path: Path | None) -> dict[str, Any]:
+    """Sizes, text encoder and provenance of a model folder (None: the packaged model)."""
+    from kinestream.checkpoints import load_text_to_motion
+
+    model = load_text_to_motion(path)
+
+    def millions(module: Any) -> float:
+        count: int = sum(parameter.numel() for parameter in module.parameters())
+        return round(count / 1e6, 2)
+
+    return {
+        "model": "packaged" if path is None else str(path),
+        "text_encoder": model.text_encoder,
+        "causal_tae": {"parameters_m": millions(model.tae), **asdict(model.tae.config)},
+        "ar_diffusion": {"parameters_m": millions(model.ar), **asdict(model.ar.config)},
+        "stop_threshold": model.stop_threshold,
+        "provenance": model.provenance,
+    }
+
+
+def _lines(facts: dict[str, Any], indent: str = "") -> list[str]:
+    """Facts as aligned lines; objects are indented below their name."""
+    width = max((len(name) for name in facts), default=0)
+    lines = []
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{name}", *_lines(value, indent + "  ")]
+        elif isinstance(value, list) and len(value) > 12:
+            lines.append(f"{indent}{name:<{width}}  {len(value)} entries (--json shows them)")
+        else:
+            shown = ", ".join(map(str, value)) or "none" if isinstance(value, list) else value
+            lines.append(f"{indent}{name:<{width}}  {shown}")
+    return lines

@@ -1,0 +1,56 @@
+"""What `generate` and `stream` share: options that choose the model, and opening it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kinestream.cli.parser import Parser, positive_float, seed_int
+from kinestream.errors import BadInputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from kinestream.streaming import Engine
+
+
+def add_model_options(parser: Parser) -> None:
+    """Add --seed, --model, --guidance and --device."""
+    parser.add_argument("--seed", type=seed_int, default=0, metavar="N", help="same seed, same motion (default: 0)")
+    parser.add_argument("--model", type=Path, metavar="DIR", help="a model folder (default: the packaged model)")
+    parser.add_argument(
+        "--guidance",
+        type=positive_float,
+        default=4.0,
+        metavar="G",
+        help="classifier-free guidance: 1 is none, more follows the text more closely (default: 4.0)",
+    )
+    parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda, cuda:1 (default: cpu)")
+
+
+def open_engine(arguments: argparse.Namespace) -> Engine:
+    """The chosen model on the chosen device; BadInputError where either is not there."""
+    folder: Path | None = arguments.model
+    if folder is not None and not folder.is_dir():
+        raise BadInputError(f"--model: {folder} is no folder; expected one that `kinestream train` or `import` wrote")
+    from kinestream.checkpoints import load_text_to_motion
+    from kinestream.streaming import Engine
+
+    device = _device(arguments.device)
+    model = load_text_to_motion(folder)
+    model.tae.to(device)
+    model.ar.to(device)
+    return Engine(model)
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadInputError(f"--device {name}: torch cannot compute there ({reason}); try --device cpu") from None
+    return device

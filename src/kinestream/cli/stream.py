@@ -1,0 +1,211 @@
+"""`kinestream stream`: prompts come in as lines while frames go out as JSON lines."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Any, TextIO
+
+from kinestream.cli.model import add_model_options, open_engine
+from kinestream.cli.parser import add_verb, positive_float
+from kinestream.cli.prompt_lines import COMMANDS, Line, LineReader
+from kinestream.errors import BadInputError
+
+if TYPE_CHECKING:
+    from kinestream.cli.parser import Subparsers
+    from kinestream.streaming import Clock, Session, StepResult
+
+FPS = 30.0
+# Frames that leave later than this are worth a word.
+LATE_S = 0.05
+
+DESCRIPTION = f"""\
+Stream motion: type or pipe in prompts, one a line, while frames go out as JSON lines (first a header with the
+skeleton, then a line a frame: root position in metres, local rotations as wxyz quaternions). Latencies are
+reported on stderr.
+
+  kinestream stream
+  printf 'walks forward\\nwaves\\n' | kinestream stream --pace fast > frames.jsonl
+
+{COMMANDS}
+"""
+
+
+def add_parser(verbs: Subparsers) -> None:
+    """Add `stream`."""
+    parser = add_verb(
+        verbs,
+        "stream",
+        usage="stream [--pace realtime|fast] [--when now|then] [--for S] [options]",
+        summary="prompts in, frames out, live",
+        description=DESCRIPTION,
+        run=run,
+    )
+    parser.add_argument(
+        "--pace",
+        choices=["realtime", "fast"],
+        default="realtime",
+        metavar="PACE",
+        help="realtime: 30 frames per second; fast: as soon as they are made, without idling (default: realtime)",
+    )
+    parser.add_argument(
+        "--when",
+        choices=["now", "then"],
+        metavar="WHEN",
+        help="a line acts now (default for a terminal), or then, after what is queued (default for a pipe)",
+    )
+    parser.add_argument(
+        "--for", dest="seconds", type=positive_float, metavar="S", help="end after S seconds of motion (default: open)"
+    )
+    add_model_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Take lines, write frames, until the input ends (a pipe), `:quit`, or the time is up."""
+    typed = sys.stdin.isatty()
+    reader = LineReader(sys.stdin, arguments.when or ("now" if typed else "then"))
+    engine = open_engine(arguments)
+    from kinestream.streaming import FastClock, RealtimeClock, SessionOptions
+
+    fast = arguments.pace == "fast"
+    options = SessionOptions(guidance=arguments.guidance, when_idle="end" if fast else "idle")
+    if typed:
+        say(f"type what the body should do; Ctrl-D ends.\n{COMMANDS}")
+    clock = FastClock() if fast else RealtimeClock()
+    stream = PromptStream(engine.session(arguments.seed, options), reader, clock, sys.stdout)
+    try:
+        stream.run(arguments.seconds)
+    finally:
+        stream.say_summary()
+    if stream.refused and not typed:
+        raise BadInputError(f"{stream.refused} of the lines made no sense and were left out (see above)")
+
+
+def say(text: str) -> None:
+    """A line for people, on stderr."""
+    print(f"kinestream: {text}", file=sys.stderr, flush=True)
+
+
+class PromptStream:
+    """One stream from prompt lines to JSON lines.
+
+    A prompt waits for nothing but the latent in the making. Where nothing is left to act, a session that ends waits for
+    the next line and one that idles goes on idling; both stop when no line can come any more.
+    """
+
+    def __init__(self, session: Session, reader: LineReader, clock: Clock, out: TextIO) -> None:
+        self.session = session
+        self.reader = reader
+        self.clock = clock
+        self.out = out
+        self.refused = 0
+        self._quit = False
+        self._arrivals: dict[str, float] = {}
+        self._made_s = 0.0
+        self._began: float | None = None
+
+    def run(self, seconds: float | None = None) -> None:
+        """Stream until nothing can come any more, or for `seconds` of motion."""
+        self._write([header(self.session.engine.frames_per_latent)])
+        self._handle(self.reader.take(wait=True))
+        while not self._quit and (seconds is None or self._made_s < seconds):
+            self._take_waiting_lines()
+            if self.session.finished:
+                if self.reader.ended or self._quit:
+                    return
+                self._handle(self.reader.take(wait=True))
+                continue
+            result = self.session.step()
+            if result.idle and self.reader.ended and not self.session.queued_prompts:
+                return
+            self._send(result)
+
+    def _take_waiting_lines(self) -> None:
+        while not self._quit and (line := self.reader.take(wait=False)) is not None:
+            self._handle(line)
+
+    def _handle(self, line: Line | BadInputError | None) -> None:
+        if line is None:
+            return
+        try:
+            if isinstance(line, BadInputError):
+                raise line
+            if line.action == "quit":
+                self._quit = True
+            elif line.action == "rewind":
+                frame = self.session.rewind(round(line.seconds * FPS))
+                self._write([{"type": "rewind", "frame": frame, "time_s": round(frame / FPS, 4)}])
+            else:
+                self._give_prompt(line)
+        except BadInputError as error:
+            self.refused += 1
+            say(f"error: {error}")
+
+    def _give_prompt(self, line: Line) -> None:
+        acts_now = line.action == "now" or not (self.session.current_prompt or self.session.queued_prompts)
+        if line.action == "now":
+            self.session.prompt(line.text)
+        else:
+            self.session.queue(line.text)
+        if acts_now:
+            self._arrivals[line.text] = line.came_s
+
+    def _send(self, result: StepResult) -> None:
+        frames = result.motion.num_frames
+        late = self.clock.wait(frames)
+        if self._began is None:
+            self._began = time.perf_counter()
+        self._write(frame_lines(result))
+        self._made_s += frames / FPS
+        if late > LATE_S:
+            say(f"frame {result.first_frame} is {late:.2f} s late")
+        if result.started and result.kind == "text":
+            came = self._arrivals.pop(result.prompt, None)
+            latency = "" if came is None else f", {1000 * (time.perf_counter() - came):.0f} ms after it was given"
+            say(f'"{result.prompt}" from {result.first_frame / FPS:.2f} s{latency}')
+
+    def _write(self, lines: list[dict[str, Any]]) -> None:
+        self.out.write("".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines))
+        self.out.flush()
+
+    def say_summary(self) -> None:
+        """Say how much was streamed and how fast."""
+        if self._began is not None:
+            took = max(time.perf_counter() - self._began, 1e-9)
+            say(f"{self._made_s:.1f} s of motion in {took:.1f} s ({self._made_s / took:.1f} x real time)")
+
+
+def header(frames_per_latent: int) -> dict[str, Any]:
+    """The stream's first line: how to read the others."""
+    from kinestream.skeleton import smpl22
+
+    return {
+        "type": "header",
+        "format": "kinestream-frames",
+        "version": 1,
+        "fps": FPS,
+        "frames_per_step": frames_per_latent,
+        "units": "metres",
+        "up": "y",
+        "rotations": "local, quaternions wxyz",
+        "skeleton": json.loads(smpl22().to_json()),
+    }
+
+
+def frame_lines(result: StepResult) -> list[dict[str, Any]]:
+    """A line a frame: number, time, prompt, root position in metres, local rotations (wxyz) in the skeleton's order."""
+    motion = result.motion
+    rows = zip(motion.root_position_m.double().tolist(), motion.local_rotations.double().tolist(), strict=True)
+    return [
+        {
+            "type": "frame",
+            "frame": number,
+            "time_s": round(number / FPS, 4),
+            "prompt": result.prompt,
+            "root_position_m": [round(value, 5) for value in root],
+            "rotations": [[round(value, 6) for value in rotation] for rotation in rotations],
+        }
+        for number, (root, rotations) in enumerate(rows, start=result.first_frame)
+    ]

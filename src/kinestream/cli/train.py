@@ -1,0 +1,70 @@
+"""`kinestream train`: train a model from a TOML configuration."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kinestream.cli.parser import add_verb, existing_file
+from kinestream.errors import BadInputError
+
+if TYPE_CHECKING:
+    from kinestream.cli.parser import Subparsers
+
+MODELS = {
+    "causal-tae": "the motion autoencoder: 4 frames to one latent and back, causally",
+    "ar-diffusion": "the text-to-motion model over the latents of a trained causal-tae",
+}
+
+DESCRIPTION = """\
+Train one of the two models. CONFIG is a TOML file; configs/ holds the ones that the packaged model was trained with.
+The run's folder gets checkpoints, TensorBoard logs and rendered samples. A killed run goes on with --resume at the
+very step it would have taken next.
+
+  kinestream train causal-tae configs/causal_tae.toml
+  kinestream train ar-diffusion configs/ar_diffusion.toml --out runs/second --set loop.steps=20000
+  torchrun --nproc-per-node 2 -m kinestream.cli train causal-tae configs/causal_tae.toml
+"""
+
+
+def add_parser(verbs: Subparsers) -> None:
+    """Add `train` with one sub-command a model."""
+    parser = add_verb(
+        verbs,
+        "train",
+        usage="train {causal-tae,ar-diffusion} CONFIG [--out DIR] [--resume] [--set KEY=VALUE]",
+        summary="train a model from a TOML configuration",
+        description=DESCRIPTION,
+        run=run,
+    )
+    parser.add_argument("model", choices=sorted(MODELS, reverse=True), metavar="MODEL", help=_models_text())
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="TOML file with the recipe's settings")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the run's folder (default: runs/NAME-OF-CONFIG)")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in the run's folder")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="replace one setting of CONFIG, for example --set loop.steps=1000 (may be repeated)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Check what can be checked before torch is loaded, then train."""
+    config = existing_file(arguments.config, "a TOML configuration such as configs/causal_tae.toml")
+    for override in arguments.overrides:
+        if not override.partition("=")[0].strip() or "=" not in override:
+            raise BadInputError(f"--set expects KEY=VALUE, got {override!r}")
+    output = arguments.out if arguments.out is not None else Path("runs") / config.stem
+    from kinestream.training import train_ar_diffusion, train_causal_tae
+
+    recipe = {"causal-tae": train_causal_tae, "ar-diffusion": train_ar_diffusion}[arguments.model]
+    recipe(config, output, arguments.resume, arguments.overrides)
+    print(output)
+
+
+def _models_text() -> str:
+    return "; ".join(f"{name}: {text}" for name, text in MODELS.items())
