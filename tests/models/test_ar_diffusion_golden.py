@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from kinestream.models.ar_diffusion import ARDiffusion, ARDiffusionConfig, SamplingNoise, diffusion_loss
 from kinestream.models.ar_diffusion.released_keys import config_from_released_shapes, released_key_map
 from kinestream.nn.diffusion import cosine_schedule
+from tests.models.released import OWN_BUFFERS, load_released_ar
 
 Golden = tuple[ARDiffusion, dict[str, Tensor]]
 
@@ -25,19 +25,7 @@ def relative_error(got: Tensor, expected: Tensor) -> float:
 
 @pytest.fixture(scope="module")
 def golden(golden_dir: Path) -> Golden:
-    theirs = load_file(golden_dir / "ar_diffusion_tiny.safetensors")
-    config = config_from_released_shapes({key: tuple(value.shape) for key, value in theirs.items()}, num_heads=4)
-    names = released_key_map(config)
-    assert sorted(names.values()) == sorted(theirs)
-    model = ARDiffusion(config).eval()
-    own = {"latent_mean", "latent_std", "empty_text"}
-    missing, unexpected = model.load_state_dict({ours: theirs[key] for ours, key in names.items()}, strict=False)
-    assert set(missing) == own
-    assert not unexpected
-    with np.load(golden_dir / "ar_diffusion_tiny.npz") as arrays:
-        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    model.empty_text.copy_(tensors["empty_text"])
-    return model.requires_grad_(False), tensors
+    return load_released_ar(golden_dir)
 
 
 def recorded_noise(arrays: dict[str, Tensor], name: str) -> SamplingNoise:
@@ -139,6 +127,5 @@ def test_full_size_has_the_released_names_and_shapes(golden_dir: Path) -> None:
     with torch.device("meta"):
         model = ARDiffusion(config)
     names = released_key_map(config)
-    own = {"latent_mean", "latent_std", "empty_text"}
-    ours = {names[key]: tuple(value.shape) for key, value in model.state_dict().items() if key not in own}
+    ours = {names[key]: tuple(value.shape) for key, value in model.state_dict().items() if key not in OWN_BUFFERS}
     assert ours == shapes

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kinestream.errors import BadInputError
+from kinestream.nn.streaming import select_rows, zero_inactive
 
 
 class CausalConv1d(nn.Conv1d):
@@ -44,7 +45,9 @@ class CausalConv1d(nn.Conv1d):
             dtype=dtype if dtype is not None else self.weight.dtype,
         )
 
-    def step(self, x: Float[Tensor, "b c n"], state: Float[Tensor, "b c p"]) -> tuple[Tensor, Tensor]:
+    def step(
+        self, x: Float[Tensor, "b c n"], state: Float[Tensor, "b c p"], active: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Convolve the next n inputs (a multiple of the stride); gives n / stride outputs and the next state.
 
         A step is a few rows only, where one matrix product over gathered taps is much faster than a convolution call.
@@ -56,4 +59,5 @@ class CausalConv1d(nn.Conv1d):
         gathered = window[:, :, starts[:, None] + self._taps]
         rows = gathered.transpose(1, 2).flatten(2)
         out = functional.linear(rows, self.weight.flatten(1), self.bias).transpose(1, 2)
-        return out, window[:, :, window.shape[-1] - self.left_padding :]
+        last = window[:, :, window.shape[-1] - self.left_padding :]
+        return zero_inactive(active, out), select_rows(active, last, state)

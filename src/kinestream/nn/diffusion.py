@@ -22,8 +22,8 @@ _MAX_BETA = 0.999
 class DiffusionSchedule:
     """Everything the diffusion needs to know of its noise levels, float64, index 0 the least noise.
 
-    alphas_cumprod: share of signal variance left at each level. timesteps: the training step each level belongs to, which
-    is what the network is told.
+    alphas_cumprod: share of signal variance left at each level. timesteps: the training step each level belongs to,
+    which is what the network is told.
     """
 
     alphas_cumprod: Array
@@ -94,11 +94,8 @@ class DiffusionSchedule:
             raise BadInputError(f"Sampling takes 1 to {self.num_steps} steps, got {steps}.")
         if steps == self.num_steps:
             return self
-        chosen = (
-            np.unique(np.linspace(0, self.num_steps - 2, steps).round().astype(int)) if steps > 1 else np.array([0])
-        )
-        if steps == 1:
-            chosen = np.array([self.num_steps - 2])
+        top = self.num_steps - 2
+        chosen = np.linspace(0, top, steps).round().astype(int) if steps > 1 else np.array([top])
         return DiffusionSchedule(self.alphas_cumprod[chosen], tuple(self.timesteps[i] for i in chosen))
 
 
@@ -112,4 +109,5 @@ def cosine_schedule(num_steps: int = 50) -> DiffusionSchedule:
         return math.cos((share + 0.008) / 1.008 * math.pi / 2) ** 2
 
     betas = [min(1 - signal((i + 1) / num_steps) / signal(i / num_steps), _MAX_BETA) for i in range(num_steps)]
-    return DiffusionSchedule(np.cumprod(1.0 - np.array(betas)), tuple(range(num_steps)))
+    alphas_cumprod: Array = np.cumprod(1.0 - np.array(betas, dtype=np.float64), dtype=np.float64)
+    return DiffusionSchedule(alphas_cumprod, tuple(range(num_steps)))

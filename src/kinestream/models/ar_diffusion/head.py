@@ -128,7 +128,7 @@ class DiffusionHead(nn.Module):
         self,
         cond: Float[Tensor, "b h"],
         uncond: Float[Tensor, "b h"] | None = None,
-        guidance_scale: float = 4.0,
+        guidance_scale: float | Float[Tensor, " b"] = 4.0,
         *,
         noise: SamplingNoise | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
@@ -138,8 +138,9 @@ class DiffusionHead(nn.Module):
         """Sample one latent per row by the reverse chain, guided with eps_u + s (eps_c - eps_u) (equation 8).
 
         cond, uncond: conditions under the text and under the empty text; without uncond there is no guidance. steps:
-        fewer than the training chain's for speed. temperature scales the noise of the steps. The modulations depend on
-        step and condition only and are made in one go. Gives a normalised latent in float32.
+        fewer than the training chain's for speed. guidance_scale may differ by row. temperature scales the noise of
+        the steps. The modulations depend on step and condition only and are made in one go. Gives a normalised latent
+        in float32.
         """
         schedule = self.schedule.respaced(steps if steps is not None else self.config.diffusion_steps)
         batch = cond.shape[0]
@@ -150,6 +151,7 @@ class DiffusionHead(nn.Module):
         self._check_noise(noise, batch, schedule.num_steps)
         conditions = torch.stack([cond] if uncond is None else [cond, uncond])
         conditions = self.condition(conditions.to(self.condition.weight.dtype))
+        scale = guidance_scale[:, None] if isinstance(guidance_scale, Tensor) else guidance_scale
         levels = list(reversed(range(schedule.num_steps)))
         span = max(1, _MODULATION_ROWS // (conditions.shape[0] * batch))
         x = noise.initial.float()
@@ -161,7 +163,7 @@ class DiffusionHead(nn.Module):
                 here = [tuple(part[row] for part in layer) for layer in modulations]
                 hidden = self.input(x.to(self.input.weight.dtype)).expand(conditions.shape[0], -1, -1)
                 estimate = self._denoise(hidden, here).float()
-                guided = estimate[0] if uncond is None else estimate[1] + guidance_scale * (estimate[0] - estimate[1])
+                guided = estimate[0] if uncond is None else estimate[1] + scale * (estimate[0] - estimate[1])
                 x = _reverse_step(schedule, level, x, guided, noise.steps[first + row] * temperature)
         return x
 
