@@ -1,4 +1,4 @@
-"""An independent reading of BVH: 4x4 matrices, one joint and one frame at a time, straight from the words of the file."""
+"""An independent reading of BVH: 4x4 matrices, one joint and frame at a time, straight from the file's words."""
 
 from __future__ import annotations
 

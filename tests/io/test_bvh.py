@@ -103,15 +103,16 @@ def test_unit_is_guessed_from_a_persons_size(tmp_path: Path, scale: float, unit:
 def test_encodings_line_ends_and_layout_do_not_matter(tmp_path: Path) -> None:
     expected = read_bvh(saved(tmp_path, SMALL_RIG))
     compact = re.sub(r"\n\s*\{", " {", SMALL_RIG).replace("  ", "\t").replace("CHANNELS", "channels")
+    head, frames = SMALL_RIG[: SMALL_RIG.index("0 90")], SMALL_RIG[SMALL_RIG.index("0 90") :]
     variants = {
         "bom": b"\xef\xbb\xbf" + SMALL_RIG.encode(),
         "crlf": SMALL_RIG.replace("\n", "\r\n").encode(),
         "old mac": SMALL_RIG.replace("\n", "\r").encode(),
         "blank lines": SMALL_RIG.replace("\n", "\n\n \t").encode(),
         "compact": compact.encode(),
-        "one number a line": SMALL_RIG[: SMALL_RIG.index("0 90")].encode() + SMALL_RIG[SMALL_RIG.index("0 90") :].replace(" ", "\n").encode(),
+        "one number a line": head.encode() + frames.replace(" ", "\n").encode(),
         "latin-1": SMALL_RIG.replace("Leg", "J\xe4h").encode("latin-1"),
-        "utf-8": SMALL_RIG.replace("Leg", "脚\x85".strip()).encode(),
+        "utf-8": SMALL_RIG.replace("Leg", "脚\u2028").encode(),
     }  # fmt: skip
     for name, data in variants.items():
         motion = read_bvh(saved(tmp_path, data))

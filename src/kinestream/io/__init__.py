@@ -45,7 +45,8 @@ def read_motion(
 def write_motion(motion: Motion | Sequence[Motion], path: str | os.PathLike[str]) -> None:
     """Write a motion in the format that the file's suffix names: BVH, GLB, FBX, MP4, HTML, npz (AMASS), npy (SMPL).
 
-    An npy file holds 85-d SMPL parameters. An HTML file shows several motions side by side; the other formats hold one. Written whole or not at all.
+    An npy file holds 85-d SMPL parameters. An HTML file shows several motions side by side; the other formats hold
+    one. Written whole or not at all.
     Raises BadInputError for other suffixes, several motions where one goes, and motions that the format cannot hold.
     """
     path = Path(path)

@@ -8,6 +8,7 @@ import re
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ __all__ = ["BvhHierarchy", "read_bvh", "read_bvh_hierarchy", "write_bvh"]
 
 MAX_FILE_BYTES = 256 * 2**20
 MAX_HEADER_BYTES = 16 * 2**20
+MAX_HEADER_LINES = 400_000
 MAX_JOINT_FRAMES = 20_000_000
 """Joints times frames that one file may hold (22 joints: 8 hours at 30 fps), so that memory stays bounded."""
 
@@ -131,6 +133,8 @@ def _split(data: bytes, path: Path) -> tuple[BvhHierarchy, int]:
     """The hierarchy and the position after the MOTION line."""
     found = _MOTION_LINE.search(data, 0, MAX_HEADER_BYTES)
     header = data[: found.start() if found else MAX_HEADER_BYTES]
+    if header.count(b"\n") + header.count(b"\r") > MAX_HEADER_LINES:
+        raise BadInputError(f"{path}: no MOTION line in the first {MAX_HEADER_LINES} lines")
     try:
         text = header.decode("utf-8")
     except UnicodeDecodeError:
@@ -242,10 +246,12 @@ _WORD = re.compile(rb"\S+")
 def _wrong_count(data: bytes, start: int, count: int, frames: int, channels: int, path: Path) -> BadInputError:
     message = f"the file announces {frames} frames of {channels} channels and holds {count} numbers"
     for line in _LINE.finditer(data, start):
-        words = sum(1 for _ in _WORD.finditer(data, line.start(), line.end()))
+        words = sum(1 for _ in islice(_WORD.finditer(data, line.start(), line.end()), channels + 1))
         if words and words != channels:
             number = _line_number(data, line.start())
-            return BadInputError(f"{path}, line {number}: expected {channels} numbers, got {words}; {message}")
+            return BadInputError(
+                f"{path}, line {number}: expected {channels} numbers, got {words if words < channels else 'more'}; {message}"
+            )
     return BadInputError(f"{path}: {message} ({count / channels:g} frames); it was cut off, or Frames is wrong")
 
 
