@@ -18,7 +18,7 @@ DESCRIPTION = """\
 Turn recordings into the folder layout that training reads (HumanML3D-272's: motion_data, texts, split, mean_std, and a
 manifest.json with counts, hours, licences and rejects). The build uses all cores and goes on where it was stopped.
 
-  kinestream data build --bandai-namco PATH --deepmimic PATH -o data/motions
+  kinestream data build --bandai-namco PATH --deepmimic PATH -o data/built
 """
 
 BUILD_DESCRIPTION = """\
@@ -26,7 +26,7 @@ Build one data set from the recordings that you have; at least one source is nee
 its archive or as the folder that holds Bandai-Namco-Research-Motiondataset-1 and -2, DeepMimic's clips as their
 folder.
 
-  kinestream data build --bandai-namco bandai-namco-motion.tar.xz --deepmimic deepmimic-clips -o data/motions
+  kinestream data build --bandai-namco bandai-namco-motion.tar.xz --deepmimic deepmimic-clips -o data/built
 """
 
 

@@ -22,9 +22,9 @@ Train one of the two models. CONFIG is a TOML file; configs/ holds the ones that
 The run's folder gets checkpoints, TensorBoard logs and rendered samples. A killed run goes on with --resume at the
 very step it would have taken next.
 
-  kinestream train causal-tae configs/causal_tae.toml
-  kinestream train ar-diffusion configs/ar_diffusion.toml --out runs/second --set loop.steps=20000
-  torchrun --nproc-per-node 2 -m kinestream.cli train causal-tae configs/causal_tae.toml
+  kinestream train causal-tae configs/causal_tae_default.toml
+  kinestream train ar-diffusion configs/ar_diffusion_default.toml --out runs/second --set loop.steps=20000
+  torchrun --nproc-per-node 2 -m kinestream.cli train causal-tae configs/causal_tae_default.toml
 """
 
 
@@ -54,7 +54,7 @@ def add_parser(verbs: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Check what can be checked before torch is loaded, then train."""
-    config = existing_file(arguments.config, "a TOML configuration such as configs/causal_tae.toml")
+    config = existing_file(arguments.config, "a TOML configuration such as configs/causal_tae_default.toml")
     for override in arguments.overrides:
         if not override.partition("=")[0].strip() or "=" not in override:
             raise BadInputError(f"--set expects KEY=VALUE, got {override!r}")
