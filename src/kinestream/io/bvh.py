@@ -248,10 +248,9 @@ def _wrong_count(data: bytes, start: int, count: int, frames: int, channels: int
     for line in _LINE.finditer(data, start):
         words = sum(1 for _ in islice(_WORD.finditer(data, line.start(), line.end()), channels + 1))
         if words and words != channels:
-            number = _line_number(data, line.start())
-            return BadInputError(
-                f"{path}, line {number}: expected {channels} numbers, got {words if words < channels else 'more'}; {message}"
-            )
+            held = words if words < channels else "more"
+            where = f"{path}, line {_line_number(data, line.start())}"
+            return BadInputError(f"{where}: expected {channels} numbers, got {held}; {message}")
     return BadInputError(f"{path}: {message} ({count / channels:g} frames); it was cut off, or Frames is wrong")
 
 
