@@ -16,8 +16,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import hypothesis
 import pytest
 import torch
+
+# Deterministic, and never a matter of how busy the machine is.
+hypothesis.settings.register_profile("promises", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("promises")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -85,7 +85,14 @@ class RootState(NamedTuple):
 
 
 class RootIntegrator:
-    """Turns the features' velocities into a path, chunk by chunk; the state is passed in and out."""
+    """Turns the features' velocities into a path, chunk by chunk; the state is passed in and out.
+
+    Predicted heading changes are not quite rotations about Y. By default only their turn about Y counts, so that a long
+    stream stays upright; `upright=False` accumulates them as they are, as the authors' code does.
+    """
+
+    def __init__(self, *, upright: bool = True) -> None:
+        self._upright = upright
 
     def init_state(self, *batch: int, device: torch.device | str = "cpu") -> RootState:
         """At the origin, facing +Z; fp32 as all integration."""
@@ -99,13 +106,16 @@ class RootIntegrator:
         """Ground positions (y = 0) and headings of each frame, and the state after the last."""
         features = features.float()
         change_rows = matrix_from_rot6d_rows(MOTION272.take(features, "heading_change_rot6d"))
-        change = quat_yaw(quat_conjugate(quat_from_matrix(change_rows)))
+        change = quat_conjugate(quat_from_matrix(change_rows))
+        if self._upright:
+            change = quat_yaw(change)
         velocity = MOTION272.take(features, "root_velocity")
         step = torch.stack((velocity[..., 0], torch.zeros_like(velocity[..., 0]), velocity[..., 1]), dim=-1)
+        ground = torch.tensor((1.0, 0.0, 1.0), device=features.device)
         position, heading = state
         positions, headings = [], []
         for t in range(features.shape[-2]):
-            position = position + quat_rotate(heading, step[..., t, :])
+            position = position + quat_rotate(heading, step[..., t, :]) * ground
             heading = quat_normalize(quat_multiply(heading, change[..., t, :]))
             positions.append(position)
             headings.append(heading)
@@ -123,17 +133,21 @@ def pose_from_features(
     return rotations, torch.stack((root_m[..., 0], height, root_m[..., 2]), dim=-1)
 
 
-def positions_from_motion272(features: Float[Tensor, "t 272"]) -> Float[Tensor, "t 22 3"]:
+def positions_from_motion272(features: Float[Tensor, "t 272"], *, upright: bool = True) -> Float[Tensor, "t 22 3"]:
     """World joint positions from the position columns (recovery from positions; keeps the recorded body's shape)."""
     MOTION272.check(features)
-    integrator = RootIntegrator()
+    integrator = RootIntegrator(upright=upright)
     root, heading, _ = integrator.step(features, integrator.init_state(device=features.device))
     local = MOTION272.take(features.float(), "positions").unflatten(-1, (_JOINTS, 3))
     return quat_rotate(heading[:, None], local) + root[:, None]
 
 
 def motion_from_motion272(
-    features: Float[Tensor, "t 272"], source: Literal["rotations", "positions"] = "rotations", name: str = ""
+    features: Float[Tensor, "t 272"],
+    source: Literal["rotations", "positions"] = "rotations",
+    name: str = "",
+    *,
+    upright: bool = True,
 ) -> Motion:
     """An SMPL-22 motion at 30 fps that starts at the origin facing +Z.
 
@@ -141,11 +155,11 @@ def motion_from_motion272(
     the position columns (least twist), for features whose positions are the better ones.
     """
     MOTION272.check(features)
-    integrator = RootIntegrator()
+    integrator = RootIntegrator(upright=upright)
     root, heading, _ = integrator.step(features, integrator.init_state(device=features.device))
     rotations, root_position = pose_from_features(features, root, heading)
     motion = Motion(smpl22(), rotations, root_position, MOTION272.fps, name=name)
-    return motion if source == "rotations" else _aimed_at(motion, positions_from_motion272(features))
+    return motion if source == "rotations" else _aimed_at(motion, positions_from_motion272(features, upright=upright))
 
 
 def _aimed_at(motion: Motion, target_m: Float[Tensor, "t 22 3"]) -> Motion:
