@@ -59,7 +59,7 @@ def tiny_model(stop_threshold: float = 0.0, **provenance: str) -> TextToMotionMo
     with torch.no_grad():
         # A fresh head starts as the identity; random numbers make it follow text and history.
         for parameter in ar.head.parameters():
-            parameter.copy_(0.15 * torch.randn_like(parameter))
+            parameter.copy_(torch.randn_like(parameter) / parameter.shape[-1] ** 0.5)
         ar.empty_text.copy_(HashEncoder().encode_blank())
         ar.latent_std.fill_(0.01)  # an untrained head's samples are about a hundred times too large
     mean = torch.zeros(MOTION272.width)

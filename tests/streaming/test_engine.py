@@ -9,7 +9,7 @@ import torch
 
 from kinestream.errors import BadInputError
 from kinestream.nn.streaming import state_to_tensors
-from kinestream.streaming import Engine, SessionOptions
+from kinestream.streaming import Engine, Session, SessionOptions
 from kinestream.streaming.control import Prompt
 
 MakeEngine = Callable[..., Engine]
@@ -18,8 +18,8 @@ MakeEngine = Callable[..., Engine]
 def test_streamed_frames_equal_the_whole_latent_sequence_decoded_at_once(engine: Engine) -> None:
     session = engine.session(seed=4)
     latents, frames = [], []
-    for index in range(60):  # five contexts long, with prompt changes, so any seam would show
-        if index % 17 == 0:
+    for index in range(45):  # several contexts long, with prompt changes, so any seam would show
+        if index % 15 == 0:
             session.prompt(f"prompt {index}")
         result = session.step()
         latents.append(result.latent)
@@ -39,9 +39,9 @@ def test_cached_conditions_equal_the_whole_context_computed_at_once(engine: Engi
         session.step()
         context = session.context
         assert context is not None
-        latents = model.normalize_latents(session.timeline.latents(context.start, session.index - 1)) if (
-            session.index - 1 > context.start
-        ) else torch.zeros(0, model.config.latent_dim)
+        latents = torch.zeros(0, model.config.latent_dim)
+        if session.index - 1 > context.start:
+            latents = model.normalize_latents(session.timeline.latents(context.start, session.index - 1))
         assert context.prompt.embedding is not None
         texts = torch.stack([context.prompt.embedding, model.empty_text])
         with torch.no_grad():
@@ -77,7 +77,7 @@ def test_nothing_is_computed_twice(engine: Engine, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_batch_of_sessions_equals_single_sessions(make_engine: MakeEngine) -> None:
-    def sessions(engine: Engine) -> list:
+    def sessions(engine: Engine) -> list[Session]:
         made = [engine.session(seed=seed) for seed in range(4)]
         made.append(engine.session(seed=9, options=SessionOptions(guidance=2.0)))
         made.append(engine.session(seed=9, options=SessionOptions(guidance=1.0, sampling_steps=3)))
@@ -88,7 +88,7 @@ def test_a_batch_of_sessions_equals_single_sessions(make_engine: MakeEngine) -> 
 
     engine = make_engine()
     together, alone = sessions(engine), sessions(engine)
-    for count in range(30):
+    for count in range(20):
         if count == 11:
             together[2].prompt("jumps")
             alone[2].prompt("jumps")

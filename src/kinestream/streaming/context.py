@@ -87,9 +87,7 @@ def _prefill(model: ARDiffusion, request: Request) -> Context:
         latents = request.latents(control.context_start, control.prefilled_to).to(model.latent_mean)
         history = model.normalize_latents(latents).expand(len(texts), -1, -1)
     condition, state = model.prefill(texts, history, model.init_state(len(texts)))
-    return Context(
-        control.prompt, control.context_start, control.prefilled_to, control.prefilled_to, state, condition
-    )
+    return Context(control.prompt, control.context_start, control.prefilled_to, control.prefilled_to, state, condition)
 
 
 def _feed(model: ARDiffusion, requests: Sequence[Request], contexts: Sequence[Context]) -> list[Context]:
@@ -106,8 +104,6 @@ def _feed(model: ARDiffusion, requests: Sequence[Request], contexts: Sequence[Co
         place += count
         own = state if len(contexts) == 1 else take_rows(state, mine)
         moved.append(
-            Context(
-                context.prompt, context.start, context.prefilled_to, context.fed_to + 1, own, condition[mine]
-            )
+            Context(context.prompt, context.start, context.prefilled_to, context.fed_to + 1, own, condition[mine])
         )
     return moved

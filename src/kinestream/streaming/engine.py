@@ -168,7 +168,9 @@ class Engine:
                 noise=SamplingNoise(noise[0], noise[1:]),
                 steps=steps,
             )
-            for turn, latent in zip(members, model.denormalize_latents(drawn.to(model.latent_mean)).float(), strict=True):
+            for turn, latent in zip(
+                members, model.denormalize_latents(drawn.to(model.latent_mean)).float(), strict=True
+            ):
                 turn.candidate = latent
 
     def _accepts(self, turn: _Turn) -> bool:

@@ -39,9 +39,7 @@ def ease_out(last: Float[Tensor, "272"], frames: int) -> Float[Tensor, "t 272"]:
     return eased
 
 
-def settling_latents(
-    tae: CausalTAE, statistics: Statistics, recent: Float[Tensor, "t 272"]
-) -> Float[Tensor, "l c"]:
+def settling_latents(tae: CausalTAE, statistics: Statistics, recent: Float[Tensor, "t 272"]) -> Float[Tensor, "l c"]:
     """The `SETTLE_LATENTS` latents in which a body comes to rest after the frames `recent`.
 
     `recent` are the newest features (metres, not normalised), a whole number of latents; none at all means that the

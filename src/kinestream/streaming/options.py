@@ -56,7 +56,9 @@ class SessionOptions:
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise BadInputError(f"{name} is a whole number from 1 on, or None; got {value!r}.")
         threshold = self.stop_threshold
-        if threshold is not None and not (isinstance(threshold, int | float) and math.isfinite(threshold) and threshold >= 0):
+        if threshold is not None and not (
+            isinstance(threshold, int | float) and math.isfinite(threshold) and threshold >= 0
+        ):
             raise BadInputError(f"stop_threshold is a distance from 0 on, or None; got {threshold!r}.")
 
     def _positive(self, name: str, value: object, most: float) -> None:

@@ -320,7 +320,9 @@ class Session:
         if seconds is not None:
             number = isinstance(seconds, int | float) and not isinstance(seconds, bool) and math.isfinite(seconds)
             if not number or not 0 < seconds <= MAX_PROMPT_S:
-                raise BadInputError(f"A prompt lasts more than 0 and at most {MAX_PROMPT_S:g} seconds; got {seconds!r}.")
+                raise BadInputError(
+                    f"A prompt lasts more than 0 and at most {MAX_PROMPT_S:g} seconds; got {seconds!r}."
+                )
         embedding = self.engine.encode(text)
         return Prompt(text.strip(), embedding, None if seconds is None else self._latents(seconds))
 

@@ -98,7 +98,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise BadInputError(f"{path} is a safetensors file, but no session. Pass a file that Session.save wrote.")
     if facts.get("version") != VERSION:
-        raise BadInputError(f"{path} has version {facts.get('version')} of the session format; this program reads {VERSION}.")
+        raise BadInputError(
+            f"{path} has version {facts.get('version')} of the session format; this program reads {VERSION}."
+        )
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise BadInputError(f"{path} is a damaged session: {name} holds numbers that are not finite.")
@@ -195,9 +197,7 @@ def _prompts(facts: list[dict[str, Any]], embeddings: Tensor | None, engine: Eng
     return prompts
 
 
-def _control_row(
-    control: Control, prompts: _Numbering[Prompt], queues: _Numbering[tuple[Prompt, ...]]
-) -> list[int]:
+def _control_row(control: Control, prompts: _Numbering[Prompt], queues: _Numbering[tuple[Prompt, ...]]) -> list[int]:
     positions = [getattr(control, name) for name in _POSITIONS]
     return [prompts.number(control.prompt), queues.number(control.queue), int(control.finished), *positions]
 
