@@ -1,1 +1,89 @@
-"""kinestream: streaming 3D human motion from text and music."""
+"""kinestream: streaming 3D human motion from sentences.
+
+    import kinestream
+
+    motion = kinestream.generate(["walks forward", "waves"], seed=7)
+    kinestream.write_motion(motion, "walk.glb")
+
+Names are loaded when they are first used, so that `import kinestream` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from kinestream.checkpoints import load_text_to_motion
+    from kinestream.errors import BadInputError, KinestreamError
+    from kinestream.io import read_motion, write_motion
+    from kinestream.motion import Motion
+    from kinestream.skeleton import Skeleton, smpl22
+    from kinestream.skeleton.retarget import retarget
+    from kinestream.streaming import Engine, Session
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "BadInputError": "kinestream.errors",
+    "Engine": "kinestream.streaming",
+    "KinestreamError": "kinestream.errors",
+    "Motion": "kinestream.motion",
+    "Session": "kinestream.streaming",
+    "Skeleton": "kinestream.skeleton",
+    "load_text_to_motion": "kinestream.checkpoints",
+    "read_motion": "kinestream.io",
+    "retarget": "kinestream.skeleton.retarget",
+    "smpl22": "kinestream.skeleton",
+    "write_motion": "kinestream.io",
+}
+
+__all__ = [
+    "BadInputError",
+    "Engine",
+    "KinestreamError",
+    "Motion",
+    "Session",
+    "Skeleton",
+    "generate",
+    "load_text_to_motion",
+    "read_motion",
+    "retarget",
+    "smpl22",
+    "write_motion",
+]
+
+
+def generate(
+    prompts: str | Sequence[str],
+    *,
+    seconds: float | Sequence[float | None] | None = None,
+    seed: int = 0,
+    guidance: float | None = None,
+    model: str | Path | None = None,
+) -> Motion:
+    """One motion that acts the prompts one after the other, on SMPL-22 at 30 fps, from the origin facing +Z.
+
+    `seconds` is how long each prompt lasts (None: until the model ends it), `model` a folder in place of the packaged
+    one. The same seed gives the same motion. `kinestream.streaming.generate` makes several samples at once. Raises
+    BadInputError for prompts, durations or a model folder that cannot be used.
+    """
+    from kinestream.checkpoints import load_text_to_motion
+    from kinestream.streaming import generate as generate_samples
+
+    return generate_samples(load_text_to_motion(model), prompts, seconds, seed, guidance)[0]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'kinestream' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from kinestream.data.layout import (
     read_text_lines,
     statistics_folder,
 )
+from kinestream.data.manifest import MANIFEST_NAME, load_manifest
 from kinestream.errors import BadInputError
 from kinestream.features import Statistics
 
@@ -31,16 +33,19 @@ class MotionClips:
     names: list[str]
     captions: list[list[str]]
     statistics: Statistics
+    weights: list[float]
 
     @classmethod
     def load(cls, roots: Sequence[str | Path], split: str) -> MotionClips:
         """Read folders in the HumanML3D-272 layout; the first folder's statistics hold for all.
 
         Captions that hold for a part of a clip only (start and end seconds) make a clip of that part.
-        BadInputError when a folder, its split file or a clip is missing or unsound.
+        Where a manifest tells the contents, a content's weight as a whole grows with the root of its number of clips:
+        rare actions are met more often than their share. BadInputError when a folder, its split file or a clip is missing or unsound.
         """
-        features, names, captions = [], [], []
+        features, names, captions, weights = [], [], [], []
         for root in map(Path, roots):
+            weight_of = _content_weights(root, split)
             for name in read_split(root, split):
                 clip = torch.from_numpy(read_features(root / MOTION_FOLDER / f"{name}.npy"))
                 parts: dict[tuple[int, int], list[str]] = {}
@@ -51,8 +56,19 @@ class MotionClips:
                     if stop > start:
                         features.append(clip[start:stop])
                         names.append(name)
+                        weights.append(weight_of.get(name, 1.0))
                         captions.append(lines)
-        return cls(features, names, captions, Statistics.load(statistics_folder(Path(roots[0]))))
+        return cls(features, names, captions, Statistics.load(statistics_folder(Path(roots[0]))), weights)
+
+
+def _content_weights(root: Path, split: str) -> dict[str, float]:
+    """1 / sqrt(clips of the same content) relative to the mean, by clip name; empty without a manifest."""
+    if not (root / MANIFEST_NAME).is_file():
+        return {}
+    clips = load_manifest(root).split_clips(split)
+    counts = Counter(clip.content for clip in clips)
+    mean = sum(counts[clip.content] ** -0.5 for clip in clips) / max(1, len(clips))
+    return {clip.name: counts[clip.content] ** -0.5 / mean for clip in clips}
 
 
 @dataclass(frozen=True)

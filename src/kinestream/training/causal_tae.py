@@ -36,7 +36,7 @@ class CausalTAETaskConfig:
 
 
 class CausalTAETask:
-    """Random crops of all training clips, each clip as likely as its length."""
+    """Random crops of all training clips, each clip as likely as its length times its weight."""
 
     def __init__(self, model_config: CausalTAEConfig, config: CausalTAETaskConfig, data: Sequence[str], seed: int) -> None:
         if config.crop_frames % model_config.frames_per_latent:
@@ -50,7 +50,7 @@ class CausalTAETask:
         self.held_out = MotionClips.load(data, "val")
         self.statistics: Statistics = self.clips.statistics
         lengths = np.array([len(clip) for clip in self.clips.features], dtype=np.float64)
-        self._cumulative = np.cumsum(np.maximum(lengths, config.crop_frames))
+        self._cumulative = np.cumsum(np.maximum(lengths, config.crop_frames) * np.asarray(self.clips.weights))
 
     def batch(self, rows: int, rng: np.random.Generator) -> Batch:
         """Normalised crops [B, N, D]."""
@@ -96,7 +96,7 @@ class CausalTAETask:
 
         save_model(
             folder, self.model, kind="causal-tae", config=self.model.config, statistics=self.statistics,
-            layout=MOTION272.name, provenance={"steps": step, "data": self.clips.sources, "seed": self.seed},
+            layout=MOTION272.name, provenance={"steps": step, "seed": self.seed},
         )  # fmt: skip
 
 

@@ -1,0 +1,6 @@
+"""One training loop and a recipe for each model."""
+
+from kinestream.training.ar_diffusion import train_ar_diffusion
+from kinestream.training.causal_tae import train_causal_tae
+
+__all__ = ["train_ar_diffusion", "train_causal_tae"]

@@ -1,0 +1,164 @@
+"""Recipe: the autoregressive diffusion model (MotionStreamer, section 3.3 and appendix A)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kinestream.checkpoints import TextToMotionModel, load_causal_tae, reference_end_latent, save_text_to_motion
+from kinestream.conditioning.text import TextEncoder, text_encoder
+from kinestream.data.clips import MotionClips, StreamPairs
+from kinestream.errors import BadInputError
+from kinestream.models.ar_diffusion.config import ARDiffusionConfig
+from kinestream.models.ar_diffusion.loss import replaced_share, two_forward_loss
+from kinestream.models.ar_diffusion.model import ARDiffusion
+from kinestream.training.config import TrainConfig, from_table, load_train_config
+from kinestream.training.latents import LatentSequence, encode_sequences
+from kinestream.training.loop import Batch, run
+from kinestream.training.samples import sample_clips, write_strips
+
+
+@dataclass(frozen=True)
+class ARDiffusionTaskConfig:
+    """Settings of this recipe."""
+
+    causal_tae: str = ""
+    """Folder of the trained autoencoder's checkpoint."""
+    text_encoder: str = "minilm"
+    """Name of the sentence encoder."""
+    min_frames: int = 40
+    """Shorter motions are left out (appendix A)."""
+    max_frames: int = 300
+    """Longer motions are cut into windows (appendix A)."""
+    diffusion_draws: int = 4
+    """Noise levels drawn for each latent of a batch."""
+    two_forward: bool = True
+    """Replace a growing share of the input latents by the model's own predictions."""
+    estimate: str = "sample"
+    """How Two-Forward predicts: "sample" draws with few steps, "denoise" denoises a random level as the release does."""
+    pair_weight: float = 1.0
+    """How often a contextual pair is drawn, relative to a clip."""
+    prompts: tuple[str, ...] = ("a person walks forward", "a person waves with both hands", "a tired person runs")
+    """Prompts of the samples that are rendered during training."""
+
+
+class ARDiffusionTask:
+    """Batches of latent sequences of similar length."""
+
+    def __init__(self, config: ARDiffusionTaskConfig, model_table: dict[str, Any], data: Sequence[str], seed: int) -> None:
+        if not config.causal_tae:
+            raise BadInputError("[task] causal_tae: expected the folder of a trained autoencoder (its run's model/)")
+        self.config = config
+        self.tae, self.statistics = load_causal_tae(config.causal_tae)
+        self.tae.eval().requires_grad_(False)
+        self.encoder: TextEncoder = text_encoder(config.text_encoder)
+        torch.manual_seed(seed)
+        self.model = ARDiffusion(ARDiffusionConfig.from_json({"text_dim": self.encoder.dim, **model_table}))
+        self.end_latent = reference_end_latent(self.tae, self.statistics)
+        self.sequences, captions = self._sequences(data, "train")
+        self.texts = self.encoder.encode(captions)
+        self.held_out, held_out_captions = self._sequences(data, "val")
+        self.held_out_texts = self.encoder.encode(held_out_captions)
+        self._set_buffers()
+        self.sequences.sort(key=lambda sequence: len(sequence.mean))
+        weights = np.array([sequence.weight for sequence in self.sequences])
+        self._cumulative = np.cumsum(weights) / weights.sum()
+
+    def _sequences(self, data: Sequence[str], split: str) -> tuple[list[LatentSequence], list[str]]:
+        c = self.config
+        clips, pairs = MotionClips.load(data, split), StreamPairs.load(data, split)
+        return encode_sequences(
+            self.tae, self.statistics, clips, pairs,
+            min_frames=c.min_frames, max_frames=c.max_frames, pair_weight=c.pair_weight,
+        )  # fmt: skip
+
+    def _set_buffers(self) -> None:
+        means = torch.cat([sequence.mean for sequence in self.sequences])
+        variance = means.var(dim=0) + torch.cat([sequence.std for sequence in self.sequences]).square().mean(dim=0)
+        self.model.latent_mean.copy_(means.mean(dim=0))
+        self.model.latent_std.copy_(variance.sqrt())
+        self.model.empty_text.copy_(self.encoder.encode_blank())
+
+    def batch(self, rows: int, rng: np.random.Generator) -> Batch:
+        """Sequences of similar length: each row's place in the order of lengths lies near a common random one."""
+        centre = rng.random()
+        places = np.abs(centre + rng.uniform(-0.1, 0.1, rows))
+        places = np.where(places > 1.0, 2.0 - places, places)
+        picks = [self.sequences[min(i, len(self.sequences) - 1)] for i in np.searchsorted(self._cumulative, places)]
+        return self._collate(picks, self.texts, rng)
+
+    def _collate(self, picks: Sequence[LatentSequence], texts: Tensor, rng: np.random.Generator) -> Batch:
+        lengths = [len(pick.mean) + pick.ends for pick in picks]
+        latents = torch.zeros(len(picks), max(lengths), self.model.config.latent_dim)
+        mask = torch.zeros(len(picks), max(lengths), dtype=torch.bool)
+        for row, pick in enumerate(picks):
+            noise = torch.from_numpy(rng.standard_normal(pick.mean.shape, dtype=np.float32))
+            latents[row, : len(pick.mean)] = pick.mean + pick.std * noise
+            if pick.ends:
+                latents[row, len(pick.mean)] = self.end_latent
+            mask[row, pick.history : lengths[row]] = True
+        captions = [pick.captions[rng.integers(len(pick.captions))] for pick in picks]
+        return {"text": texts[captions], "latents": latents, "mask": mask, "lengths": torch.tensor(lengths)}
+
+    def losses(self, batch: Batch, generator: torch.Generator, progress: float) -> dict[str, Tensor]:
+        """Equation 7 with Two-Forward; the replaced share follows the cosine of appendix A over the run."""
+        share = replaced_share(round(progress * 1_000_000), 1_000_000) if self.config.two_forward else 0.0
+        result = two_forward_loss(
+            self.model, batch["text"], self.model.normalize_latents(batch["latents"]), batch["mask"], share, generator,
+            lengths=batch["lengths"], batch_mul=self.config.diffusion_draws, estimate=self.config.estimate,  # type: ignore[arg-type]
+        )  # fmt: skip
+        return {"total": result.loss, "replaced": result.replaced}
+
+    def validate(self, step: int, folder: Path) -> Mapping[str, float]:
+        """Noise error on held-out sequences with the same noise each time, and rendered samples."""
+        rng, losses = np.random.default_rng(0), []
+        device = next(self.model.parameters()).device
+        for first in range(0, len(self.held_out), 64):
+            batch = self._collate(self.held_out[first : first + 64], self.held_out_texts, rng)
+            batch = {name: value.to(device) for name, value in batch.items()}
+            generator = torch.Generator().manual_seed(first)
+            latents = self.model.normalize_latents(batch["latents"])
+            result = two_forward_loss(
+                self.model, batch["text"], latents, batch["mask"], 0.0, generator, lengths=batch["lengths"], batch_mul=4
+            )
+            losses.append(float(result.loss))
+        texts = self.encoder.encode(list(self.config.prompts)).to(device)
+        clips, lengths = sample_clips(self.model, self.tae, self.statistics, texts, self.end_latent, seed=0)
+        write_strips(folder / f"step-{step:08d}.png", clips)
+        return {"val/loss": float(np.mean(losses)), "val/sample_frames": float(np.mean(lengths))}
+
+    def export(self, folder: Path, step: int) -> None:
+        """The whole text-to-motion model: autoencoder, this model, statistics, end latent, encoder's name."""
+        save_text_to_motion(folder, self.bundle({"steps": step}))
+
+    def bundle(self, provenance: Mapping[str, Any]) -> TextToMotionModel:
+        """What a listener needs to generate."""
+        return TextToMotionModel(
+            tae=self.tae, ar=self.model, statistics=self.statistics, end_latent=self.end_latent,
+            stop_threshold=self.stop_threshold(), text_encoder=self.config.text_encoder, provenance=dict(provenance),
+        )  # fmt: skip
+
+    def stop_threshold(self) -> float:
+        """Half the distance between the end latent and the nearest real training latent."""
+        means = torch.cat([sequence.mean for sequence in self.sequences])
+        return 0.5 * float((means - self.end_latent).norm(dim=-1).min())
+
+
+def train_ar_diffusion(
+    config_path: str | Path, output_dir: str | Path, *, resume: bool = False, overrides: Sequence[str] = ()
+) -> None:
+    """Train from a TOML configuration into `output_dir`; with `resume`, go on from the newest checkpoint there."""
+    config: TrainConfig = load_train_config(config_path, overrides)
+    table = {k: tuple(v) if isinstance(v, list) else v for k, v in config.task.items()}
+    task = ARDiffusionTask(from_table(ARDiffusionTaskConfig, table, "task"), config.model, config.data, config.loop.seed)
+    info: dict[str, Any] = {
+        "kind": "ar-diffusion", "model": task.model.config.to_json(), "data": list(config.data),
+        "batch_size": config.loop.batch_size, "parts": config.loop.parts, "seed": config.loop.seed,
+    }  # fmt: skip
+    run(task, config.loop, Path(output_dir), resume=resume, info=info)
