@@ -1,19 +1,69 @@
-"""Keep planted toes where the source plants them, though the target's feet are longer or flatter.
+"""Keep standing feet flat on the floor and planted toes where the source plants them.
 
 Limbs take the source's directions, so ankles follow the source. A foot of another shape that pitches about its toes would
-then push them through the floor: the ankle has to rise instead. The needed shift is a closed form of the foot's pitch.
+then push them through the floor or let them slide: the ankle has to move instead, by a closed form of the foot's pitch.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from kinestream.rotations import matrix_from_quat, quat_between, quat_multiply, quat_rotate, quat_yaw
+from kinestream.rotations import (
+    matrix_from_quat,
+    quat_about_axis,
+    quat_between,
+    quat_conjugate,
+    quat_multiply,
+    quat_rotate,
+    quat_yaw,
+)
+from kinestream.skeleton.humanoid import SIDES, HumanoidRig
 
-# Below this the shift is not worth changing the limbs' directions for.
-_NEGLIGIBLE_M = 1e-4
+# A foot stands when it moves slower than this share of the leg length per second, this close to its lowest height.
+_STANCE_LEGS_PER_S = 0.15
+_STANCE_RISE_LEGS = 0.06
+# Toes higher than this share of the leg length are not held in place; below, the hold fades in.
+_TOE_FADE_LEGS = 0.1
+# Differences between two feet below this are none.
+_SAME_SHAPE_M = 1e-3
+_NEGLIGIBLE_SHIFT_M = 1e-4
+# Standing feet whose toes seem to point up by more than the first and less than the second are levelled (radians).
+_LEVEL_RANGE_RAD = (0.035, 0.35)
+
+
+def standing_feet(
+    positions_m: Float[Tensor, "t j 3"], rig: HumanoidRig, leg_length_m: float, fps: float
+) -> Bool[Tensor, "t 2"]:
+    """When the left and right foot stand: ankle and toes slow, ankle near its lowest height (world with Y up)."""
+    ankles = [rig.joint_of[f"{side}_ankle"] for side in SIDES]
+    toes = [rig.joint_of.get(f"{side}_foot", ankle) for side, ankle in zip(SIDES, ankles, strict=True)]
+    if positions_m.shape[0] < 2:
+        return torch.zeros(positions_m.shape[0], 2, dtype=torch.bool)
+    speed = torch.gradient(positions_m[:, ankles + toes], dim=0)[0].norm(dim=-1).unflatten(1, (2, 2)).amax(dim=1) * fps
+    height = positions_m[:, ankles, 1]
+    low = height.quantile(0.1) + _STANCE_RISE_LEGS * leg_length_m
+    return (speed < _STANCE_LEGS_PER_S * leg_length_m) & (height < low)
+
+
+def level_standing_feet(foot_turn: Float[Tensor, "t 2 4"], standing: Bool[Tensor, "t 2"]) -> Float[Tensor, "t 2 4"]:
+    """Feet that stand with their toes up belong to a body whose feet slant otherwise at rest: take the slant out.
+
+    `foot_turn` are world rotations away from standing flat. Toes that point down are left alone: heels may be raised.
+    """
+    pitch = torch.asin(matrix_from_quat(foot_turn)[..., 1, 2].clamp(-1.0, 1.0))
+    result = foot_turn
+    for side in range(2):
+        if int(standing[:, side].sum()) < 3:
+            continue
+        slant = pitch[standing[:, side], side].median()
+        if _LEVEL_RANGE_RAD[0] < float(slant) < _LEVEL_RANGE_RAD[1]:
+            result = result.clone() if result is foot_turn else result
+            result[:, side] = quat_multiply(foot_turn[:, side], quat_about_axis(slant, "X"))
+    return result
 
 
 def toe_anchor_shift(
@@ -49,15 +99,79 @@ def shift_ankles(
     along = wanted / reach
     longest = torch.maximum(old.norm(dim=-1, keepdim=True), (upper + lower) * 0.999)
     reach = torch.minimum(torch.maximum(reach, (upper - lower).abs() * 1.001), longest)
-    turn = quat_between(old, wanted)
-    knee = quat_rotate(turn, thigh_bone_m)
+    knee = quat_rotate(quat_between(old, wanted), thigh_bone_m)
     bend = knee - (knee * along).sum(-1, keepdim=True) * along
     bend = bend / bend.norm(dim=-1, keepdim=True).clamp_min(1e-9)
     start = (upper**2 - lower**2 + reach**2) / (2.0 * reach)
-    side = (upper**2 - start**2).clamp_min(0.0).sqrt()
-    new_thigh_bone = along * start + bend * side
+    new_thigh_bone = along * start + bend * (upper**2 - start**2).clamp_min(0.0).sqrt()
     new_shin_bone = along * reach - new_thigh_bone
-    moved = shift_m.norm(dim=-1, keepdim=True) > _NEGLIGIBLE_M
+    moved = shift_m.norm(dim=-1, keepdim=True) > _NEGLIGIBLE_SHIFT_M
     new_thigh = quat_multiply(quat_between(thigh_bone_m, new_thigh_bone), thigh)
     new_shin = quat_multiply(quat_between(shin_bone_m, new_shin_bone), shin)
     return torch.where(moved, new_thigh, thigh), torch.where(moved, new_shin, shin)
+
+
+@dataclass(frozen=True, eq=False)
+class FootPlacement:
+    """Two rigs' legs, ready to place feet: the target's bones in their own frames, and how the feet differ in shape.
+
+    `target_joints` [2, 3]: thigh, shin and foot of the left and the right leg.
+    """
+
+    target_joints: Tensor
+    source_toes: tuple[int, ...]
+    source_toe_drop_m: Float[Tensor, "2"]
+    source_leg_m: float
+    thigh_bone_m: Float[Tensor, "2 3"]
+    shin_bone_m: Float[Tensor, "2 3"]
+    shape_difference_m: Float[Tensor, "2 3"]
+
+    @classmethod
+    def between(cls, source: HumanoidRig, target: HumanoidRig) -> FootPlacement | None:
+        """For two rigs; None where one has no toes, or both feet have the same shape."""
+        roles = [f"{side}_foot" for side in SIDES]
+        if not all(role in source.joint_of and role in target.joint_of for role in roles):
+            return None
+        scale = target.leg_length_m / source.leg_length_m
+        source_foot, target_foot = (_bones(rig, "ankle", "foot") for rig in (source, target))
+        difference = target_foot - scale * source_foot
+        if float(difference.abs().max()) < _SAME_SHAPE_M:
+            return None
+        joints = [[target.joint_of[f"{side}_{part}"] for part in ("hip", "knee", "ankle")] for side in SIDES]
+
+        def own(start: str, end: str) -> Tensor:
+            rest = target.rest_world[[target.joint_of[f"{side}_{start}"] for side in SIDES]]
+            return quat_rotate(quat_conjugate(rest), _bones(target, start, end)).float()
+
+        return cls(
+            target_joints=torch.tensor(joints),
+            source_toes=tuple(source.joint_of[role] for role in roles),
+            source_toe_drop_m=-source_foot[:, 1].float(),
+            source_leg_m=source.leg_length_m,
+            thigh_bone_m=own("hip", "knee"),
+            shin_bone_m=own("knee", "ankle"),
+            shape_difference_m=difference.float(),
+        )
+
+    def apply(
+        self,
+        world: Float[Tensor, "t j 4"],
+        foot_turn: Float[Tensor, "t 2 4"],
+        source_positions_m: Float[Tensor, "t k 3"],
+        source_ankle_height_m: float,
+    ) -> None:
+        """Turn the target's legs (world orientations, in place) so that toes near the floor land as the source's do."""
+        floor = source_ankle_height_m - self.source_toe_drop_m
+        height = source_positions_m[:, self.source_toes, 1] - floor
+        planted = (1.0 - height / (_TOE_FADE_LEGS * self.source_leg_m)).clamp(0.0, 1.0)
+        shift = toe_anchor_shift(foot_turn, self.shape_difference_m) * (planted**2 * (3.0 - 2.0 * planted))[..., None]
+        hips, knees, _ = self.target_joints.unbind(dim=1)
+        thigh, shin = world[:, hips], world[:, knees]
+        bones = quat_rotate(thigh, self.thigh_bone_m), quat_rotate(shin, self.shin_bone_m)
+        world[:, hips], world[:, knees] = shift_ankles(thigh, shin, *bones, shift)
+
+
+def _bones(rig: HumanoidRig, start: str, end: str) -> Float[Tensor, "2 3"]:
+    """World vectors of the left and right bone between two roles at rest."""
+    position, joint = rig.rest_positions_m, rig.joint_of
+    return torch.stack([position[joint[f"{side}_{end}"]] - position[joint[f"{side}_{start}"]] for side in SIDES])

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kinestream.skeleton.rest_pose import LIMB_BONES, HumanoidRig
+from kinestream.skeleton.humanoid import LIMB_BONES, HumanoidRig
 
 
 @dataclass(frozen=True)

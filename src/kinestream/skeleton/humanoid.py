@@ -1,0 +1,169 @@
+"""A humanoid rig: which joint of a skeleton plays which role, and how its bones lie in a natural rest pose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from kinestream.errors import BadInputError
+from kinestream.rotations import quat_conjugate, quat_rotate
+from kinestream.skeleton.bone_names import BoneFamily, BoneMap
+from kinestream.skeleton.skeleton import Skeleton
+
+SIDES: tuple[str, str] = ("left", "right")
+
+LIMB_BONES: Mapping[str, str] = {
+    f"{side}_{start}": f"{side}_{end}"
+    for side in SIDES
+    for start, end in (("hip", "knee"), ("knee", "ankle"), ("shoulder", "elbow"), ("elbow", "wrist"))
+}
+"""Bones whose directions are carried over exactly, by the roles of their two joints."""
+
+
+@dataclass(frozen=True, eq=False)
+class HumanoidRig:
+    """A skeleton with roles and a rest pose.
+
+    `offsets_m` [J, 3] are the rest offsets (float64). `rest_world` [J, 4] are world orientations (float64, wxyz) in the
+    rest pose, which faces +Z with Y up. `world_to_y_up` [4] turns the recording's world so that its up axis becomes +Y.
+    `origin` says where the rest pose comes from; `exact` is whether its feet are known to stand flat.
+    """
+
+    skeleton: Skeleton
+    bones: BoneMap
+    offsets_m: Float[Tensor, "j 3"]
+    rest_world: Float[Tensor, "j 4"]
+    world_to_y_up: Float[Tensor, "4"]
+    origin: str
+    exact: bool = True
+    family: BoneFamily | None = None
+
+    @cached_property
+    def joint_of(self) -> dict[str, int]:
+        """Joint indices by role."""
+        index = {name: i for i, name in enumerate(self.skeleton.joint_names)}
+        return {role: index[bone] for role, bone in self.bones.bone_of.items()}
+
+    @cached_property
+    def rest_positions_m(self) -> Float[Tensor, "j 3"]:
+        """World joint positions in the rest pose, the root at the origin."""
+        parents = self.skeleton.parents
+        bones = quat_rotate(self.rest_world[[max(p, 0) for p in parents]], self.offsets_m)
+        bones[0] = 0.0
+        positions = [bones[0]]
+        for joint, parent in enumerate(parents[1:], start=1):
+            positions.append(positions[parent] + bones[joint])
+        return torch.stack(positions)
+
+    @cached_property
+    def leg_length_m(self) -> float:
+        """Thigh plus shin, the mean of both legs."""
+        starts = [self.joint_of[role] for role in LIMB_BONES if role.endswith(("_hip", "_knee"))]
+        ends = [self.joint_of[end] for role, end in LIMB_BONES.items() if role.endswith(("_hip", "_knee"))]
+        return float((self.rest_positions_m[ends] - self.rest_positions_m[starts]).norm(dim=-1).sum()) / 2.0
+
+    @cached_property
+    def ankle_height_m(self) -> float:
+        """Height of the ankles above the floor when the body stands; from the lowest foot joint unless the family knows."""
+        if self.family is not None and self.family.ankle_height_over_leg is not None:
+            return self.family.ankle_height_over_leg * self.leg_length_m
+        ankles = [self.joint_of[f"{side}_ankle"] for side in SIDES]
+        feet = ankles + [self.joint_of[f"{side}_foot"] for side in SIDES if f"{side}_foot" in self.joint_of]
+        height = self.rest_positions_m[:, 1]
+        return float(height[ankles].mean() - height[feet].min())
+
+    @property
+    def standing_is_known(self) -> bool:
+        """Whether `ankle_height_m` is a fact of the family; otherwise a recording's contacts say it better."""
+        return self.family is not None and (
+            self.family.ankle_height_over_leg is not None or self.family.stands_on_lowest_joint
+        )
+
+    @cached_property
+    def hip_centre_m(self) -> Float[Tensor, "3"]:
+        """Midpoint of the hip joints in the pelvis' own frame."""
+        position, joint = self.rest_positions_m, self.joint_of
+        middle = (position[joint["left_hip"]] + position[joint["right_hip"]]) / 2.0 - position[joint["pelvis"]]
+        return quat_rotate(quat_conjugate(self.rest_world[joint["pelvis"]]), middle)
+
+    @cached_property
+    def spine_chain(self) -> tuple[int, ...]:
+        """Joints from the pelvis to the chest, which carries neck and arms."""
+        return spine_chain(self.skeleton, self.joint_of)
+
+    @cached_property
+    def head_chain(self) -> tuple[int, ...]:
+        """Joints above the chest up to the head; empty when the rig has neither neck nor head."""
+        joint = self.joint_of
+        first, last = joint.get("neck", joint.get("head")), joint.get("head", joint.get("neck"))
+        return () if first is None or last is None else path_down(self.skeleton, first, last)
+
+    def bone_direction(self, role: str) -> Float[Tensor, "3"] | None:
+        """Unit world direction of a limb bone in the rest pose; None where the rig does not say."""
+        return self._bone_directions[role]
+
+    @cached_property
+    def _bone_directions(self) -> dict[str, Tensor | None]:
+        directions: dict[str, Tensor | None] = {}
+        for role, end in LIMB_BONES.items():
+            joint, child = self.joint_of.get(role), self.joint_of.get(end)
+            tip = None if joint is None else self.skeleton.end_sites.get(self.skeleton.joint_names[joint])
+            if joint is not None and child is not None:
+                bone = self.rest_positions_m[child] - self.rest_positions_m[joint]
+            elif joint is not None and tip is not None:
+                bone = quat_rotate(self.rest_world[joint], torch.tensor(tip, dtype=torch.float64))
+            else:
+                directions[role] = None
+                continue
+            length = float(bone.norm())
+            directions[role] = bone / length if length > 1e-6 else None
+        return directions
+
+
+def path_down(skeleton: Skeleton, first: int, last: int) -> tuple[int, ...]:
+    """Joints from `first` down to its descendant `last`; BadInputError when it is none."""
+    path = [last]
+    while path[-1] != first:
+        path.append(skeleton.parents[path[-1]])
+        if path[-1] < 0:
+            names = skeleton.joint_names
+            raise BadInputError(
+                f"skeleton {skeleton.name!r}: bone {names[last]!r} is expected below {names[first]!r} in the hierarchy, and "
+                "is not; give a map file that names the right bones"
+            )
+    return tuple(reversed(path))
+
+
+def spine_chain(skeleton: Skeleton, joint_of: Mapping[str, int]) -> tuple[int, ...]:
+    """Joints from the pelvis to the one that carries both arms; a neck that carries the arms does not count."""
+    arms = [joint_of.get(f"{side}_collar", joint_of[f"{side}_shoulder"]) for side in SIDES]
+    left, right = (path_down(skeleton, 0, arm) for arm in arms)
+    chest = max(set(left) & set(right))
+    if chest in (joint_of.get("neck"), joint_of.get("head")):
+        chest = skeleton.parents[chest]
+    named = [joint_of[role] for role in ("spine3", "spine2", "spine1") if role in joint_of]
+    path = path_down(skeleton, 0, chest)
+    if joint_of["pelvis"] not in path:
+        return path_down(skeleton, joint_of["pelvis"], named[0]) if named else (joint_of["pelvis"],)
+    return path_down(skeleton, joint_of["pelvis"], chest)
+
+
+def check_structure(skeleton: Skeleton, joint_of: Mapping[str, int], offsets_m: Float[Tensor, "j 3"]) -> None:
+    """BadInputError unless limbs lie in the hierarchy as a body's do and have a length."""
+    chains: Sequence[tuple[str, ...]] = (("hip", "knee", "ankle", "foot"), ("collar", "shoulder", "elbow", "wrist"))
+    for side in SIDES:
+        for chain in chains:
+            roles = [f"{side}_{part}" for part in chain if f"{side}_{part}" in joint_of]
+            for start, end in zip(roles, roles[1:], strict=False):
+                path = path_down(skeleton, joint_of[start], joint_of[end])
+                if LIMB_BONES.get(start) == end and float(offsets_m[list(path[1:])].norm(dim=-1).sum()) < 1e-4:
+                    names = skeleton.joint_names
+                    raise BadInputError(
+                        f"skeleton {skeleton.name!r}: the bone from {names[path[0]]!r} to {names[path[-1]]!r} has no length, so "
+                        "it has no direction to carry over"
+                    )
