@@ -163,3 +163,14 @@ def test_motion_on_another_body_is_not_written_as_smpl(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="body model"):
         write_amass_npz(motion, tmp_path / "x.npz", body_model="mano")  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_headers_from_python_2_are_read_without_a_warning(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    arrays = amass_arrays()
+    path = saved(tmp_path, **{name: array for name, array in arrays.items() if name != "trans"})
+    out = io.BytesIO()
+    np.save(out, arrays["trans"])
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("trans.npy", out.getvalue().replace(b"(4, 3), }  ", b"(4L, 3L), }"))
+    assert read_amass_npz(path).num_frames == 4
+    assert not recwarn.list

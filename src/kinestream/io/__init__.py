@@ -45,8 +45,8 @@ def read_motion(
 def write_motion(motion: Motion | Sequence[Motion], path: str | os.PathLike[str]) -> None:
     """Write a motion in the format that the file's suffix names: BVH, GLB, FBX, MP4, HTML, npz (AMASS), npy (SMPL).
 
-    An npy file holds 85-d SMPL parameters. An HTML file shows several motions side by side; the other formats hold
-    one. Written whole or not at all.
+    An npy file holds 85-d SMPL parameters. HTML and MP4 show several motions side by side; the other formats hold one.
+    Written whole or not at all.
     Raises BadInputError for other suffixes, several motions where one goes, and motions that the format cannot hold.
     """
     path = Path(path)
@@ -58,6 +58,10 @@ def write_motion(motion: Motion | Sequence[Motion], path: str | os.PathLike[str]
         from kinestream.io.viewer import write_html
 
         write_html(motions, path)
+    elif suffix == ".mp4" and motions:
+        from kinestream.io.video import write_mp4
+
+        write_mp4(motions, path)
     elif len(motions) != 1:
         raise BadInputError(f"cannot write {path}: a {suffix} file holds one motion, got {len(motions)}")
     else:
@@ -77,10 +81,6 @@ def _write_one(motion: Motion, path: Path, suffix: str) -> None:
         from kinestream.io.fbx import write_fbx
 
         write_fbx(motion, path)
-    elif suffix == ".mp4":
-        from kinestream.io.video import write_mp4
-
-        write_mp4(motion, path)
     elif suffix == ".npz":
         from kinestream.io.amass import write_amass_npz
 

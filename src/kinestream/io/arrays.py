@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import lzma
 import math
 import os
 import tokenize
+import warnings
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -58,7 +60,7 @@ def read_headers(path: str | os.PathLike[str]) -> dict[str, Header]:
     with _Opened(path) as opened:
         for name in opened.names:
             try:
-                with opened.member(name) as stream:
+                with opened.member(name) as stream, _quiet():
                     headers[name] = _header(stream)
             except BadInputError:
                 raise
@@ -79,10 +81,10 @@ def read_arrays(path: str | os.PathLike[str], names: Iterable[str]) -> dict[str,
             if name not in opened.names:
                 raise BadInputError(f"{path}: no array {name!a}; the file has {_listed(opened.names)}")
             try:
-                with opened.member(name) as stream:
+                with opened.member(name) as stream, _quiet():
                     header = _header(stream)
                     _check(header, opened.size(name) - stream.tell())
-                with opened.member(name) as stream:
+                with opened.member(name) as stream, _quiet():
                     arrays[name] = np.lib.format.read_array(stream, allow_pickle=False)
             except BadInputError as error:
                 raise BadInputError(f"{path}: array {name!a}: {error}") from None
@@ -167,6 +169,14 @@ class _Opened:
         if self._zip is not None:
             return self._zip.open(f"{name}.npy")
         return open(self.path, "rb")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without numpy's warning that a file is from Python 2's days, which says nothing a user can act on."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
 
 
 def _header(stream: IO[bytes]) -> Header:
