@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -32,11 +33,14 @@ class RMSNorm(nn.Module):
         return functional.rms_norm(x, self.scale.shape, self.scale.to(x.dtype), self.eps)
 
 
-def rotary_tables(num_positions: int, head_dim: int) -> tuple[Tensor, Tensor]:
+@lru_cache(maxsize=32)
+def rotary_tables(num_positions: int, head_dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Give cosine and sine [positions, head_dim / 2] of position * 10000 ** (-2 i / head_dim)."""
-    frequencies = 1.0 / _ROTARY_BASE ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
-    angles = torch.outer(torch.arange(num_positions, dtype=torch.float32), frequencies)
-    return angles.cos(), angles.sin()
+    with torch.inference_mode(False):  # made once, and used with gradients too
+        pairs = torch.arange(0, head_dim, 2, dtype=torch.float32, device="cpu")
+        positions = torch.arange(num_positions, dtype=torch.float32, device="cpu")
+        angles = torch.outer(positions, 1.0 / _ROTARY_BASE ** (pairs / head_dim))
+        return angles.cos().to(device), angles.sin().to(device)
 
 
 def rotate(x: Float[Tensor, "... t d"], cos: Tensor, sin: Tensor) -> Float[Tensor, "... t d"]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -24,9 +26,6 @@ class CausalConv1d(nn.Conv1d):
         if self.left_padding < 0:
             raise BadInputError(f"A causal convolution of kernel {kernel_size} can't have stride {stride}.")
         self.hop = stride
-        taps = torch.arange(kernel_size) * dilation
-        self.register_buffer("_taps", taps, persistent=False)
-        self._taps: Tensor
 
     def forward(self, x: Float[Tensor, "b c t"]) -> Float[Tensor, "b d u"]:
         """Convolve a whole sequence; gives T // stride outputs."""
@@ -55,9 +54,16 @@ class CausalConv1d(nn.Conv1d):
         if x.shape[-1] % self.hop:
             raise BadInputError(f"A chunk must be a multiple of {self.hop} long, got {x.shape[-1]}.")
         window = torch.cat([state, x], dim=-1) if self.left_padding else x
-        starts = torch.arange(0, x.shape[-1], self.hop, device=x.device)
-        gathered = window[:, :, starts[:, None] + self._taps]
-        rows = gathered.transpose(1, 2).flatten(2)
+        places = _tap_places(x.shape[-1], self.hop, self.kernel_size[0], self.dilation[0], x.device)
+        rows = window[:, :, places].transpose(1, 2).flatten(2)
         out = functional.linear(rows, self.weight.flatten(1), self.bias).transpose(1, 2)
         last = window[:, :, window.shape[-1] - self.left_padding :]
         return zero_inactive(active, out), select_rows(active, last, state)
+
+
+@lru_cache(maxsize=256)
+def _tap_places(num_inputs: int, stride: int, kernel_size: int, dilation: int, device: torch.device) -> Tensor:
+    """Give which places of state and inputs each output reads, [num_inputs / stride, kernel_size]."""
+    with torch.inference_mode(False):  # made once, and used with gradients too
+        starts = torch.arange(0, num_inputs, stride, device=device)
+        return starts[:, None] + torch.arange(kernel_size, device=device) * dilation

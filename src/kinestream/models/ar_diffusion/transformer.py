@@ -59,11 +59,9 @@ class Transformer(nn.Module):
         self.config = config
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.final_norm = RMSNorm(config.hidden_dim)
-        cos, sin = rotary_tables(config.capacity, config.hidden_dim // config.num_heads)
-        self.register_buffer("_cos", cos, persistent=False)
-        self.register_buffer("_sin", sin, persistent=False)
-        self._cos: Tensor
-        self._sin: Tensor
+
+    def _rotary(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        return rotary_tables(self.config.capacity, self.config.hidden_dim // self.config.num_heads, device)
 
     def forward(self, x: Float[Tensor, "b t h"]) -> Float[Tensor, "b t h"]:
         """Run whole sequences."""
@@ -72,9 +70,10 @@ class Transformer(nn.Module):
     def run_whole(self, x: Float[Tensor, "b t h"]) -> tuple[Tensor, list[AttentionCache]]:
         """Run whole sequences and give the keys and values of every layer too, [B, heads, T, head_dim]."""
         caches = []
+        cos, sin = self._rotary(x.device)
         for block in self.blocks:
             assert isinstance(block, Block)
-            attended, cache = block.attention.forward(block.attention_norm(x), self._cos, self._sin)
+            attended, cache = block.attention.forward(block.attention_norm(x), cos, sin)
             x = x + attended
             x = x + block.mlp(block.mlp_norm(x))
             caches.append(cache)
@@ -102,11 +101,10 @@ class Transformer(nn.Module):
         """Run one new position per row, of which each row must have one left."""
         horizon = int(state.length.max()) + 1
         layers = []
+        cos, sin = self._rotary(x.device)
         for block, cache in zip(self.blocks, state.layers, strict=True):
             assert isinstance(block, Block)
-            attended, new_cache = block.attention.step(
-                block.attention_norm(x), self._cos, self._sin, cache, state.length, horizon
-            )
+            attended, new_cache = block.attention.step(block.attention_norm(x), cos, sin, cache, state.length, horizon)
             x = x + attended
             x = x + block.mlp(block.mlp_norm(x))
             layers.append(new_cache)

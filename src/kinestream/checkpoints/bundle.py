@@ -1,0 +1,174 @@
+"""The whole text-to-motion model: autoencoder, autoregressive model, statistics, end latent, text encoder's name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from kinestream.checkpoints.folder import (
+    AR_DIFFUSION,
+    CAUSAL_TAE,
+    ModelInfo,
+    load_network,
+    load_statistics,
+    load_tensors,
+    model_tensors,
+    read_model_info,
+    statistics_tensors,
+    write_folder,
+)
+from kinestream.conditioning.text import text_encoder
+from kinestream.errors import BadInputError
+from kinestream.features import MOTION272, Statistics
+from kinestream.models.ar_diffusion.model import ARDiffusion
+from kinestream.models.causal_tae.model import CausalTAE
+
+TEXT_TO_MOTION = "text-to-motion"
+DEFAULT_MODEL_DIR = Path(__file__).resolve().parent.parent / "assets" / "default_model"
+
+EndLatentSource = Literal["raw-zero", "normalized-zero"]
+
+
+@dataclass(frozen=True, eq=False)
+class TextToMotionModel:
+    """Everything that generating needs.
+
+    Attributes:
+        tae, ar: the networks.
+        statistics: of the features that `tae` reads and writes.
+        end_latent: `[C]`, the reference end latent, in the autoencoder's units.
+        stop_threshold: a latent nearer to `end_latent` than this (Euclidean) ends its prompt.
+        text_encoder: name of the sentence encoder that `ar` was trained with.
+        provenance: data, licence, recipe and figures, for the model card.
+        layout: name of the feature layout.
+        empty_text_known: whether `ar.empty_text` holds the encoder's embedding of the empty text already.
+    """
+
+    tae: CausalTAE
+    ar: ARDiffusion
+    statistics: Statistics
+    end_latent: Float[Tensor, " c"]
+    stop_threshold: float
+    text_encoder: str
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    layout: str = MOTION272.name
+    empty_text_known: bool = True
+
+    def __post_init__(self) -> None:
+        tae, ar = self.tae.config, self.ar.config
+        if tae.latent_dim != ar.latent_dim:
+            raise BadInputError(
+                f"The networks don't belong together: the autoencoder's latents have {tae.latent_dim} numbers, "
+                f"the autoregressive model's {ar.latent_dim}."
+            )
+        if tuple(self.end_latent.shape) != (tae.latent_dim,) or not bool(torch.isfinite(self.end_latent).all()):
+            raise BadInputError(f"The end latent must be {tae.latent_dim} finite numbers, got {self.end_latent}.")
+        if self.statistics.mean.shape != (tae.feature_dim,):
+            raise BadInputError(
+                f"The statistics are of {self.statistics.mean.shape[0]} features, "
+                f"the autoencoder has {tae.feature_dim}."
+            )
+        if not math.isfinite(self.stop_threshold) or self.stop_threshold < 0:
+            raise BadInputError(f"The stop threshold must be a number from 0 up, got {self.stop_threshold}.")
+
+
+@torch.no_grad()
+def reference_end_latent(
+    tae: CausalTAE, statistics: Statistics, source: EndLatentSource = "raw-zero"
+) -> Float[Tensor, " c"]:
+    """Encode the "impossible pose" (MotionStreamer, section 3.3): the posterior mean of one latent of it.
+
+    source: "raw-zero" is what the paper says, features that are all zero, which no body can have; "normalized-zero" is
+    what the release computed, zeros after normalisation, that is the mean pose.
+    """
+    frames = tae.config.frames_per_latent
+    weight = tae.encoder.input.weight
+    zeros = torch.zeros(1, frames, tae.config.feature_dim, device=weight.device)
+    if source == "raw-zero":
+        zeros = statistics.normalize(zeros)
+    elif source != "normalized-zero":
+        raise BadInputError(f'The end latent comes from "raw-zero" or "normalized-zero", got {source!r}.')
+    return tae.encode(zeros.to(weight.dtype)).mean[0, 0].float().cpu()
+
+
+def save_text_to_motion(
+    folder: str | Path, model: TextToMotionModel, *, weights_dtype: torch.dtype | None = None
+) -> None:
+    """Write a model folder, whole or not at all; `weights_dtype=torch.float16` halves its size.
+
+    Raises BadInputError where the folder holds something else, KinestreamError where it can't be written.
+    """
+    info = ModelInfo(
+        TEXT_TO_MOTION,
+        {CAUSAL_TAE: model.tae.config.to_json(), AR_DIFFUSION: model.ar.config.to_json()},
+        model.layout,
+        {
+            "text_encoder": model.text_encoder,
+            "stop_threshold": model.stop_threshold,
+            "empty_text_known": model.empty_text_known,
+        },
+        dict(model.provenance),
+    )
+    extra = {**statistics_tensors(model.statistics), "end_latent": model.end_latent.cpu().contiguous()}
+    tensors = {
+        CAUSAL_TAE: model_tensors(model.tae, weights_dtype),
+        AR_DIFFUSION: model_tensors(model.ar, weights_dtype),
+        "statistics": extra,
+    }
+    write_folder(Path(folder), info, tensors)
+
+
+def load_text_to_motion(folder: str | Path | None = None, *, complete: bool = True) -> TextToMotionModel:
+    """Load a text-to-motion model in float32 and eval mode; without a folder, the packaged one.
+
+    An imported model doesn't hold the embedding of the empty text until its encoder has been there: with `complete` it
+    is computed now where it is missing, which needs the encoder's files.
+
+    Raises:
+        BadInputError: the folder is missing, damaged or of another kind, or the encoder it needs isn't there.
+    """
+    where = DEFAULT_MODEL_DIR if folder is None else Path(folder)
+    if folder is None and not where.is_dir():
+        raise BadInputError("This installation carries no packaged model; name a model folder.")
+    info = read_model_info(where, TEXT_TO_MOTION)
+    settings = _checked_settings(info, where)
+    tae, ar = load_network(where, info, CAUSAL_TAE), load_network(where, info, AR_DIFFUSION)
+    assert isinstance(tae, CausalTAE)
+    assert isinstance(ar, ARDiffusion)
+    extra = load_tensors(where, info, "statistics")
+    if "end_latent" not in extra:
+        raise BadInputError(f"{where / 'statistics.safetensors'} lacks the end latent.")
+    known = settings["empty_text_known"]
+    if complete and not known:
+        ar.empty_text.copy_(text_encoder(settings["text_encoder"]).encode_blank())
+        known = True
+    return TextToMotionModel(
+        tae=tae,
+        ar=ar,
+        statistics=load_statistics(where, info),
+        end_latent=extra["end_latent"].float(),
+        stop_threshold=float(settings["stop_threshold"]),
+        text_encoder=settings["text_encoder"],
+        provenance=info.provenance,
+        layout=info.layout,
+        empty_text_known=known,
+    )
+
+
+def _checked_settings(info: ModelInfo, where: Path) -> Mapping[str, Any]:
+    kinds: dict[str, type | tuple[type, ...]] = {
+        "text_encoder": str,
+        "stop_threshold": (int, float),
+        "empty_text_known": bool,
+    }
+    for name, kind in kinds.items():
+        if not isinstance(info.settings.get(name), kind):
+            raise BadInputError(f"{where / 'model.json'}: the setting {name!r} is missing or of the wrong type.")
+    return info.settings

@@ -1,0 +1,275 @@
+"""The folder format: model.json (kind, configurations, layout, settings, provenance, sha256) and safetensors files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from kinestream.errors import BadInputError, KinestreamError
+from kinestream.features import Statistics
+from kinestream.models.ar_diffusion.config import ARDiffusionConfig
+from kinestream.models.ar_diffusion.model import ARDiffusion
+from kinestream.models.causal_tae.config import CausalTAEConfig
+from kinestream.models.causal_tae.model import CausalTAE
+from kinestream.nn.config import ModelConfig
+
+FORMAT = "kinestream-model"
+VERSION = 1
+INFO_NAME = "model.json"
+CAUSAL_TAE = "causal-tae"
+AR_DIFFUSION = "ar-diffusion"
+
+_KINDS: dict[str, tuple[type[ModelConfig], type[nn.Module]]] = {
+    CAUSAL_TAE: (CausalTAEConfig, CausalTAE),
+    AR_DIFFUSION: (ARDiffusionConfig, ARDiffusion),
+}
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What model.json says.
+
+    Attributes:
+        kind: "causal-tae", "ar-diffusion" or "text-to-motion".
+        configs: the configuration of each network, by its kind.
+        layout: name of the feature layout.
+        settings: what else belongs to using the model, for example the stop threshold.
+        provenance: where the weights come from: data, licence, recipe, figures.
+        sha256: hash of each file beside model.json.
+    """
+
+    kind: str
+    configs: Mapping[str, Mapping[str, Any]]
+    layout: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    sha256: Mapping[str, str] = field(default_factory=dict)
+
+
+def save_model(
+    folder: str | Path,
+    model: nn.Module,
+    *,
+    kind: str,
+    config: ModelConfig,
+    statistics: Statistics,
+    layout: str,
+    provenance: Mapping[str, Any] | None = None,
+    weights_dtype: torch.dtype | None = None,
+) -> None:
+    """Write one network as a model folder, whole or not at all; an existing model folder is replaced.
+
+    weights_dtype: store matrices in it (float16 halves the size); vectors stay as they are. Raises BadInputError where
+    the folder holds something else, KinestreamError where it can't be written.
+    """
+    tensors = {kind: model_tensors(model, weights_dtype), "statistics": statistics_tensors(statistics)}
+    write_folder(Path(folder), ModelInfo(kind, {kind: config.to_json()}, layout, {}, dict(provenance or {})), tensors)
+
+
+def load_model(folder: str | Path, kind: str) -> tuple[nn.Module, Statistics, ModelInfo]:
+    """Give the network of a model folder in float32 and eval mode, its statistics and what model.json says.
+
+    Raises BadInputError where the folder is missing, damaged or of another kind.
+    """
+    folder = Path(folder)
+    info = read_model_info(folder, kind)
+    return load_network(folder, info, kind), load_statistics(folder, info), info
+
+
+def load_causal_tae(folder: str | Path) -> tuple[CausalTAE, Statistics]:
+    """Give the autoencoder of a model folder of kind "causal-tae" and its statistics."""
+    model, statistics, _ = load_model(folder, CAUSAL_TAE)
+    assert isinstance(model, CausalTAE)
+    return model, statistics
+
+
+def model_tensors(model: nn.Module, weights_dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+    """Give a network's state on the CPU; matrices in `weights_dtype` where given."""
+    tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in model.state_dict().items()}
+    if weights_dtype is not None:
+        tensors = {name: value.to(weights_dtype) if value.dim() > 1 else value for name, value in tensors.items()}
+    if broken := [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]:
+        raise KinestreamError(f"The model can't be saved: {broken[0]} holds numbers that are not finite.")
+    return tensors
+
+
+def statistics_tensors(statistics: Statistics) -> dict[str, Tensor]:
+    """Give statistics as tensors to save."""
+    return {"mean": statistics.mean.cpu().contiguous(), "std": statistics.std.cpu().contiguous()}
+
+
+def write_folder(folder: Path, info: ModelInfo, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Write model.json and NAME.safetensors for each name into a new folder that then takes the name `folder`."""
+    _check_target(folder)
+    files = {f"{name}.safetensors": save(dict(parts)) for name, parts in tensors.items()}
+    described = {
+        "format": FORMAT,
+        "version": VERSION,
+        "kind": info.kind,
+        "layout": info.layout,
+        "configs": info.configs,
+        "settings": info.settings,
+        "provenance": info.provenance,
+        "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+    }
+    files[INFO_NAME] = (json.dumps(described, indent=2, ensure_ascii=False) + "\n").encode()
+    token = secrets.token_hex(6)
+    fresh, old = (folder.with_name(f".{folder.name}.{token}.{role}") for role in ("part", "old"))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fresh.mkdir()
+        for name, data in files.items():
+            with open(fresh / name, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        _take_name(fresh, folder, old)
+    except OSError as error:
+        raise KinestreamError(f"The model folder {folder} can't be written: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _take_name(fresh: Path, folder: Path, old: Path) -> None:
+    """Put `fresh` in the place of `folder`; if that fails, the old folder is back."""
+    if not folder.exists():
+        os.replace(fresh, folder)
+        return
+    os.replace(folder, old)
+    try:
+        os.replace(fresh, folder)
+    except BaseException:
+        os.replace(old, folder)
+        raise
+
+
+def _check_target(folder: Path) -> None:
+    if not folder.name:
+        raise BadInputError(f"A model folder needs a name, got {str(folder)!r}.")
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise BadInputError(f"{folder} exists and is no folder; choose another name.")
+    if any(folder.iterdir()) and not (folder / INFO_NAME).is_file():
+        raise BadInputError(f"{folder} holds other files; choose a new or empty folder.")
+
+
+def read_model_info(folder: str | Path, kind: str | None = None) -> ModelInfo:
+    """Read model.json; raises BadInputError where it is missing, damaged, too new, or not of the `kind` asked for."""
+    folder = Path(folder)
+    path = folder / INFO_NAME
+    if not folder.is_dir():
+        raise BadInputError(f"{folder}: expected a model folder, but there is none.")
+    if not path.is_file():
+        raise BadInputError(f"{folder}: expected a model folder, but it has no {INFO_NAME}.")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadInputError(f"{path} can't be read: {error}. Copy the model folder again.") from error
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise BadInputError(f'{path}: expected a JSON object with "format": "{FORMAT}".')
+    if values.get("version") != VERSION:
+        raise BadInputError(
+            f"{path}: this kinestream reads version {VERSION} of the format, the folder has {values.get('version')!r}. "
+            "Update kinestream or save the model again."
+        )
+    info = _checked_info(values, path)
+    if kind is not None and info.kind != kind:
+        raise BadInputError(f"{folder}: expected a {kind} model, got {info.kind}.")
+    return info
+
+
+def _checked_info(values: Mapping[str, Any], path: Path) -> ModelInfo:
+    for name, expected in {
+        "kind": str,
+        "layout": str,
+        "configs": dict,
+        "settings": dict,
+        "provenance": dict,
+        "sha256": dict,
+    }.items():
+        if not isinstance(values.get(name), expected):
+            raise BadInputError(f"{path}: {name!r} is missing or of the wrong type. Copy the model folder again.")
+    configs = values["configs"]
+    if not all(isinstance(config, dict) for config in configs.values()):
+        raise BadInputError(f"{path}: 'configs' must hold one object per network.")
+    return ModelInfo(
+        values["kind"], configs, values["layout"], values["settings"], values["provenance"], values["sha256"]
+    )
+
+
+def load_tensors(folder: Path, info: ModelInfo, name: str) -> dict[str, Tensor]:
+    """Load NAME.safetensors of a folder after checking its hash; raises BadInputError where it isn't what was saved."""
+    path = folder / f"{name}.safetensors"
+    expected = info.sha256.get(path.name)
+    if expected is None:
+        raise BadInputError(f"{folder / INFO_NAME} doesn't list {path.name}: this is no complete {info.kind} model.")
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise BadInputError(f"{path} is missing. Copy the model folder again.") from None
+    except OSError as error:
+        raise BadInputError(f"{path} can't be read: {error.strerror or error}.") from error
+    if hashlib.sha256(data).hexdigest() != expected:
+        raise BadInputError(f"{path} is damaged or was changed: its sha256 is not the recorded one. Copy it again.")
+    try:
+        return load(data)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise BadInputError(f"{path} is no safetensors file: {error}.") from error
+
+
+def load_network(folder: Path, info: ModelInfo, kind: str) -> nn.Module:
+    """Build the network of this kind and give it the folder's weights, in float32 and eval mode."""
+    config_class, model_class = _KINDS[kind]
+    if kind not in info.configs:
+        raise BadInputError(f"{folder / INFO_NAME} has no configuration of a {kind} model.")
+    config = config_class.from_json(info.configs[kind])
+    return build_network(model_class, config, load_tensors(folder, info, kind), where=str(folder))
+
+
+def build_network(
+    model_class: type[nn.Module], config: ModelConfig, tensors: Mapping[str, Tensor], *, where: str
+) -> nn.Module:
+    """Build a network around tensors, without drawing random numbers first; names and shapes must fit exactly."""
+    with torch.device("meta"):
+        model = model_class(config)
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    check_names_and_shapes(tensors, expected, where=where)
+    model.load_state_dict({name: tensor.to(torch.float32) for name, tensor in tensors.items()}, assign=True)
+    return model.eval()
+
+
+def check_names_and_shapes(tensors: Mapping[str, Tensor], expected: Mapping[str, Sequence[int]], *, where: str) -> None:
+    """Raise BadInputError unless tensors have exactly the expected names and shapes and finite floating numbers."""
+    missing, extra = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
+    if missing or extra:
+        parts = [f"{len(missing)} missing (such as {missing[0]})"] if missing else []
+        parts += [f"{len(extra)} unknown (such as {extra[0]})"] if extra else []
+        raise BadInputError(f"{where}: the weights don't fit the model: {', '.join(parts)}.")
+    for name, shape in expected.items():
+        tensor = tensors[name]
+        if tuple(tensor.shape) != tuple(shape):
+            raise BadInputError(f"{where}: {name} should be {tuple(shape)}, got {tuple(tensor.shape)}.")
+        if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
+            raise BadInputError(f"{where}: {name} holds something else than finite floating point numbers.")
+
+
+def load_statistics(folder: Path, info: ModelInfo) -> Statistics:
+    """Load the feature statistics of a folder."""
+    tensors = load_tensors(folder, info, "statistics")
+    if not {"mean", "std"} <= tensors.keys():
+        raise BadInputError(f"{folder / 'statistics.safetensors'} lacks mean or std.")
+    return Statistics(tensors["mean"].float(), tensors["std"].float())
