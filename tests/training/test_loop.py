@@ -48,9 +48,7 @@ def test_killed_run_resumes_with_the_same_next_steps(uninterrupted: Path, tmp_pa
     train_causal_tae(config, tmp_path / "out", resume=True)
     for name, value in weights(uninterrupted / "out", 6).items():
         assert torch.equal(value, weights(tmp_path / "out", 6)[name]), name
-    assert logged(tmp_path / "out")[-3:] == pytest.approx(
-        logged(uninterrupted / "out")[-3:]
-    ) or [line["total"] for line in logged(tmp_path / "out")[-3:]] == [
+    assert [line["total"] for line in logged(tmp_path / "out")[-3:]] == [
         line["total"] for line in logged(uninterrupted / "out")[-3:]
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kinestream.checkpoints import TextToMotionModel, load_causal_tae, reference_end_latent, save_text_to_motion
-from kinestream.conditioning.text import TextEncoder, text_encoder
+from kinestream.conditioning.text import MINILM_NAME, TextEncoder, text_encoder
 from kinestream.data.clips import MotionClips, StreamPairs
 from kinestream.errors import BadInputError
 from kinestream.models.ar_diffusion.config import ARDiffusionConfig
@@ -30,7 +30,7 @@ class ARDiffusionTaskConfig:
 
     causal_tae: str = ""
     """Folder of the trained autoencoder's checkpoint."""
-    text_encoder: str = "minilm"
+    text_encoder: str = MINILM_NAME
     """Name of the sentence encoder."""
     min_frames: int = 40
     """Shorter motions are left out (appendix A)."""
@@ -59,7 +59,8 @@ class ARDiffusionTask:
         self.tae.eval().requires_grad_(False)
         self.encoder: TextEncoder = text_encoder(config.text_encoder)
         torch.manual_seed(seed)
-        self.model = ARDiffusion(ARDiffusionConfig.from_json({"text_dim": self.encoder.dim, **model_table}))
+        sizes = {"text_dim": self.encoder.dim, "latent_dim": self.tae.config.latent_dim}
+        self.model = ARDiffusion(ARDiffusionConfig.from_json(model_table | sizes))
         self.end_latent = reference_end_latent(self.tae, self.statistics)
         self.sequences, captions = self._sequences(data, "train")
         self.texts = self.encoder.encode(captions)
@@ -94,6 +95,7 @@ class ARDiffusionTask:
         return self._collate(picks, self.texts, rng)
 
     def _collate(self, picks: Sequence[LatentSequence], texts: Tensor, rng: np.random.Generator) -> Batch:
+        picks = [_with_shorter_history(pick, rng) for pick in picks]
         lengths = [len(pick.mean) + pick.ends for pick in picks]
         latents = torch.zeros(len(picks), max(lengths), self.model.config.latent_dim)
         mask = torch.zeros(len(picks), max(lengths), dtype=torch.bool)
@@ -148,6 +150,12 @@ class ARDiffusionTask:
         """Half the distance between the end latent and the nearest real training latent."""
         means = torch.cat([sequence.mean for sequence in self.sequences])
         return 0.5 * float((means - self.end_latent).norm(dim=-1).min())
+
+
+def _with_shorter_history(pick: LatentSequence, rng: np.random.Generator) -> LatentSequence:
+    """Drop a random number of the oldest history latents: prompts change after any number of them."""
+    drop = int(rng.integers(0, pick.history)) if pick.history else 0
+    return replace(pick, mean=pick.mean[drop:], std=pick.std[drop:], history=pick.history - drop)
 
 
 def train_ar_diffusion(

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kinestream.checkpoints import save_model
 from kinestream.data.clips import MotionClips
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272, Statistics, positions_from_motion272
@@ -92,8 +93,6 @@ class CausalTAETask:
 
     def export(self, folder: Path, step: int) -> None:
         """A checkpoint of kind "causal-tae" with its statistics and where it came from."""
-        from kinestream.checkpoints import save_model
-
         save_model(
             folder, self.model, kind="causal-tae", config=self.model.config, statistics=self.statistics,
             layout=MOTION272.name, provenance={"steps": step, "seed": self.seed},
