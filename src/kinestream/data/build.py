@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+import multiprocessing.connection
+import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
@@ -76,9 +79,9 @@ def build(
     """
     options = options or BuildOptions()
     root = Path(output)
-    if not inputs or (unknown := set(inputs) - set(SOURCES)):
-        raise BadInputError(f"expected sources out of {', '.join(SOURCES)}, got {', '.join(sorted(inputs)) or 'none'}"
-                            if not inputs else f"unknown sources {', '.join(sorted(unknown))}; known: {', '.join(SOURCES)}")
+    if not inputs or set(inputs) - set(SOURCES):
+        given = ", ".join(inputs) or "none"
+        raise BadInputError(f"expected sources out of {', '.join(SOURCES)}, got {given}")
     try:
         for folder in (MOTION_FOLDER, TEXT_FOLDER, SPLIT_FOLDER, STATISTICS_FOLDERS[0]):
             (root / folder).mkdir(parents=True, exist_ok=True)
@@ -155,7 +158,7 @@ def run_in_processes(work: Callable[[Task], Result], tasks: Sequence[Task], work
         yield from map(work, tasks)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
         waiting: set[Future[Result]] = {pool.submit(work, task) for task in tasks}
         try:
             while waiting:
@@ -167,8 +170,17 @@ def run_in_processes(work: Callable[[Task], Result], tasks: Sequence[Task], work
             raise
 
 
-def _one_thread() -> None:
+def _start_worker() -> None:
+    """One thread a process, and no process that outlives the one that asked for the work."""
     torch.set_num_threads(1)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_exit_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _exit_with(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
 
 
 def _chunks(items: Sequence[Task], size: int) -> list[Sequence[Task]]:

@@ -1,7 +1,8 @@
 """Contextual pairs for mixed training (MotionStreamer, section 3.3): a clip cut in two, and two clips joined by a blend.
 
 Joining is inertialised: from the cut on, the second clip plays with an added offset of root and joint rotations that
-starts at the first clip's pose and velocity and dies away, so neither pose nor velocity jumps.
+starts at the first clip's pose and velocity and dies away, so neither pose nor velocity jumps. Feet do not slide: see
+`footwork`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from kinestream.data.footwork import planted, settle_feet
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272
 from kinestream.motion import Motion, turned
@@ -80,12 +82,13 @@ def join(first: Motion, second: Motion, start: int, *, blend_s: float = BLEND_S)
     fading = _decay(offsets[1], speed, seconds, blend_s)
     blended = quat_multiply(quat_from_rotvec(fading), rotations[start:])
     root = moved.root_position_m[start:] + _root_offset(first, moved, start, seconds, blend_s)
-    return replace(
+    joined = replace(
         first,
         local_rotations=quat_unrolled(torch.cat((first.local_rotations, blended))),
         root_position_m=torch.cat((first.root_position_m, root)),
         name=f"{first.name}+{second.name}",
     )
+    return settle_feet(joined, first.num_frames, planted(first)[-1].tolist(), planted(second)[start:])
 
 
 def _placed_after(first: Motion, second: Motion, start: int) -> Motion:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kinestream.data.captions import canonical_content, canonical_style
-from kinestream.data.sources.recording import Recording, Reject, Segment, SourceListing
+from kinestream.data.sources.recording import Recording, Reject, Segment, SourceListing, files_under
 from kinestream.errors import BadInputError
 from kinestream.io.bvh import read_bvh
 from kinestream.motion import Motion
@@ -32,7 +32,7 @@ class BandaiNamco:
     def find(self, root: Path) -> SourceListing:
         """All `dataset-N_CONTENT_STYLE_ID.bvh` under `root`; a name or a label file that disagrees is a reject."""
         recordings, rejects = [], []
-        for path in sorted(root.rglob("*.bvh")):
+        for path in files_under(root, "", ".bvh"):
             try:
                 recordings.append(self._recording(path))
             except BadInputError as error:

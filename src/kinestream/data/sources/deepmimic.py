@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kinestream.data.captions import canonical_content
-from kinestream.data.sources.recording import Recording, Reject, SourceListing
+from kinestream.data.sources.recording import Recording, Reject, SourceListing, files_under
 from kinestream.errors import BadInputError
 from kinestream.motion import Motion
 from kinestream.rotations import (
@@ -61,7 +61,7 @@ class DeepMimic:
     def find(self, root: Path) -> SourceListing:
         """All `humanoid3d_ACTION.txt` under `root`; actions without captions are rejects."""
         recordings, rejects = [], []
-        for path in sorted(root.rglob("humanoid3d_*.txt")):
+        for path in files_under(root, "humanoid3d_", ".txt"):
             action = path.stem.removeprefix("humanoid3d_")
             try:
                 content = canonical_content(action)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -82,3 +83,16 @@ class Source(Protocol):
 
     def read(self, recording: Recording) -> Motion:
         """The recording as a motion on the source's own skeleton (or SMPL-22), at its own rate."""
+
+
+def files_under(root: Path, prefix: str, suffix: str) -> Iterator[Path]:
+    """Files below a folder by the start and end of their names, sorted; follows links to folders, each folder once."""
+    found, seen = [], set()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        found += [Path(folder) / name for name in names if name.startswith(prefix) and name.endswith(suffix)]
+    yield from sorted(found)
