@@ -28,6 +28,11 @@ _STANCE_LEGS_PER_S = 0.15
 _STANCE_RISE_LEGS = 0.06
 # Toes higher than this share of the leg length are not held in place; below, the hold fades in.
 _TOE_FADE_LEGS = 0.1
+_HOLD_ITERATIONS = 12
+# Sines of the downward pitch from which a foot begins to stand on its toes, and fully does: standing feet tremble.
+_PITCH_FADE_SINES = (0.03, 0.15)
+# A knee that is bent by less than this share of its leg takes the direction it would bend in from its thigh.
+_STRAIGHT_LEGS = 0.02
 # Differences between two feet below this are none.
 _SAME_SHAPE_M = 1e-3
 _NEGLIGIBLE_SHIFT_M = 1e-4
@@ -72,13 +77,14 @@ def toe_anchor_shift(
     """How far each ankle must move so that the toes land where the source's do.
 
     `foot_turn` is the foot's world rotation away from standing flat and facing +Z; `shape_difference_m` the target's
-    ankle-to-toe vector minus the source's (scaled), both standing flat. Zero while the toes are not pitched down, where
+    ankle-to-toe vector minus the source's (scaled), both standing flat. Zero until the toes are pitched down: before,
     heel and ankle are what stands.
     """
     heading = quat_yaw(foot_turn)
     shift = quat_rotate(heading, shape_difference_m) - quat_rotate(foot_turn, shape_difference_m)
-    pitched_down = matrix_from_quat(foot_turn)[..., 1, 2] < 0.0
-    return torch.where(pitched_down[..., None], shift, torch.zeros_like(shift))
+    first, full = _PITCH_FADE_SINES
+    down = ((-matrix_from_quat(foot_turn)[..., 1, 2] - first) / (full - first)).clamp(0.0, 1.0)
+    return shift * (down**2 * (3.0 - 2.0 * down))[..., None]
 
 
 def shift_ankles(
@@ -87,10 +93,12 @@ def shift_ankles(
     thigh_bone_m: Float[Tensor, "t f 3"],
     shin_bone_m: Float[Tensor, "t f 3"],
     shift_m: Float[Tensor, "t f 3"],
+    knee_forward: Float[Tensor, "t f 3"],
 ) -> tuple[Float[Tensor, "t f 4"], Float[Tensor, "t f 4"]]:
     """World orientations of thigh and shin that move the ankle by `shift_m`: two-bone solution in the knee's plane.
 
-    Bones are world vectors (hip to knee, knee to ankle). An ankle out of reach is pulled to the leg's full length.
+    Bones are world vectors (hip to knee, knee to ankle), `knee_forward` where a straight knee would bend to. An ankle out
+    of reach is pulled to the leg's full length.
     """
     upper, lower = thigh_bone_m.norm(dim=-1, keepdim=True), shin_bone_m.norm(dim=-1, keepdim=True)
     old = thigh_bone_m + shin_bone_m
@@ -99,8 +107,13 @@ def shift_ankles(
     along = wanted / reach
     longest = torch.maximum(old.norm(dim=-1, keepdim=True), (upper + lower) * 0.999)
     reach = torch.minimum(torch.maximum(reach, (upper - lower).abs() * 1.001), longest)
-    knee = quat_rotate(quat_between(old, wanted), thigh_bone_m)
+    turn = quat_between(old, wanted)
+    knee = quat_rotate(turn, thigh_bone_m)
     bend = knee - (knee * along).sum(-1, keepdim=True) * along
+    straight = (1.0 - bend.norm(dim=-1, keepdim=True) / (_STRAIGHT_LEGS * (upper + lower))).clamp_min(0.0)
+    ahead = quat_rotate(turn, knee_forward)
+    ahead = ahead - (ahead * along).sum(-1, keepdim=True) * along
+    bend = bend + ahead * straight * _STRAIGHT_LEGS * (upper + lower)
     bend = bend / bend.norm(dim=-1, keepdim=True).clamp_min(1e-9)
     start = (upper**2 - lower**2 + reach**2) / (2.0 * reach)
     new_thigh_bone = along * start + bend * (upper**2 - start**2).clamp_min(0.0).sqrt()
@@ -122,8 +135,10 @@ class FootPlacement:
     source_toes: tuple[int, ...]
     source_toe_drop_m: Float[Tensor, "2"]
     source_leg_m: float
+    target_leg_m: float
     thigh_bone_m: Float[Tensor, "2 3"]
     shin_bone_m: Float[Tensor, "2 3"]
+    knee_forward: Float[Tensor, "2 3"]
     shape_difference_m: Float[Tensor, "2 3"]
 
     @classmethod
@@ -139,17 +154,19 @@ class FootPlacement:
             return None
         joints = [[target.joint_of[f"{side}_{part}"] for part in ("hip", "knee", "ankle")] for side in SIDES]
 
-        def own(start: str, end: str) -> Tensor:
-            rest = target.rest_world[[target.joint_of[f"{side}_{start}"] for side in SIDES]]
-            return quat_rotate(quat_conjugate(rest), _bones(target, start, end)).float()
+        def own(part: str, vectors: Tensor) -> Tensor:
+            rest = target.rest_world[[target.joint_of[f"{side}_{part}"] for side in SIDES]]
+            return quat_rotate(quat_conjugate(rest), vectors).float()
 
         return cls(
             target_joints=torch.tensor(joints),
             source_toes=tuple(source.joint_of[role] for role in roles),
             source_toe_drop_m=-source_foot[:, 1].float(),
             source_leg_m=source.leg_length_m,
-            thigh_bone_m=own("hip", "knee"),
-            shin_bone_m=own("knee", "ankle"),
+            target_leg_m=target.leg_length_m,
+            thigh_bone_m=own("hip", _bones(target, "hip", "knee")),
+            shin_bone_m=own("knee", _bones(target, "knee", "ankle")),
+            knee_forward=own("hip", target_foot.new_tensor((0.0, 0.0, 1.0)).expand(2, 3)),
             shape_difference_m=difference.float(),
         )
 
@@ -161,14 +178,30 @@ class FootPlacement:
         source_ankle_height_m: float,
     ) -> None:
         """Turn the target's legs (world orientations, in place) so that toes near the floor land as the source's do."""
+        shift = toe_anchor_shift(foot_turn, self.shape_difference_m)
         floor = source_ankle_height_m - self.source_toe_drop_m
-        height = source_positions_m[:, self.source_toes, 1] - floor
-        planted = (1.0 - height / (_TOE_FADE_LEGS * self.source_leg_m)).clamp(0.0, 1.0)
-        shift = toe_anchor_shift(foot_turn, self.shape_difference_m) * (planted**2 * (3.0 - 2.0 * planted))[..., None]
+        height_legs = (source_positions_m[:, self.source_toes, 1] - floor) / self.source_leg_m
+        shift = shift * self._hold(height_legs, shift[..., 1] / self.target_leg_m)[..., None]
         hips, knees, _ = self.target_joints.unbind(dim=1)
         thigh, shin = world[:, hips], world[:, knees]
         bones = quat_rotate(thigh, self.thigh_bone_m), quat_rotate(shin, self.shin_bone_m)
-        world[:, hips], world[:, knees] = shift_ankles(thigh, shin, *bones, shift)
+        world[:, hips], world[:, knees] = shift_ankles(thigh, shin, *bones, shift, quat_rotate(thigh, self.knee_forward))
+
+
+    def _hold(self, height_legs: Float[Tensor, "t 2"], rise_legs: Float[Tensor, "t 2"]) -> Float[Tensor, "t 2"]:
+        """How much of the shift applies: all for toes on the floor, none for toes well above.
+
+        The height that counts is the middle between the source's toes and the target's, so that retargeting back takes
+        out what retargeting put in; as the target's toes depend on the answer, it is found by iteration.
+        """
+        unlike = float(self.shape_difference_m.norm(dim=-1).max()) / self.target_leg_m
+        fade = max(_TOE_FADE_LEGS, 2.0 * unlike)
+        hold = torch.ones_like(height_legs)
+        for _ in range(_HOLD_ITERATIONS):
+            middle = height_legs - (1.0 - hold) * rise_legs / 2.0
+            near = (1.0 - middle / fade).clamp(0.0, 1.0)
+            hold = near**2 * (3.0 - 2.0 * near)
+        return hold
 
 
 def _bones(rig: HumanoidRig, start: str, end: str) -> Float[Tensor, "2 3"]:

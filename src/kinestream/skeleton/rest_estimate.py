@@ -45,8 +45,7 @@ class _Estimate:
             self._limb(side, "hip", "knee", "ankle", down_axis=-_Y, hinge_axis=_X, lateral=_X)
             self._limb(side, "shoulder", "elbow", "wrist", down_axis=sign * _X, hinge_axis=-sign * _Y, lateral=None)
             self._foot(side)
-            if f"{side}_wrist" in self.joint:
-                self._neutral(self.joint[f"{side}_wrist"], self.turn(self.joint[f"{side}_elbow"]))
+            self._hand(side, sign * _X)
         rest: list[Tensor] = []
         for joint, parent in enumerate(self.rig.skeleton.parents):
             known = self.found.get(joint)
@@ -71,12 +70,11 @@ class _Estimate:
 
     def _trunk(self) -> None:
         rig, joint, position = self.rig, self.joint, self.positions
-        upright = (position[:, rig.spine_chain[-1]] - position[:, joint["pelvis"]])[:, 1] > 0.0
-        everything = torch.ones(len(position), dtype=torch.bool)
+        height = position[:, [joint["left_shoulder"], joint["right_shoulder"]], 1].mean(dim=1) - position[:, joint["pelvis"], 1]
+        upright = height >= height.median()
         for base, pair in ((joint["pelvis"], "hip"), (rig.spine_chain[-1], "shoulder")):
             across = position[:, joint[f"left_{pair}"]] - position[:, joint[f"right_{pair}"]]
-            frames = upright if bool(upright.any()) else everything
-            up = torch.einsum("tji,j->i", self.world[frames, base], _Y)
+            up = torch.einsum("tji,j->i", self.world[upright, base], _Y)
             self.found[base] = _frame((self.own(base, across), _X), (up, _Y))
         hips, chest = self.turn(joint["pelvis"]), self.turn(rig.spine_chain[-1])
         for between in rig.spine_chain[1:-1]:
@@ -104,6 +102,20 @@ class _Estimate:
             self._neutral(lower, self.turn(upper))
         else:
             self.found[lower] = _frame((self.own(lower, second), down_axis), (self.own(lower, hinge), reference_axis))
+
+    def _hand(self, side: str, outward: Tensor) -> None:
+        """Straight on from the forearm where the rig shows the hand's direction; its twist is neutral."""
+        hand = self.joint.get(f"{side}_wrist")
+        if hand is None:
+            return
+        self._neutral(hand, self.turn(self.joint[f"{side}_elbow"]))
+        skeleton = self.rig.skeleton
+        tips = [self.rig.offsets_m[child] for child in skeleton.children(hand)]
+        if skeleton.joint_names[hand] in skeleton.end_sites:
+            tips.append(torch.tensor(skeleton.end_sites[skeleton.joint_names[hand]], dtype=torch.float64))
+        tip = torch.stack(tips).mean(dim=0) if tips else torch.zeros(3, dtype=torch.float64)
+        if float(tip.norm()) > 1e-3:
+            self.found[hand] = _frame((tip, outward), (self.found[hand].T @ _Y, _Y))
 
     def _foot(self, side: str) -> None:
         ankle, toe = self.joint[f"{side}_ankle"], self.joint.get(f"{side}_foot")

@@ -178,7 +178,8 @@ class Retargeter:
             self._placement.apply(padded, turn[:, calibration.feet], positions, ankle_height)
             result = padded[:, calibration.joints]
         moved = self._assemble(motion, result, pelvis)
-        return moved, measure_retarget(self.source, self.target, positions, self._positions(moved), self.scale)
+        report = measure_retarget(self.source, self.target, (positions, world), self._pose(moved), self.scale)
+        return moved, report
 
     def _turns(self, world: Float[Tensor, "t j 4"], standing: Tensor) -> Float[Tensor, "t d 4"]:
         """World turns away from rest for every driven target joint."""
@@ -204,11 +205,12 @@ class Retargeter:
         ankles = positions[:, [self.source.joint_of[f"{side}_ankle"] for side in SIDES], 1]
         return float(ankles[standing].median()) if int(standing.sum()) >= 3 else self.source.ankle_height_m
 
-    def _positions(self, motion: _MotionFields) -> Float[Tensor, "t k 3"]:
-        positions, _ = forward_kinematics(
+    def _pose(self, motion: _MotionFields) -> tuple[Float[Tensor, "t k 3"], Float[Tensor, "t k 4"]]:
+        positions, world = forward_kinematics(
             motion.skeleton, motion.local_rotations, motion.root_position_m, motion.joint_translations_m
         )
-        return quat_rotate(self.target.world_to_y_up.float(), positions)
+        up = self.target.world_to_y_up.float()
+        return quat_rotate(up, positions), quat_multiply(up, world)
 
     def _assemble(self, motion: AnyMotion, world: Tensor, pelvis: Tensor) -> AnyMotion:
         """The result on the target's skeleton, in the target's world; joints that nothing drives stay at rest."""

@@ -10,16 +10,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from kinestream.rotations import quat_angle_rad, quat_conjugate, quat_multiply
 from kinestream.skeleton.humanoid import LIMB_BONES, HumanoidRig
+
+_FEET = ("left_ankle", "right_ankle", "left_foot", "right_foot")
+_SHOWN_RESIDUALS = 3
 
 
 @dataclass(frozen=True)
 class RetargetReport:
-    """Matched bones and residuals.
+    """What was matched and how close the result is.
 
-    `matched`: (source bone, target bone) by SMPL-22 joint. `limb_residual_deg`: mean and largest angle between the source's
-    and the result's bone directions. `scale`: target over source leg length. `foot_height_m`: lowest and highest the
-    target's lowest foot joint gets.
+    `matched`: (source bone, target bone) by SMPL-22 joint; the rest in `unmatched_...`. `source_rest` and `target_rest`:
+    where the rest poses come from. `scale`: target over source leg length. `residual_deg`: mean and largest angle by joint;
+    for limbs between the bones' directions, elsewhere between the turns away from rest. `foot_height_m`: the lowest and
+    the highest that the target's lowest foot joint gets.
     """
 
     source_family: str
@@ -29,8 +34,9 @@ class RetargetReport:
     matched: Mapping[str, tuple[str, str]]
     unmatched_source_bones: tuple[str, ...]
     unmatched_target_bones: tuple[str, ...]
+    unmatched_joints: tuple[str, ...]
     scale: float
-    limb_residual_deg: Mapping[str, tuple[float, float]]
+    residual_deg: Mapping[str, tuple[float, float]]
     foot_height_m: tuple[float, float]
 
     def to_dict(self) -> dict[str, Any]:
@@ -38,54 +44,79 @@ class RetargetReport:
         return asdict(self)
 
     def __str__(self) -> str:
-        worst = max(self.limb_residual_deg.items(), key=lambda item: item[1][1], default=("no limb", (0.0, 0.0)))
+        worst = sorted(self.residual_deg.items(), key=lambda item: -item[1][1])[:_SHOWN_RESIDUALS]
+        shown = "; ".join(f"{role} mean {mean:.2f}, largest {largest:.2f}" for role, (mean, largest) in worst)
         lines = [
-            f"bones: {self.source_family} ({self.source_rest}) -> {self.target_family} ({self.target_rest}), "
-            f"{len(self.matched)} matched",
+            f"{len(self.matched)} joints matched: {self.source_family} ({self.source_rest}) -> "
+            f"{self.target_family} ({self.target_rest})",
             f"scale by leg length: {self.scale:.4f}",
-            f"bone directions: worst {worst[0]}, mean {worst[1][0]:.2f} deg, largest {worst[1][1]:.2f} deg",
+            f"largest residuals in degrees: {shown or 'none'}",
             f"lowest foot joint: {self.foot_height_m[0]:+.3f} m to {self.foot_height_m[1]:+.3f} m",
         ]
-        for label, bones in (("source", self.unmatched_source_bones), ("target", self.unmatched_target_bones)):
-            if bones:
-                lines.append(f"{label} bones without a counterpart: {', '.join(bones)}")
+        for label, names in (
+            ("source bones without a counterpart", self.unmatched_source_bones),
+            ("target bones without a counterpart (they stay at rest)", self.unmatched_target_bones),
+            ("SMPL-22 joints that one side lacks", self.unmatched_joints),
+        ):
+            if names:
+                lines.append(f"{label}: {', '.join(names)}")
         return "\n".join(lines)
 
 
+Pose = tuple[Float[Tensor, "t j 3"], Float[Tensor, "t j 4"]]
+"""World positions and orientations with Y up."""
+
+
 def measure_retarget(
-    source: HumanoidRig,
-    target: HumanoidRig,
-    source_positions_m: Float[Tensor, "t j 3"],
-    target_positions_m: Float[Tensor, "t k 3"],
-    scale: float,
+    source: HumanoidRig, target: HumanoidRig, source_pose: Pose, target_pose: Pose, scale: float
 ) -> RetargetReport:
-    """Compare the source's and the result's joint positions (both Y up)."""
+    """Compare the source's and the result's world positions and orientations (both Y up)."""
     a, b = source.joint_of, target.joint_of
     shared = [role for role in b if role in a]
-    limbs = [(role, end) for role, end in LIMB_BONES.items() if all(r in a and r in b for r in (role, end))]
-    residual: dict[str, tuple[float, float]] = {}
-    if limbs:
-        starts, ends = zip(*limbs, strict=True)
-        theirs = source_positions_m[:, [a[r] for r in ends]] - source_positions_m[:, [a[r] for r in starts]]
-        ours = target_positions_m[:, [b[r] for r in ends]] - target_positions_m[:, [b[r] for r in starts]]
-        angle = torch.rad2deg(torch.atan2(torch.linalg.cross(theirs, ours).norm(dim=-1), (theirs * ours).sum(-1)))
-        residual = {
-            role: (mean, largest)
-            for role, mean, largest in zip(starts, angle.mean(0).tolist(), angle.amax(0).tolist(), strict=True)
-        }
-    feet = [b[r] for r in ("left_ankle", "right_ankle", "left_foot", "right_foot") if r in b]
-    lowest = target_positions_m[:, feet, 1].amin(dim=1)
-    mine = {source.bones.bone_of[r] for r in shared}
-    yours = {target.bones.bone_of[r] for r in shared}
+    residual = _limb_residuals(source, target, source_pose[0], target_pose[0])
+    residual |= _turn_residuals(source, target, source_pose[1], target_pose[1], [r for r in shared if r not in residual])
+    lowest = target_pose[0][:, [b[role] for role in _FEET if role in b], 1].amin(dim=1)
+    driven = {target.skeleton.joint_names[joint] for joint in (*target.spine_chain, *target.head_chain)}
+    mine = {source.bones.bone_of[role] for role in shared}
+    yours = {target.bones.bone_of[role] for role in shared} | driven
     return RetargetReport(
         source_family=source.bones.family,
         target_family=target.bones.family,
         source_rest=source.origin,
         target_rest=target.origin,
         matched={role: (source.bones.bone_of[role], target.bones.bone_of[role]) for role in shared},
-        unmatched_source_bones=tuple(n for n in source.skeleton.joint_names if n not in mine),
-        unmatched_target_bones=tuple(n for n in target.skeleton.joint_names if n not in yours),
+        unmatched_source_bones=tuple(name for name in source.skeleton.joint_names if name not in mine),
+        unmatched_target_bones=tuple(name for name in target.skeleton.joint_names if name not in yours),
+        unmatched_joints=tuple(role for role in dict.fromkeys((*a, *b)) if role not in shared),
         scale=scale,
-        limb_residual_deg=residual,
+        residual_deg={role: residual[role] for role in shared},
         foot_height_m=(float(lowest.min()), float(lowest.max())),
     )
+
+
+def _limb_residuals(
+    source: HumanoidRig, target: HumanoidRig, source_positions: Tensor, target_positions: Tensor
+) -> dict[str, tuple[float, float]]:
+    a, b = source.joint_of, target.joint_of
+    limbs = [(role, end) for role, end in LIMB_BONES.items() if all(r in a and r in b for r in (role, end))]
+    starts, ends = [start for start, _ in limbs], [end for _, end in limbs]
+    theirs = source_positions[:, [a[r] for r in ends]] - source_positions[:, [a[r] for r in starts]]
+    ours = target_positions[:, [b[r] for r in ends]] - target_positions[:, [b[r] for r in starts]]
+    angle = torch.atan2(torch.linalg.cross(theirs, ours).norm(dim=-1), (theirs * ours).sum(-1))
+    return _mean_and_largest(starts, angle)
+
+
+def _turn_residuals(
+    source: HumanoidRig, target: HumanoidRig, source_world: Tensor, target_world: Tensor, roles: list[str]
+) -> dict[str, tuple[float, float]]:
+    def turns(rig: HumanoidRig, world: Tensor) -> Tensor:
+        joints = [rig.joint_of[role] for role in roles]
+        return quat_multiply(world[:, joints], quat_conjugate(rig.rest_world[joints]).to(world))
+
+    return _mean_and_largest(roles, quat_angle_rad(turns(source, source_world), turns(target, target_world)))
+
+
+def _mean_and_largest(roles: list[str], angle_rad: Float[Tensor, "t r"]) -> dict[str, tuple[float, float]]:
+    degrees = torch.rad2deg(angle_rad)
+    means, largest = degrees.mean(dim=0).tolist(), degrees.amax(dim=0).tolist()
+    return {role: (mean, top) for role, mean, top in zip(roles, means, largest, strict=True)}
