@@ -18,6 +18,7 @@ from kinestream.features import (
     positions_from_motion272,
 )
 from kinestream.features.motion272 import features_from_pose
+from kinestream.features.recovery import world_joints_from_rotations
 from kinestream.motion import face_forward, ground, resample
 from kinestream.rotations import quat_angle_rad, quat_from_rotvec
 from tests.test_motion import swaying
@@ -116,3 +117,9 @@ def test_long_streams_stay_upright() -> None:
     features = features + 0.01 * torch.randn(features.shape, generator=torch.Generator().manual_seed(1))
     _, headings, _ = RootIntegrator().step(features, RootIntegrator().init_state())
     assert headings[:, [1, 3]].abs().max() < 1e-5
+
+
+def test_batched_recovery_equals_the_motion(reference_dir: Path) -> None:
+    features = torch.from_numpy(np.load(reference_dir / "motion272" / "sample.npz")["representation"])[:400]
+    expected = motion_from_motion272(features).joint_positions_m()
+    assert (world_joints_from_rotations(features[None])[0] - expected).abs().max() < 1e-4

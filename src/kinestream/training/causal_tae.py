@@ -15,9 +15,10 @@ from kinestream.checkpoints import save_model
 from kinestream.data.clips import MotionClips
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272, Statistics, positions_from_motion272
-from kinestream.metrics import mpjpe_mm
+from kinestream.features.recovery import world_joints_from_rotations
+from kinestream.metrics import jitter_mps3, mpjpe_mm
 from kinestream.models.causal_tae.config import CausalTAEConfig
-from kinestream.models.causal_tae.loss import causal_tae_loss
+from kinestream.models.causal_tae.loss import causal_tae_loss, motion_smoothness_loss
 from kinestream.models.causal_tae.model import CausalTAE
 from kinestream.training.config import TrainConfig, from_table, load_train_config
 from kinestream.training.loop import Batch, run
@@ -32,6 +33,8 @@ class CausalTAETaskConfig:
     """Frames of a training crop (N); shorter clips hold their last pose to the end."""
     root_weight: float = 7.0
     """Weight of the root loss (lambda)."""
+    smoothness_weight: float = 0.0
+    """Weight of the steps and jerks of joint positions in the loss (not in the paper; see its function)."""
     validation_clips: int = 64
     """Validation clips that are reconstructed, evenly spread over the split."""
 
@@ -69,13 +72,23 @@ class CausalTAETask:
         latents = posterior.mean + noise * (0.5 * posterior.logvar.float()).exp()
         recon = self.model.decode(latents.to(posterior.mean.dtype))
         terms = causal_tae_loss(recon, batch["features"], posterior, root_weight=self.config.root_weight)
-        return terms._asdict()
+        values = terms._asdict()
+        if self.config.smoothness_weight > 0:
+            joints, target = (
+                world_joints_from_rotations(self.statistics.denormalize(features.float()))
+                for features in (recon, batch["features"])
+            )
+            smoothness = motion_smoothness_loss(joints, target)
+            values |= {"velocity": smoothness.velocity, "jerk": smoothness.jerk}
+            values["total"] = terms.total + self.config.smoothness_weight * (smoothness.velocity + smoothness.jerk)
+        return values
 
     def validate(self, step: int, folder: Path) -> Mapping[str, float]:
         """Reconstruction error on held-out clips, and a picture of one of them beside its reconstruction."""
         count = len(self.held_out.features)
         chosen = np.unique(np.linspace(0, count - 1, min(count, self.config.validation_clips)).astype(int))
         errors, frames = 0.0, 0
+        jitters = torch.zeros(2)
         shown: tuple[Tensor, Tensor] | None = None
         for index in chosen:
             clip = self.held_out.features[index]
@@ -85,11 +98,13 @@ class CausalTAETask:
             recon = reconstruct(self.model, self.statistics, clip[:whole])
             errors += float(mpjpe_mm(positions_from_motion272(recon), positions_from_motion272(clip[:whole]))) * whole
             frames += whole
+            pair = (world_joints_from_rotations(recon), world_joints_from_rotations(clip[:whole]))
+            jitters += whole * torch.stack([jitter_mps3(joints, MOTION272.fps) for joints in pair])
             if shown is None or len(clip) > len(shown[0]):
                 shown = (clip[:whole], recon)
         if shown is not None:
             write_strips(folder / f"step-{step:08d}.png", list(shown))
-        return {"val/mpjpe_mm": errors / max(1, frames)}
+        return {"val/mpjpe_mm": errors / max(1, frames), "val/jitter_ratio": float(jitters[0] / jitters[1].clamp_min(1e-6))}
 
     def export(self, folder: Path, step: int) -> None:
         """A checkpoint of kind "causal-tae" with its statistics and where it came from."""
@@ -123,7 +138,7 @@ def train_causal_tae(config_path: str | Path, output_dir: str | Path, *, resume:
     model_config = CausalTAEConfig.from_json(config.model)
     task = CausalTAETask(model_config, from_table(CausalTAETaskConfig, config.task, "task"), config.data, config.loop.seed)
     info: dict[str, Any] = {
-        "kind": "causal-tae", "model": model_config.to_json(), "task": vars(task.config), "data": list(config.data),
+        "kind": "causal-tae", "model": model_config.to_json(), "data": list(config.data),
         "batch_size": config.loop.batch_size, "parts": config.loop.parts, "seed": config.loop.seed,
     }  # fmt: skip
     run(task, config.loop, Path(output_dir), resume=resume, info=info)
