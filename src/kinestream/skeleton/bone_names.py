@@ -1,6 +1,6 @@
 """Find the humanoid joints in any skeleton by its bones' names, or by a user's map.
 
-The spellings live in `definitions/bone_families.json`; the common vocabulary is SMPL-22's joint names, called roles here.
+The spellings live in `definitions/bone_families.json`; the common vocabulary is SMPL-22's joint names, called roles.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _MAX_NAMES_SHOWN = 40
 class BoneFamily:
     """One naming convention: the spellings of every role (normalised), and what is known of its rigs.
 
-    `prefix` matches what a bone's name may start with, or must where `prefix_needed`; `exact` families have no other bones. `rest_frames`: where a
-    joint's x and y axes point in a T-pose, for rigs whose zero rotations are no natural pose. `ankle_height_over_leg`:
-    ankle height of a standing body over its leg length. `stands_on_lowest_joint`: the floor is at the lowest joint.
+    `prefix` matches what a bone's name may start with, or must where `prefix_needed`; `exact` families have no other
+    bones. `rest_frames`: where a joint's x and y axes point in a T-pose, for rigs whose zero rotations are no natural
+    pose. `ankle_height_over_leg`: ankle height of a standing body over its leg length.
     """
 
     name: str
@@ -49,7 +49,6 @@ class BoneFamily:
     exact: bool
     rest_frames: Mapping[str, Mapping[str, tuple[float, float, float]]]
     ankle_height_over_leg: float | None
-    stands_on_lowest_joint: bool
 
 
 @dataclass(frozen=True)
@@ -104,14 +103,13 @@ def _family_from_dict(raw: dict[str, Any]) -> BoneFamily:
             for role, axes in raw.get("rest_frames", {}).items()
         },
         ankle_height_over_leg=raw.get("ankle_height_over_leg"),
-        stands_on_lowest_joint=raw.get("stands_on_lowest_joint", False),
     )
 
 
 def find_bones(bone_names: Sequence[str]) -> BoneMap:
     """The family that names most of these bones, and what it matched.
 
-    Raises BadInputError when no family names the joints that retargeting needs; the message lists what the nearest lacks.
+    Raises BadInputError when no family names the joints that retargeting needs; it lists what the nearest lacks.
     """
     candidates = match_families(bone_names)
     best = max(candidates, key=lambda found: (all(r in found.bone_of for r in REQUIRED_ROLES), found.score))
@@ -119,8 +117,8 @@ def find_bones(bone_names: Sequence[str]) -> BoneMap:
     if missing:
         shown = ", ".join(bone_names[:_MAX_NAMES_SHOWN]) + (", ..." if len(bone_names) > _MAX_NAMES_SHOWN else "")
         raise BadInputError(
-            f"no known family of bone names fits this skeleton: the nearest, {best.family!r}, lacks {', '.join(missing)}; "
-            f'the bones are: {shown}. Give a map file: one JSON object {{"their bone": "smpl22 joint", ...}}'
+            f"no known family of bone names fits: the nearest, {best.family!r}, lacks {', '.join(missing)}. "
+            f'The bones are: {shown}. Give a map file: one JSON object {{"their bone": "smpl22 joint", ...}}'
         )
     return best
 

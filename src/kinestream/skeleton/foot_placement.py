@@ -1,7 +1,7 @@
 """Keep standing feet flat on the floor and planted toes where the source plants them.
 
-Limbs take the source's directions, so ankles follow the source. A foot of another shape that pitches about its toes would
-then push them through the floor or let them slide: the ankle has to move instead, by a closed form of the foot's pitch.
+Limbs take the source's directions, so ankles follow the source. A foot of another shape that pitches about its toes
+would then push them through the floor or let them slide: the ankle has to move instead, by a closed form of the pitch.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def standing_feet(
     speed = torch.gradient(positions_m[:, ankles + toes], dim=0)[0].norm(dim=-1).unflatten(1, (2, 2)).amax(dim=1) * fps
     height = positions_m[:, ankles, 1]
     low = height.quantile(0.1) + _STANCE_RISE_LEGS * leg_length_m
-    return (speed < _STANCE_LEGS_PER_S * leg_length_m) & (height < low)
+    return torch.logical_and(speed < _STANCE_LEGS_PER_S * leg_length_m, height < low)
 
 
 def level_standing_feet(foot_turn: Float[Tensor, "t 2 4"], standing: Bool[Tensor, "t 2"]) -> Float[Tensor, "t 2 4"]:
@@ -97,8 +97,8 @@ def shift_ankles(
 ) -> tuple[Float[Tensor, "t f 4"], Float[Tensor, "t f 4"]]:
     """World orientations of thigh and shin that move the ankle by `shift_m`: two-bone solution in the knee's plane.
 
-    Bones are world vectors (hip to knee, knee to ankle), `knee_forward` where a straight knee would bend to. An ankle out
-    of reach is pulled to the leg's full length.
+    Bones are world vectors (hip to knee, knee to ankle), `knee_forward` where a straight knee would bend to. An ankle
+    out of reach is pulled to the leg's full length.
     """
     upper, lower = thigh_bone_m.norm(dim=-1, keepdim=True), shin_bone_m.norm(dim=-1, keepdim=True)
     old = thigh_bone_m + shin_bone_m
@@ -185,8 +185,9 @@ class FootPlacement:
         hips, knees, _ = self.target_joints.unbind(dim=1)
         thigh, shin = world[:, hips], world[:, knees]
         bones = quat_rotate(thigh, self.thigh_bone_m), quat_rotate(shin, self.shin_bone_m)
-        world[:, hips], world[:, knees] = shift_ankles(thigh, shin, *bones, shift, quat_rotate(thigh, self.knee_forward))
-
+        world[:, hips], world[:, knees] = shift_ankles(
+            thigh, shin, *bones, shift, quat_rotate(thigh, self.knee_forward)
+        )
 
     def _hold(self, height_legs: Float[Tensor, "t 2"], rise_legs: Float[Tensor, "t 2"]) -> Float[Tensor, "t 2"]:
         """How much of the shift applies: all for toes on the floor, none for toes well above.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -69,7 +70,7 @@ class HumanoidRig:
 
     @cached_property
     def ankle_height_m(self) -> float:
-        """Height of the ankles above the floor when the body stands; from the lowest foot joint unless the family knows."""
+        """Height of a standing body's ankles above the floor; from the lowest foot joint unless the family knows."""
         if self.family is not None and self.family.ankle_height_over_leg is not None:
             return self.family.ankle_height_over_leg * self.leg_length_m
         ankles = [self.joint_of[f"{side}_ankle"] for side in SIDES]
@@ -80,9 +81,7 @@ class HumanoidRig:
     @property
     def standing_is_known(self) -> bool:
         """Whether `ankle_height_m` is a fact of the family; otherwise a recording's contacts say it better."""
-        return self.family is not None and (
-            self.family.ankle_height_over_leg is not None or self.family.stands_on_lowest_joint
-        )
+        return self.family is not None and self.family.ankle_height_over_leg is not None
 
     @cached_property
     def hip_centre_m(self) -> Float[Tensor, "3"]:
@@ -133,8 +132,8 @@ def path_down(skeleton: Skeleton, first: int, last: int) -> tuple[int, ...]:
         if path[-1] < 0:
             names = skeleton.joint_names
             raise BadInputError(
-                f"skeleton {skeleton.name!r}: bone {names[last]!r} is expected below {names[first]!r} in the hierarchy, and "
-                "is not; give a map file that names the right bones"
+                f"skeleton {skeleton.name!r}: bone {names[last]!r} is expected below {names[first]!r} in the hierarchy "
+                "and is not; give a map file that names the right bones"
             )
     return tuple(reversed(path))
 
@@ -159,11 +158,11 @@ def check_structure(skeleton: Skeleton, joint_of: Mapping[str, int], offsets_m: 
     for side in SIDES:
         for chain in chains:
             roles = [f"{side}_{part}" for part in chain if f"{side}_{part}" in joint_of]
-            for start, end in zip(roles, roles[1:], strict=False):
+            for start, end in pairwise(roles):
                 path = path_down(skeleton, joint_of[start], joint_of[end])
                 if LIMB_BONES.get(start) == end and float(offsets_m[list(path[1:])].norm(dim=-1).sum()) < 1e-4:
                     names = skeleton.joint_names
                     raise BadInputError(
-                        f"skeleton {skeleton.name!r}: the bone from {names[path[0]]!r} to {names[path[-1]]!r} has no length, so "
-                        "it has no direction to carry over"
+                        f"skeleton {skeleton.name!r}: the bone from {names[path[0]]!r} to {names[path[-1]]!r} has no "
+                        "length, so it has no direction to carry over"
                     )

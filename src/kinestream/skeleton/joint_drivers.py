@@ -20,7 +20,7 @@ _NEAREST = {"wrist": "elbow", "foot": "ankle"}
 
 
 def joint_drivers(source: HumanoidRig, target: HumanoidRig) -> dict[int, Driver]:
-    """For every target joint with a role or in the trunk its driver; chains of other lengths are resampled by length."""
+    """The driver of every target joint with a role or in the trunk; chains of other lengths are resampled by length."""
     drivers: dict[int, Driver] = {}
     for role, joint in target.joint_of.items():
         driver = _source_joint(source, role)

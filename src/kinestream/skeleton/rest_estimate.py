@@ -49,7 +49,9 @@ class _Estimate:
         rest: list[Tensor] = []
         for joint, parent in enumerate(self.rig.skeleton.parents):
             known = self.found.get(joint)
-            rest.append(known if known is not None else rest[parent] if parent >= 0 else torch.eye(3, dtype=torch.float64))
+            rest.append(
+                known if known is not None else rest[parent] if parent >= 0 else torch.eye(3, dtype=torch.float64)
+            )
         return quat_from_matrix(torch.stack(rest))
 
     def turn(self, joint: int) -> Float[Tensor, "t 3 3"]:
@@ -70,7 +72,10 @@ class _Estimate:
 
     def _trunk(self) -> None:
         rig, joint, position = self.rig, self.joint, self.positions
-        height = position[:, [joint["left_shoulder"], joint["right_shoulder"]], 1].mean(dim=1) - position[:, joint["pelvis"], 1]
+        height = (
+            position[:, [joint["left_shoulder"], joint["right_shoulder"]], 1].mean(dim=1)
+            - position[:, joint["pelvis"], 1]
+        )
         upright = height >= height.median()
         for base, pair in ((joint["pelvis"], "hip"), (rig.spine_chain[-1], "shoulder")):
             across = position[:, joint[f"left_{pair}"]] - position[:, joint[f"right_{pair}"]]
@@ -84,7 +89,15 @@ class _Estimate:
             self._neutral(carried, chest)
 
     def _limb(
-        self, side: str, start: str, middle: str, end: str, *, down_axis: Tensor, hinge_axis: Tensor, lateral: Tensor | None
+        self,
+        side: str,
+        start: str,
+        middle: str,
+        end: str,
+        *,
+        down_axis: Tensor,
+        hinge_axis: Tensor,
+        lateral: Tensor | None,
     ) -> None:
         upper, lower = self.joint[f"{side}_{start}"], self.joint[f"{side}_{middle}"]
         tip = self.joint.get(f"{side}_{end}")
@@ -125,7 +138,9 @@ class _Estimate:
             self._neutral(ankle, shin)
         else:
             up = torch.einsum("tji,j->i", self.world[standing, ankle], _Y)
-            self.found[ankle] = _frame((up, _Y), (self.own(ankle, self.positions[:, toe] - self.positions[:, ankle]), _Z))
+            self.found[ankle] = _frame(
+                (up, _Y), (self.own(ankle, self.positions[:, toe] - self.positions[:, ankle]), _Z)
+            )
         if toe is not None:
             self._neutral(toe, self.turn(ankle), standing if bool(standing.any()) else None)
 

@@ -60,8 +60,8 @@ def humanoid_rig(
     if example is not None:
         return _learnt_rig(replace(zero, rest_world=_IDENTITY.expand(skeleton.num_joints, 4)), example)
     raise BadInputError(
-        f"skeleton {skeleton.name!r}: zero rotations are no standing T- or A-pose ({implausible_rest(zero)}), and none is "
-        f"known for bones named as {bones.family!r}; a recording on this skeleton would show how its bones lie"
+        f"skeleton {skeleton.name!r}: zero rotations are no standing T- or A-pose ({implausible_rest(zero)}), and none "
+        f"is known for bones named as {bones.family!r}; a recording on this skeleton would show how its bones lie"
     )
 
 

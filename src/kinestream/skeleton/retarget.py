@@ -1,9 +1,9 @@
 """Carry a motion from one humanoid skeleton to another, through world orientations and rest poses.
 
-For every joint the source's turn away from its rest pose, in the world, is applied to the target's rest pose; limb bones
-take the source's directions exactly. Spine and neck chains of different lengths are resampled along the chain. The root
-follows the hips' centre, scaled by leg length, and is set so that standing feet stand on the floor; there a longer or
-flatter foot moves its ankle instead of going through the floor.
+For every joint the source's turn away from its rest pose, in the world, is applied to the target's rest pose; limb
+bones take the source's directions exactly. Spine and neck chains of different lengths are resampled along the chain.
+The root follows the hips' centre, scaled by leg length, and is set so that standing feet stand on the floor; there a
+longer or flatter foot moves its ankle instead of going through the floor.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ Floor = Literal["contacts", "rest"]
 
 # Recorded bone lengths that differ by less are those of the skeleton.
 _SAME_LENGTH_M = 1e-4
+# So many standing feet are needed to say where the floor is; a floor this near to the rest pose's is that.
+_MIN_STANDING = 3
+_SAME_FLOOR_LEGS = 0.008
 
 
 class _MotionFields(Protocol):
@@ -76,7 +79,8 @@ def retarget(
     if target_example is None:
         retargeter = _known_retargeter(key, target_skeleton, _pairs(target_map))
     if retargeter is None:
-        source = humanoid_rig(motion.skeleton, bone_map(motion.skeleton, source_map), offsets_m=key.offsets(), example=motion)
+        source_bones = bone_map(motion.skeleton, source_map)
+        source = humanoid_rig(motion.skeleton, source_bones, offsets_m=key.offsets(), example=motion)
         target = humanoid_rig(target_skeleton, bone_map(target_skeleton, target_map), example=target_example)
         retargeter = Retargeter(source, target)
     return retargeter(motion, floor=floor)
@@ -178,7 +182,8 @@ class Retargeter:
             self._placement.apply(padded, turn[:, calibration.feet], positions, ankle_height)
             result = padded[:, calibration.joints]
         moved = self._assemble(motion, result, pelvis)
-        report = measure_retarget(self.source, self.target, (positions, world), self._pose(moved), self.scale)
+        poses = (positions, world), self._pose(moved)
+        report = measure_retarget(self.source, self.target, *poses, self.scale, calibration.target_rest)
         return moved, report
 
     def _turns(self, world: Float[Tensor, "t j 4"], standing: Tensor) -> Float[Tensor, "t d 4"]:
@@ -200,10 +205,12 @@ class Retargeter:
         return self.scale * centre - quat_rotate(result[:, self._calibration.pelvis], self.target.hip_centre_m.float())
 
     def _source_ankle_height(self, positions: Tensor, standing: Tensor, floor: Floor) -> float:
-        if floor == "rest" or self.source.standing_is_known:
-            return self.source.ankle_height_m
+        resting = self.source.ankle_height_m
+        if floor == "rest" or self.source.standing_is_known or int(standing.sum()) < _MIN_STANDING:
+            return resting
         ankles = positions[:, [self.source.joint_of[f"{side}_ankle"] for side in SIDES], 1]
-        return float(ankles[standing].median()) if int(standing.sum()) >= 3 else self.source.ankle_height_m
+        found = float(ankles[standing].median())
+        return resting if abs(found - resting) < _SAME_FLOOR_LEGS * self.source.leg_length_m else found
 
     def _pose(self, motion: _MotionFields) -> tuple[Float[Tensor, "t k 3"], Float[Tensor, "t k 4"]]:
         positions, world = forward_kinematics(
@@ -239,7 +246,10 @@ class Retargeter:
 
 
 class _Calibration(NamedTuple):
-    """Constants of a pair of rigs as float32; rows are driven target joints, in the target's order."""
+    """Constants of a pair of rigs as float32; rows are driven target joints, in the target's order.
+
+    `target_rest` [J, 4] is the pose the target takes where the source rests.
+    """
 
     joints: Tensor
     first: Tensor
@@ -249,6 +259,7 @@ class _Calibration(NamedTuple):
     second_before: Tensor
     weight: Tensor
     after: Tensor
+    target_rest: Tensor
     anchors: Tensor
     pelvis: int
     feet: list[int]
@@ -270,7 +281,7 @@ def _calibration(source: HumanoidRig, target: HumanoidRig) -> _Calibration:
             parent = target.skeleton.parents[parent]
         anchors.append(row[parent] if parent >= 0 else len(joints))
     undo_rest = quat_conjugate(source.rest_world)
-    after = quat_multiply(rest_corrections(source, target), target.rest_world)
+    after = quat_multiply(rest_corrections(source, target), target.rest_world).float()
 
     def rows(part: str) -> list[int]:
         return [row[target.joint_of[f"{side}_{part}"]] for side in SIDES if f"{side}_{part}" in target.joint_of]
@@ -283,7 +294,8 @@ def _calibration(source: HumanoidRig, target: HumanoidRig) -> _Calibration:
         second=torch.tensor(second)[blended],
         second_before=undo_rest[second].float()[blended],
         weight=torch.tensor(weight, dtype=torch.float32)[blended],
-        after=after[joints].float(),
+        after=after[joints],
+        target_rest=after,
         anchors=torch.tensor(anchors),
         pelvis=row[target.joint_of["pelvis"]],
         feet=rows("ankle"),

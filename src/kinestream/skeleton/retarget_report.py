@@ -21,10 +21,10 @@ _SHOWN_RESIDUALS = 3
 class RetargetReport:
     """What was matched and how close the result is.
 
-    `matched`: (source bone, target bone) by SMPL-22 joint; the rest in `unmatched_...`. `source_rest` and `target_rest`:
-    where the rest poses come from. `scale`: target over source leg length. `residual_deg`: mean and largest angle by joint;
-    for limbs between the bones' directions, elsewhere between the turns away from rest. `foot_height_m`: the lowest and
-    the highest that the target's lowest foot joint gets.
+    `matched`: (source bone, target bone) by SMPL-22 joint; the rest in `unmatched_...`. `source_rest` and
+    `target_rest`: where the rest poses come from. `scale`: target over source leg length. `residual_deg`: mean and
+    largest angle by joint; for limbs between the bones' directions, elsewhere between the turns away from rest.
+    `foot_height_m`: the lowest and the highest that the target's lowest foot joint gets.
     """
 
     source_family: str
@@ -68,13 +68,25 @@ Pose = tuple[Float[Tensor, "t j 3"], Float[Tensor, "t j 4"]]
 
 
 def measure_retarget(
-    source: HumanoidRig, target: HumanoidRig, source_pose: Pose, target_pose: Pose, scale: float
+    source: HumanoidRig,
+    target: HumanoidRig,
+    source_pose: Pose,
+    target_pose: Pose,
+    scale: float,
+    target_rest: Float[Tensor, "j 4"],
 ) -> RetargetReport:
-    """Compare the source's and the result's world positions and orientations (both Y up)."""
+    """Compare the source's and the result's poses; `target_rest` is how the target stands where the source rests."""
     a, b = source.joint_of, target.joint_of
     shared = [role for role in b if role in a]
     residual = _limb_residuals(source, target, source_pose[0], target_pose[0])
-    residual |= _turn_residuals(source, target, source_pose[1], target_pose[1], [r for r in shared if r not in residual])
+    others = [role for role in shared if role not in residual]
+    residual |= _turn_residuals(
+        others,
+        source_pose[1][:, [a[role] for role in others]],
+        source.rest_world[[a[role] for role in others]],
+        target_pose[1][:, [b[role] for role in others]],
+        target_rest[[b[role] for role in others]],
+    )
     lowest = target_pose[0][:, [b[role] for role in _FEET if role in b], 1].amin(dim=1)
     driven = {target.skeleton.joint_names[joint] for joint in (*target.spine_chain, *target.head_chain)}
     mine = {source.bones.bone_of[role] for role in shared}
@@ -107,13 +119,11 @@ def _limb_residuals(
 
 
 def _turn_residuals(
-    source: HumanoidRig, target: HumanoidRig, source_world: Tensor, target_world: Tensor, roles: list[str]
+    roles: list[str], source_world: Tensor, source_rest: Tensor, target_world: Tensor, target_rest: Tensor
 ) -> dict[str, tuple[float, float]]:
-    def turns(rig: HumanoidRig, world: Tensor) -> Tensor:
-        joints = [rig.joint_of[role] for role in roles]
-        return quat_multiply(world[:, joints], quat_conjugate(rig.rest_world[joints]).to(world))
-
-    return _mean_and_largest(roles, quat_angle_rad(turns(source, source_world), turns(target, target_world)))
+    theirs = quat_multiply(source_world, quat_conjugate(source_rest).to(source_world))
+    ours = quat_multiply(target_world, quat_conjugate(target_rest).to(target_world))
+    return _mean_and_largest(roles, quat_angle_rad(theirs, ours))
 
 
 def _mean_and_largest(roles: list[str], angle_rad: Float[Tensor, "t r"]) -> dict[str, tuple[float, float]]:
