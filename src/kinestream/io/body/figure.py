@@ -13,8 +13,8 @@ from kinestream.skeleton import Skeleton, smpl22
 
 FloatArray = NDArray[np.float32]
 
-SKIN, TOP, TROUSERS, SHOES, HAIR, EYES = range(6)
-MATERIAL_NAMES = ("skin", "top", "trousers", "shoes", "hair", "eyes")
+SKIN, TOP, TROUSERS, SHOES, HAIR, EYES, LIPS = range(7)
+MATERIAL_NAMES = ("skin", "top", "trousers", "shoes", "hair", "eyes", "lips")
 
 # Feature sets put the lowest joint on the floor, a body puts its soles there: a toe joint is this high above the sole.
 SOLE_M = 0.022
