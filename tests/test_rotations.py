@@ -32,8 +32,10 @@ from kinestream.rotations import (
 )
 
 unit = st.floats(-1.0, 1.0, allow_nan=False, width=32)
-quats = st.tuples(unit, unit, unit, unit).filter(lambda q: sum(x * x for x in q) > 1e-2).map(
-    lambda q: quat_normalize(torch.tensor(q, dtype=torch.float64))
+quats = (
+    st.tuples(unit, unit, unit, unit)
+    .filter(lambda q: sum(x * x for x in q) > 1e-2)
+    .map(lambda q: quat_normalize(torch.tensor(q, dtype=torch.float64)))
 )
 vectors = st.tuples(unit, unit, unit).map(lambda v: torch.tensor(v, dtype=torch.float64))
 

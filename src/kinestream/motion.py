@@ -56,10 +56,18 @@ class Motion:
             raise BadInputError(f"motion {self.name!r}: expected a positive frame rate, got {self.fps}")
         extra = self.joint_translations_m
         if extra is not None and tuple(extra.shape) != (frames, joints, 3):
-            raise BadInputError(f"motion {self.name!r}: expected joint translations [T, {joints}, 3], got {tuple(extra.shape)}")
-        tensors = (self.local_rotations, self.root_position_m) if extra is None else (self.local_rotations, self.root_position_m, extra)
+            raise BadInputError(
+                f"motion {self.name!r}: expected joint translations [T, {joints}, 3], got {tuple(extra.shape)}"
+            )
+        tensors = (
+            (self.local_rotations, self.root_position_m)
+            if extra is None
+            else (self.local_rotations, self.root_position_m, extra)
+        )
         if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
-            raise BadInputError(f"motion {self.name!r}: rotations and positions must be finite numbers (found NaN or infinity)")
+            raise BadInputError(
+                f"motion {self.name!r}: rotations and positions must be finite numbers (found NaN or infinity)"
+            )
 
     @property
     def num_frames(self) -> int:
@@ -141,7 +149,9 @@ def mirror(motion: Motion) -> Motion:
     flip_q = motion.local_rotations.new_tensor((1.0, 1.0, -1.0, -1.0))
     flip_x = motion.root_position_m.new_tensor((-1.0, 1.0, 1.0))
     return replace(
-        motion, local_rotations=motion.local_rotations[:, order] * flip_q, root_position_m=motion.root_position_m * flip_x
+        motion,
+        local_rotations=motion.local_rotations[:, order] * flip_q,
+        root_position_m=motion.root_position_m * flip_x,
     )
 
 
@@ -181,12 +191,13 @@ def foot_contacts(motion: Motion) -> Bool[Tensor, "t 4"]:
 
 
 def contacts_from_positions(feet_m: Float[Tensor, "t f 3"], fps: float) -> Bool[Tensor, "t f"]:
-    """Contacts of given foot joints: speed under CONTACT_SPEED_MPS and height under CONTACT_HEIGHT_M above their low."""
+    """Contacts of given foot joints: slower than CONTACT_SPEED_MPS, lower than CONTACT_HEIGHT_M above their low."""
     if feet_m.shape[0] < 2:
         return torch.ones(feet_m.shape[:2], dtype=torch.bool)
     velocity = torch.gradient(feet_m, dim=0)[0] * fps
     low = torch.quantile(feet_m[..., 1], 0.05, dim=0)
-    return (velocity.norm(dim=-1) < CONTACT_SPEED_MPS) & (feet_m[..., 1] < low + CONTACT_HEIGHT_M)
+    contacts: Tensor = (velocity.norm(dim=-1) < CONTACT_SPEED_MPS) & (feet_m[..., 1] < low + CONTACT_HEIGHT_M)
+    return contacts
 
 
 def concatenate(motions: Sequence[Motion]) -> Motion:

@@ -17,7 +17,8 @@ _AXES = {"X": 0, "Y": 1, "Z": 2}
 
 def quat_normalize(q: Float[Tensor, "... 4"]) -> Float[Tensor, "... 4"]:
     """Scale to unit norm."""
-    return q / q.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    unit: Tensor = q / q.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    return unit
 
 
 def quat_multiply(a: Float[Tensor, "... 4"], b: Float[Tensor, "... 4"]) -> Float[Tensor, "... 4"]:
@@ -45,7 +46,8 @@ def quat_rotate(q: Float[Tensor, "... 4"], v: Float[Tensor, "... 3"]) -> Float[T
     w, u = q[..., :1], q[..., 1:]
     u, v = torch.broadcast_tensors(u, v)
     t = 2.0 * torch.linalg.cross(u, v, dim=-1)
-    return v + w * t + torch.linalg.cross(u, t, dim=-1)
+    rotated: Tensor = v + w * t + torch.linalg.cross(u, t, dim=-1)
+    return rotated
 
 
 def matrix_from_quat(q: Float[Tensor, "... 4"]) -> Float[Tensor, "... 3 3"]:
@@ -56,7 +58,8 @@ def matrix_from_quat(q: Float[Tensor, "... 4"]) -> Float[Tensor, "... 3 3"]:
         2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
         2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
     )  # fmt: skip
-    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
+    matrix: Tensor = torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
+    return matrix
 
 
 def quat_from_matrix(m: Float[Tensor, "... 3 3"]) -> Float[Tensor, "... 4"]:
@@ -109,7 +112,8 @@ def rotvec_from_quat(q: Float[Tensor, "... 4"]) -> Float[Tensor, "... 3"]:
 
 def quat_angle_rad(a: Float[Tensor, "... 4"], b: Float[Tensor, "... 4"]) -> Float[Tensor, "..."]:
     """Angle in [0, pi] between two rotations."""
-    return rotvec_from_quat(quat_multiply(quat_conjugate(a), b)).norm(dim=-1)
+    angle: Tensor = rotvec_from_quat(quat_multiply(quat_conjugate(a), b)).norm(dim=-1)
+    return angle
 
 
 def quat_slerp(a: Float[Tensor, "... 4"], b: Float[Tensor, "... 4"], t: Tensor | float) -> Float[Tensor, "... 4"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from tests.test_motion import swaying
 def test_layout_tiles_the_vector_without_gap() -> None:
     parts = sorted(MOTION272.slices.values(), key=lambda part: part.start)
     assert parts[0].start == 0
-    assert all(a.stop == b.start for a, b in zip(parts, parts[1:], strict=False))
+    assert all(a.stop == b.start for a, b in pairwise(parts))
     assert MOTION272.width == 272
 
 
@@ -54,7 +55,9 @@ def test_recovery_agrees_with_the_authors_sample(reference_dir: Path) -> None:
 def test_recovery_agrees_with_the_authors_code_on_unclean_features(golden_dir: Path) -> None:
     golden = np.load(golden_dir / "metrics_motionstreamer.npz")
     features = torch.from_numpy(golden["feat272"])
-    assert (positions_from_motion272(features, upright=False) - torch.from_numpy(golden["joints_from_position"])).abs().max() < 1e-4
+    assert (
+        positions_from_motion272(features, upright=False) - torch.from_numpy(golden["joints_from_position"])
+    ).abs().max() < 1e-4
     smpl85 = torch.from_numpy(golden["smpl85_from_rotation"]).float()
     motion = motion_from_motion272(features, upright=False)
     expected = quat_from_rotvec(smpl85[:, :66].reshape(-1, 22, 3))

@@ -1,4 +1,4 @@
-"""A run's steps follow from its configuration alone: they survive a kill and do not depend on the number of processes."""
+"""A run's steps follow from its configuration alone, whether it is killed or shared between processes."""
 
 from __future__ import annotations
 
@@ -73,7 +73,9 @@ def test_two_processes_have_the_loss_of_one(uninterrupted: Path, tmp_path: Path)
 
 def test_resuming_with_another_model_is_refused(uninterrupted: Path) -> None:
     with pytest.raises(BadInputError, match="other settings of model"):
-        train_causal_tae(uninterrupted / "tae.toml", uninterrupted / "out", resume=True, overrides=["model.hidden_dim=8"])
+        train_causal_tae(
+            uninterrupted / "tae.toml", uninterrupted / "out", resume=True, overrides=["model.hidden_dim=8"]
+        )
 
 
 def test_learning_rate_warms_up_and_decays() -> None:
@@ -88,7 +90,8 @@ def test_learning_rate_warms_up_and_decays() -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "data = 3", "data = []", 'data = ["x"]\n[loop]\nstps = 1', 'data = ["x"]\n[loop]\nsteps = "many"',
-     'data = ["x"]\n[loop]\nsteps = 0', 'data = ["x"]\n[loop]\nbatch_size = 4\nparts = 3', "data = [", 'data=["x"]\n[lop]'],
+     'data = ["x"]\n[loop]\nsteps = 0', 'data = ["x"]\n[loop]\nbatch_size = 4\nparts = 3', "data = [",
+     'data=["x"]\n[lop]'],
 )  # fmt: skip
 def test_bad_configurations_are_refused_with_one_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / "bad.toml"

@@ -119,5 +119,8 @@ def test_clips_with_timed_captions_are_cut(tiny_data: Path, tmp_path: Path) -> N
     (tmp_path / "texts" / "x.txt").write_text("first#a#0.0#1.0\nwhole#a#0.0#0.0\n")
     (tmp_path / "split" / "train.txt").write_text("x\n")
     clips = MotionClips.load([tmp_path], "train")
-    assert sorted((len(f), c[0]) for f, c in zip(clips.features, clips.captions, strict=True)) == [(30, "first"), (90, "whole")]
+    assert sorted((len(f), c[0]) for f, c in zip(clips.features, clips.captions, strict=True)) == [
+        (30, "first"),
+        (90, "whole"),
+    ]
     assert isinstance(clips.statistics, Statistics)

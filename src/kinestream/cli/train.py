@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
     from kinestream.training import train_ar_diffusion, train_causal_tae
 
     recipe = {"causal-tae": train_causal_tae, "ar-diffusion": train_ar_diffusion}[arguments.model]
-    recipe(config, output, arguments.resume, arguments.overrides)
+    recipe(config, output, resume=arguments.resume, overrides=arguments.overrides)
     print(output)
 
 

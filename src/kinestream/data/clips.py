@@ -41,7 +41,8 @@ class MotionClips:
 
         Captions that hold for a part of a clip only (start and end seconds) make a clip of that part.
         Where a manifest tells the contents, a content's weight as a whole grows with the root of its number of clips:
-        rare actions are met more often than their share. BadInputError when a folder, its split file or a clip is missing or unsound.
+        rare actions are met more often than their share. BadInputError when a folder, its split file or a clip is
+        missing or unsound.
         """
         features, names, captions, weights = [], [], [], []
         for root in map(Path, roots):

@@ -22,7 +22,7 @@ class FeatureLayout:
     @property
     def width(self) -> int:
         """How many numbers a frame has."""
-        return max(part.stop for part in self.slices.values())
+        return max(int(part.stop) for part in self.slices.values())
 
     def take(self, features: Tensor, name: str) -> Tensor:
         """The columns called `name` of features [..., width]."""
@@ -31,7 +31,9 @@ class FeatureLayout:
     def check(self, features: Tensor, where: str = "features") -> None:
         """BadInputError unless the last dimension is this layout's width."""
         if features.ndim < 1 or features.shape[-1] != self.width:
-            raise BadInputError(f"{where}: expected {self.name} features of width {self.width}, got {tuple(features.shape)}")
+            raise BadInputError(
+                f"{where}: expected {self.name} features of width {self.width}, got {tuple(features.shape)}"
+            )
 
 
 # MotionStreamer, section 3.1, equation 1; velocities are per frame (metres a frame at 30 fps).

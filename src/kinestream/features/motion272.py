@@ -1,7 +1,7 @@
 """MotionStreamer's 272 numbers a frame, and the way back (section 3.1, equation 1).
 
 Heading: the rotation about +Y that turns +Z to where the pelvis' +Z points, seen from above. All local quantities are
-turned by its inverse. Columns (see MOTION272): the root's step on the ground (x, z) in the **previous** frame's heading;
+turned by its inverse. Columns (see MOTION272): the root's step on the ground (x, z) in the *previous* frame's heading;
 the change h_t h_(t-1)^-1 of the inverse heading h as two matrix rows; joint positions with the root's x and z removed
 (y is the height above the floor); their per-frame differences; local rotations as two matrix rows, the pelvis without
 its heading. The first frame's velocities are zero and its heading change is the identity.

@@ -1,4 +1,4 @@
-"""World joint positions of whole batches of motion272 features in a few tensor operations: what losses differentiate."""
+"""World joint positions of whole batches of motion272 features in a few tensor operations, for losses."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def world_joints_from_rotations(features: Float[Tensor, "*b t 272"]) -> Float[Te
 
 def _turn_about_y(angle: Tensor) -> Float[Tensor, "*b t 3 3"]:
     cos, sin, zero, one = torch.cos(angle), torch.sin(angle), torch.zeros_like(angle), torch.ones_like(angle)
-    return torch.stack((cos, zero, sin, zero, one, zero, -sin, zero, cos), dim=-1).unflatten(-1, (3, 3))
+    rows = torch.stack((cos, zero, sin, zero, one, zero, -sin, zero, cos), dim=-1)
+    matrix: Tensor = rows.unflatten(-1, (3, 3))
+    return matrix
 
 
 def _joints(heading: Tensor, local: Tensor, root: Tensor) -> Float[Tensor, "*b t j 3"]:

@@ -24,7 +24,9 @@ class Statistics:
 
     def __post_init__(self) -> None:
         if self.mean.ndim != 1 or self.mean.shape != self.std.shape:
-            raise BadInputError(f"statistics: expected two vectors of one length, got {tuple(self.mean.shape)} and {tuple(self.std.shape)}")
+            raise BadInputError(
+                f"statistics: expected two equal vectors, got {tuple(self.mean.shape)} and {tuple(self.std.shape)}"
+            )
         if not bool(torch.isfinite(self.mean).all() and torch.isfinite(self.std).all() and (self.std > 0).all()):
             raise BadInputError("statistics: means must be finite and standard deviations positive")
 
@@ -38,7 +40,7 @@ class Statistics:
 
     @classmethod
     def of(cls, clips: Sequence[Float[Tensor, "t d"]], layout: FeatureLayout) -> Statistics:
-        """Statistics of clips as MotionStreamer publishes them: a mean per column, one deviation per slice of the layout.
+        """Statistics of clips as MotionStreamer publishes them: a mean a column, one deviation a slice of the layout.
 
         The deviation of a slice is the mean of its columns' deviations, so constant columns do no harm.
         """
@@ -62,7 +64,9 @@ class Statistics:
             else:
                 with np.load(path, allow_pickle=False) as archive:
                     mean, std = archive["mean"], archive["std"]
-            return cls(torch.tensor(np.asarray(mean), dtype=torch.float32), torch.tensor(np.asarray(std), dtype=torch.float32))
+            return cls(
+                torch.tensor(np.asarray(mean), dtype=torch.float32), torch.tensor(np.asarray(std), dtype=torch.float32)
+            )
         except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError) as error:
             raise BadInputError(
                 f"{path}: expected a folder with Mean.npy and Std.npy, or an .npz with 'mean' and 'std': {error}"

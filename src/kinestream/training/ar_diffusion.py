@@ -41,7 +41,9 @@ class ARDiffusionTaskConfig:
     two_forward: bool = True
     """Replace a growing share of the input latents by the model's own predictions."""
     estimate: str = "sample"
-    """How Two-Forward predicts: "sample" draws with few steps, "denoise" denoises a random level as the release does."""
+    """How Two-Forward predicts: "sample" draws in few steps, "denoise" denoises a random level (the release)."""
+    estimate_steps: int = 4
+    """Sampling steps of such a draw."""
     pair_weight: float = 1.0
     """How often a contextual pair is drawn, relative to a clip."""
     prompts: tuple[str, ...] = ("a person walks forward", "a person waves with both hands", "a tired person runs")
@@ -51,7 +53,9 @@ class ARDiffusionTaskConfig:
 class ARDiffusionTask:
     """Batches of latent sequences of similar length."""
 
-    def __init__(self, config: ARDiffusionTaskConfig, model_table: dict[str, Any], data: Sequence[str], seed: int) -> None:
+    def __init__(
+        self, config: ARDiffusionTaskConfig, model_table: dict[str, Any], data: Sequence[str], seed: int
+    ) -> None:
         if not config.causal_tae:
             raise BadInputError("[task] causal_tae: expected the folder of a trained autoencoder (its run's model/)")
         self.config = config
@@ -113,7 +117,8 @@ class ARDiffusionTask:
         share = replaced_share(round(progress * 1_000_000), 1_000_000) if self.config.two_forward else 0.0
         result = two_forward_loss(
             self.model, batch["text"], self.model.normalize_latents(batch["latents"]), batch["mask"], share, generator,
-            lengths=batch["lengths"], batch_mul=self.config.diffusion_draws, estimate=self.config.estimate,  # type: ignore[arg-type]
+            lengths=batch["lengths"], batch_mul=self.config.diffusion_draws,
+            estimate=self.config.estimate, sample_steps=self.config.estimate_steps,  # type: ignore[arg-type]
         )  # fmt: skip
         return {"total": result.loss, "replaced": result.replaced}
 
@@ -164,7 +169,9 @@ def train_ar_diffusion(
     """Train from a TOML configuration into `output_dir`; with `resume`, go on from the newest checkpoint there."""
     config: TrainConfig = load_train_config(config_path, overrides)
     table = {k: tuple(v) if isinstance(v, list) else v for k, v in config.task.items()}
-    task = ARDiffusionTask(from_table(ARDiffusionTaskConfig, table, "task"), config.model, config.data, config.loop.seed)
+    task = ARDiffusionTask(
+        from_table(ARDiffusionTaskConfig, table, "task"), config.model, config.data, config.loop.seed
+    )
     info: dict[str, Any] = {
         "kind": "ar-diffusion", "model": task.model.config.to_json(), "data": list(config.data),
         "batch_size": config.loop.batch_size, "parts": config.loop.parts, "seed": config.loop.seed,

@@ -42,10 +42,13 @@ class CausalTAETaskConfig:
 class CausalTAETask:
     """Random crops of all training clips, each clip as likely as its length times its weight."""
 
-    def __init__(self, model_config: CausalTAEConfig, config: CausalTAETaskConfig, data: Sequence[str], seed: int) -> None:
+    def __init__(
+        self, model_config: CausalTAEConfig, config: CausalTAETaskConfig, data: Sequence[str], seed: int
+    ) -> None:
         if config.crop_frames % model_config.frames_per_latent:
             raise BadInputError(
-                f"[task] crop_frames must be a multiple of {model_config.frames_per_latent} (frames a latent), got {config.crop_frames}"
+                f"[task] crop_frames must be a multiple of {model_config.frames_per_latent} (frames a latent), "
+                f"got {config.crop_frames}"
             )
         torch.manual_seed(seed)
         self.model = CausalTAE(model_config)
@@ -104,7 +107,10 @@ class CausalTAETask:
                 shown = (clip[:whole], recon)
         if shown is not None:
             write_strips(folder / f"step-{step:08d}.png", list(shown))
-        return {"val/mpjpe_mm": errors / max(1, frames), "val/jitter_ratio": float(jitters[0] / jitters[1].clamp_min(1e-6))}
+        return {
+            "val/mpjpe_mm": errors / max(1, frames),
+            "val/jitter_ratio": float(jitters[0] / jitters[1].clamp_min(1e-6)),
+        }
 
     def export(self, folder: Path, step: int) -> None:
         """A checkpoint of kind "causal-tae" with its statistics and where it came from."""
@@ -132,11 +138,15 @@ def reconstruct(model: CausalTAE, statistics: Statistics, clip: Tensor) -> Tenso
     return statistics.denormalize(model.decode(posterior.mean)[0].float().cpu())
 
 
-def train_causal_tae(config_path: str | Path, output_dir: str | Path, *, resume: bool = False, overrides: Sequence[str] = ()) -> None:
+def train_causal_tae(
+    config_path: str | Path, output_dir: str | Path, *, resume: bool = False, overrides: Sequence[str] = ()
+) -> None:
     """Train from a TOML configuration into `output_dir`; with `resume`, go on from the newest checkpoint there."""
     config: TrainConfig = load_train_config(config_path, overrides)
     model_config = CausalTAEConfig.from_json(config.model)
-    task = CausalTAETask(model_config, from_table(CausalTAETaskConfig, config.task, "task"), config.data, config.loop.seed)
+    task = CausalTAETask(
+        model_config, from_table(CausalTAETaskConfig, config.task, "task"), config.data, config.loop.seed
+    )
     info: dict[str, Any] = {
         "kind": "causal-tae", "model": model_config.to_json(), "data": list(config.data),
         "batch_size": config.loop.batch_size, "parts": config.loop.parts, "seed": config.loop.seed,

@@ -59,7 +59,9 @@ class LoopConfig:
         if self.batch_size % self.parts:
             raise BadInputError(f"training: batch_size {self.batch_size} must be a multiple of parts {self.parts}")
         if self.learning_rate <= 0 or self.warmup_steps < 0 or not 0 <= self.ema_decay < 1:
-            raise BadInputError("training: learning_rate must be positive, warmup_steps not negative, ema_decay in [0, 1)")
+            raise BadInputError(
+                "training: learning_rate must be positive, warmup_steps not negative, ema_decay in [0, 1)"
+            )
         if self.decay not in ("cosine", "drop"):
             raise BadInputError(f"training: decay must be 'cosine' or 'drop', got {self.decay!r}")
         if self.precision not in PRECISIONS:
@@ -94,7 +96,7 @@ def load_train_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainC
         raise BadInputError(f"{path}: unknown table {', '.join(sorted(unknown))}; expected data, model, loop, task")
     data = raw.get("data")
     if not isinstance(data, list) or not data or not all(isinstance(item, str) for item in data):
-        raise BadInputError(f"{path}: expected data = [\"folder\", ...] with at least one data set folder")
+        raise BadInputError(f'{path}: expected data = ["folder", ...] with at least one data set folder')
     return TrainConfig(
         data=tuple(data),
         model=dict(raw.get("model", {})),

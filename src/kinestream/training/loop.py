@@ -1,8 +1,8 @@
 """One training loop for every model.
 
-A step's batch is cut into `parts`, dealt to the processes; gradients are averaged over the parts. Everything random in a
-part follows from (seed, step, part): no generator state has to be saved, a resumed run takes the same next step, and
-the loss does not depend on how many processes share the parts.
+A step's batch is cut into `parts`, dealt to the processes; gradients are averaged over the parts. Everything random
+in a part follows from (seed, step, part): no generator state has to be saved, a resumed run takes the same next step,
+and the loss does not depend on how many processes share the parts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ Batch = dict[str, Tensor]
 class Task(Protocol):
     """What a recipe brings: data, a loss and a way to look at the result."""
 
-    model: nn.Module
+    @property
+    def model(self) -> nn.Module:
+        """The network that is trained."""
 
     def batch(self, rows: int, rng: np.random.Generator) -> Batch:
         """A part of a batch, on the CPU; a pure function of its arguments."""
@@ -71,7 +73,7 @@ def learning_rate_at(config: LoopConfig, step: int) -> float:
 def bf16_is_native(device: torch.device) -> bool:
     """Whether the device computes in bfloat16 rather than emulating it."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
@@ -96,14 +98,14 @@ class _Log:
             except ImportError:
                 raise MissingExtraError("training", "train") from None
             self._file = (folder / "log.jsonl").open("a", encoding="utf-8")
-            self._board = SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+            self._board = SummaryWriter(str(folder / "tensorboard"))
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         if self._file is not None and self._board is not None:
             self._file.write(json.dumps({"step": step, **{k: round(v, 6) for k, v in values.items()}}) + "\n")
             self._file.flush()
             for name, value in values.items():
-                self._board.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+                self._board.add_scalar(name, value, step)
 
 
 def run(task: Task, config: LoopConfig, folder: Path, *, resume: bool, info: dict[str, Any]) -> None:
@@ -140,7 +142,9 @@ def run(task: Task, config: LoopConfig, folder: Path, *, resume: bool, info: dic
         if done % config.log_every == 0 or done == config.steps:
             values = {name: float(accelerator.reduce(value, "mean")) for name, value in terms.items()}
             if not math.isfinite(values["total"]):
-                raise KinestreamError(f"the loss is no longer finite at step {done}: lower the learning rate and resume")
+                raise KinestreamError(
+                    f"the loss is no longer finite at step {done}: lower the learning rate and resume"
+                )
             seconds = time.monotonic() - began
             values |= {"learning_rate": learning_rate_at(config, step), "steps_per_s": (done - timed_from) / seconds}
             log.write(done, values)
@@ -148,10 +152,10 @@ def run(task: Task, config: LoopConfig, folder: Path, *, resume: bool, info: dic
         if main and (done % config.save_every == 0 or done == config.steps):
             save_run_state(folder, done, task.model, ema, _inner(optimizer), info)
         if main and (done % config.validate_every == 0 or done == config.steps):
-            with _averaged(task.model, ema), torch.no_grad():
+            with _Averaged(task.model, ema), torch.no_grad():
                 log.write(done, task.validate(done, folder / "samples"))
     if main:
-        with _averaged(task.model, ema):
+        with _Averaged(task.model, ema):
             task.export(folder / "model", config.steps)
     accelerator.wait_for_everyone()
 
@@ -162,7 +166,14 @@ def _inner(optimizer: Any) -> torch.optim.Optimizer:
 
 
 def _step(
-    accelerator: Any, wrapped: nn.Module, optimizer: Any, task: Task, config: LoopConfig, step: int, world: int, rank: int
+    accelerator: Any,
+    wrapped: nn.Module,
+    optimizer: Any,
+    task: Task,
+    config: LoopConfig,
+    step: int,
+    world: int,
+    rank: int,
 ) -> dict[str, Tensor]:
     sums: dict[str, Tensor] = {}
     own = config.parts // world
@@ -170,7 +181,9 @@ def _step(
         seed = (config.seed, step, rank * own + index)
         batch = task.batch(config.batch_size // config.parts, np.random.default_rng(seed))
         batch = {name: value.to(accelerator.device) for name, value in batch.items()}
-        generator = torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]) >> 1)
+        generator = torch.Generator().manual_seed(
+            int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]) >> 1
+        )
         last = index == own - 1
         with nullcontext() if last else accelerator.no_sync(wrapped), accelerator.autocast():
             terms = wrapped(batch, generator, step / config.steps)
@@ -192,7 +205,7 @@ def _update_ema(ema: dict[str, Tensor], model: nn.Module, decay: float) -> None:
             ema[name].copy_(value)
 
 
-class _averaged:
+class _Averaged:
     """The model with its averaged weights while inside, in eval mode; the raw ones come back after."""
 
     def __init__(self, model: nn.Module, ema: dict[str, Tensor]) -> None:

@@ -19,7 +19,12 @@ _KEEP = 2
 
 
 def save_run_state(
-    folder: Path, step: int, model: nn.Module, ema: dict[str, Tensor], optimizer: torch.optim.Optimizer, info: dict[str, Any]
+    folder: Path,
+    step: int,
+    model: nn.Module,
+    ema: dict[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    info: dict[str, Any],
 ) -> Path:
     """Write `folder`/checkpoints/step-N whole or not at all, and drop all but the newest two."""
     target = folder / "checkpoints" / f"step-{step:08d}"
@@ -60,7 +65,9 @@ def load_run_state(
         saved = json.loads((path / "state.json").read_text(encoding="utf-8"))
         weights, ema, moments = (load_file(path / f"{n}.safetensors") for n in ("model", "ema", "optimizer"))
     except (OSError, ValueError, SafetensorError) as error:
-        raise BadInputError(f"{path}: not a complete checkpoint of a run ({error}); delete it to resume from the one before") from None
+        raise BadInputError(
+            f"{path}: not a complete checkpoint of a run ({error}); delete it to resume from the one before"
+        ) from None
     changed = sorted(key for key, value in info.items() if saved.get(key) != value)
     if changed:
         raise BadInputError(

@@ -66,8 +66,8 @@ def motion_smoothness_loss(
     """Give the log-likelihoods of first and third differences of joint positions, each with its own analytic sigma.
 
     Not in the paper. Equation 3 hardly sees an error of two millimetres that changes sign from frame to frame, but an
-    animator does, and a foot that should stand slides by it: the step of a joint (first difference) and its jerk (third)
-    are therefore scored on their own scale.
+    animator does, and a foot that should stand slides by it: the step of a joint (first difference) and its jerk
+    (third) are therefore scored on their own scale.
     """
     error = joints_m.float() - target_joints_m.float()
     return MotionSmoothnessLoss(_difference_nll(error, 1), _difference_nll(error, 3))
