@@ -120,7 +120,7 @@ def test_package_imports_within_the_budget() -> None:
 
 
 def _cpu_seconds(arguments: list[str]) -> float:
-    """Seconds of processor time that Python takes with these arguments: what a machine with nothing else to do waits."""
+    """Seconds of processor time that Python takes with these arguments: what an idle machine waits."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
