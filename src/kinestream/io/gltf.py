@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,12 @@ def write_glb(motion: Motion, path: str | Path) -> None:
         temporary.write_bytes(data)
 
 
-def glb_bytes(motion: Motion) -> bytes:
-    """The bytes of the file that `write_glb` writes. BadInputError for a motion too long for the format (4 GiB)."""
-    builder = _Builder()
+def glb_bytes(motion: Motion, units_per_metre: float = 1.0) -> bytes:
+    """The bytes of the file that `write_glb` writes; glTF itself is in metres, other units serve converters.
+
+    BadInputError for a motion too long for the format (4 GiB).
+    """
+    builder = _Builder(units_per_metre)
     mesh = mesh_for(motion.skeleton)
     _add_nodes(builder, motion, mesh)
     _add_mesh(builder, mesh)
@@ -53,7 +57,8 @@ def glb_bytes(motion: Motion) -> bytes:
 class _Builder:
     """The JSON document and its one buffer, grown accessor by accessor."""
 
-    def __init__(self) -> None:
+    def __init__(self, units_per_metre: float) -> None:
+        self.units = np.float32(units_per_metre)
         self.document: dict[str, Any] = {
             "asset": {"version": "2.0", "generator": "kinestream"},
             "scene": 0,
@@ -113,7 +118,7 @@ class _Builder:
 def _add_nodes(builder: _Builder, motion: Motion, mesh: BodyMesh) -> None:
     """Joint nodes first (node k is joint k), resting with the soles at height 0, then the body's node; and the skin."""
     skeleton = motion.skeleton
-    rest = rest_positions_m(skeleton) - np.array([0.0, mesh.floor_m, 0.0], np.float32)
+    rest = (rest_positions_m(skeleton) - np.array([0.0, mesh.floor_m, 0.0], np.float32)) * builder.units
     nodes: list[dict[str, Any]] = []
     for joint, (name, parent) in enumerate(zip(skeleton.joint_names, skeleton.parents, strict=True)):
         offset = rest[joint] - (rest[parent] if parent >= 0 else 0.0)
@@ -121,7 +126,7 @@ def _add_nodes(builder: _Builder, motion: Motion, mesh: BodyMesh) -> None:
         if skeleton.children(joint):
             node["children"] = list(skeleton.children(joint))
         nodes.append(node)
-    nodes.append({"name": "body", "mesh": 0, "skin": 0})
+    nodes.append({"name": _free_name("body", skeleton.joint_names), "mesh": 0, "skin": 0})
     inverse = np.tile(np.eye(4, dtype=np.float32), (skeleton.num_joints, 1, 1))
     inverse[:, 3, :3] = -rest  # columns first, as glTF stores matrices
     matrices = builder.accessor(inverse.reshape(-1, 16), "MAT4")
@@ -137,21 +142,28 @@ def _add_nodes(builder: _Builder, motion: Motion, mesh: BodyMesh) -> None:
     ]
 
 
+def _free_name(name: str, taken: Sequence[str]) -> str:
+    """The name, with as many underscores behind it as it takes to be no joint's: programs find nodes by their names."""
+    while name in taken:
+        name += "_"
+    return name
+
+
 def _add_mesh(builder: _Builder, mesh: BodyMesh) -> None:
-    positions = mesh.positions_m - np.array([0.0, mesh.floor_m, 0.0], np.float32)
+    """One primitive for each material, with the vertices that it uses."""
+    positions = (mesh.positions_m - np.array([0.0, mesh.floor_m, 0.0], np.float32)) * builder.units
     joints = mesh.joints if mesh.joints.max() > 255 else mesh.joints.astype(np.uint8)
-    attributes = {
-        "POSITION": builder.accessor(positions, "VEC3", target=_ARRAY_BUFFER, bounds=True),
-        "NORMAL": builder.accessor(mesh.normals, "VEC3", target=_ARRAY_BUFFER),
-        "JOINTS_0": builder.accessor(joints, "VEC4", target=_ARRAY_BUFFER),
-        "WEIGHTS_0": builder.accessor(mesh.weights, "VEC4", target=_ARRAY_BUFFER, normalized=True),
-    }
-    index_type = np.uint16 if len(positions) < 65535 else np.uint32
-    used = sorted(set(mesh.part_materials.tolist()))
     primitives, materials = [], []
-    for number, material in enumerate(used):
-        faces = mesh.part_faces(material).reshape(-1).astype(index_type)
-        indices = builder.accessor(faces, "SCALAR", target=_ELEMENT_BUFFER)
+    for number, material in enumerate(sorted(set(mesh.part_materials.tolist()))):
+        used, faces = np.unique(mesh.part_faces(material), return_inverse=True)
+        index_type = np.uint16 if len(used) < 65535 else np.uint32
+        attributes = {
+            "POSITION": builder.accessor(positions[used], "VEC3", target=_ARRAY_BUFFER, bounds=True),
+            "NORMAL": builder.accessor(mesh.normals[used], "VEC3", target=_ARRAY_BUFFER),
+            "JOINTS_0": builder.accessor(joints[used], "VEC4", target=_ARRAY_BUFFER),
+            "WEIGHTS_0": builder.accessor(mesh.weights[used], "VEC4", target=_ARRAY_BUFFER, normalized=True),
+        }
+        indices = builder.accessor(faces.reshape(-1).astype(index_type), "SCALAR", target=_ELEMENT_BUFFER)
         primitives.append({"attributes": attributes, "indices": indices, "material": number})
         red, green, blue, gloss = palette(0)[material].tolist()
         surface = {"baseColorFactor": [red, green, blue, 1.0], "metallicFactor": 0.0, "roughnessFactor": 0.9 - gloss}
@@ -172,14 +184,14 @@ def _add_animation(builder: _Builder, motion: Motion) -> None:
         samplers.append({"input": clock, "output": builder.accessor(values, kind), "interpolation": "LINEAR"})
         channels.append({"sampler": len(samplers) - 1, "target": {"node": joint, "path": path}})
 
-    key(0, "translation", motion.root_position_m.float().numpy(), "VEC3")
+    key(0, "translation", motion.root_position_m.float().numpy() * builder.units, "VEC3")
     for joint in range(motion.skeleton.num_joints):
         key(joint, "rotation", xyzw[:, joint], "VEC4")
     if motion.joint_translations_m is not None:
         moved = (motion.joint_translations_m - motion.skeleton.offsets_m).abs().amax(dim=(0, 2)) > 1e-6
         for joint in torch.nonzero(moved)[:, 0].tolist():
             if joint > 0:
-                key(joint, "translation", motion.joint_translations_m[:, joint].float().numpy(), "VEC3")
+                key(joint, "translation", motion.joint_translations_m[:, joint].float().numpy() * builder.units, "VEC3")
     builder.document["animations"] = [
         {"name": motion.name or "motion", "samplers": samplers, "channels": channels, "extras": {"fps": motion.fps}}
     ]
