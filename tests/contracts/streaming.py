@@ -24,7 +24,7 @@ class StreamingCase:
     """One streaming module under test.
 
     init_state(batch) -> state; step(chunk, state, active) -> (output [B, n, ...], state); inputs(batch, seed) -> [B, T,
-    ...]; chunk: inputs a step; whole(inputs) -> output of all steps along dimension 1, None where no such form is.
+    ...]; chunk: inputs a step; whole(inputs) -> output of all steps along dimension 1.
     """
 
     name: str
@@ -32,7 +32,7 @@ class StreamingCase:
     step: Callable[[Tensor, Any, Tensor | None], tuple[Tensor, Any]]
     inputs: Callable[[int, int], Tensor]
     chunk: int
-    whole: Callable[[Tensor], Tensor] | None
+    whole: Callable[[Tensor], Tensor]
 
     def run(self, inputs: Tensor, state: Any) -> tuple[list[Tensor], Any]:
         outputs = []
@@ -57,14 +57,12 @@ def states_equal(one: Any, other: Any) -> bool:
 def check_chunks_equal_the_whole(case: StreamingCase) -> None:
     inputs = case.inputs(BATCH, 1)
     outputs, _ = case.run(inputs, case.init_state(BATCH))
-    assert case.whole is not None
     assert_close(torch.cat(outputs, dim=1), case.whole(inputs))
 
 
 def check_no_gradient_from_the_future(case: StreamingCase) -> None:
     inputs = case.inputs(BATCH, 2).requires_grad_()
     steps = inputs.shape[1] // case.chunk
-    assert case.whole is not None
     streamed = torch.cat(case.run(inputs, case.init_state(BATCH))[0], dim=1)
     for output in (case.whole(inputs), streamed):
         middle = steps // 2

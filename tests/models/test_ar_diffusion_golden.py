@@ -129,3 +129,21 @@ def test_full_size_has_the_released_names_and_shapes(golden_dir: Path) -> None:
     names = released_key_map(config)
     ours = {names[key]: tuple(value.shape) for key, value in model.state_dict().items() if key not in OWN_BUFFERS}
     assert ours == shapes
+
+
+def test_published_loop_with_recorded_noise_and_its_stop(golden: Golden) -> None:
+    """The whole generation: guided sampling with two caches, one latent after the other, until the end latent."""
+    model, arrays = golden
+    texts = torch.stack([arrays["text"], arrays["empty_text"]])
+    condition, state = model.prefill(texts, None, model.init_state(2))
+    latents = []
+    for initial, steps in zip(arrays["loop_noise_init"], arrays["loop_noise_steps"], strict=True):
+        latent = model.head.sample(condition[:1], condition[1:], 4.0, noise=SamplingNoise(initial, steps[:, :1]))
+        condition, state = model.step(latent.expand(2, -1)[:, None], state)
+        latents.append(latent)
+    got = torch.stack(latents, dim=1)
+    assert relative_error(got, arrays["loop_latents"]) < 1e-4
+    distances = (got[0] - arrays["reference_end_latent_t2m_272"]).norm(dim=-1)
+    assert relative_error(distances, arrays["loop_end_distance"]) < 1e-4
+    stops = ((got[0] - arrays["loop_latents"][0, 3]).norm(dim=-1) < 0.1).nonzero()[0, 0]
+    assert int(stops) == arrays["loop_stopped_latents"].shape[1]

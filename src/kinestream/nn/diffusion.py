@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -34,29 +34,29 @@ class DiffusionSchedule:
         """Number of noise levels."""
         return len(self.timesteps)
 
-    @property
+    @cached_property
     def previous_alphas_cumprod(self) -> Array:
         """alphas_cumprod one level down; 1 before the first."""
         return np.append(1.0, self.alphas_cumprod[:-1])
 
-    @property
+    @cached_property
     def betas(self) -> Array:
         """Variance added from one level to the next."""
         return 1.0 - self.alphas_cumprod / self.previous_alphas_cumprod
 
-    @property
+    @cached_property
     def posterior_variance(self) -> Array:
         """Variance of q(x_{t-1} | x_t, x_0), the fixed small variance of the reverse step."""
         return self.betas * (1.0 - self.previous_alphas_cumprod) / (1.0 - self.alphas_cumprod)
 
-    @property
+    @cached_property
     def posterior_std(self) -> Array:
         """Deviation of the noise in a reverse step; level 0 takes level 1's and is never used for noise."""
-        variance = self.posterior_variance
+        variance = self.posterior_variance.copy()
         variance[0] = variance[min(1, len(variance) - 1)]
         return np.sqrt(variance)
 
-    @property
+    @cached_property
     def posterior_mean_coefficients(self) -> tuple[Array, Array]:
         """Weights of x_0 and x_t in the mean of q(x_{t-1} | x_t, x_0)."""
         total = 1.0 - self.alphas_cumprod
@@ -64,7 +64,7 @@ class DiffusionSchedule:
         of_noisy = (1.0 - self.previous_alphas_cumprod) * np.sqrt(1.0 - self.betas) / total
         return of_start, of_noisy
 
-    @property
+    @cached_property
     def start_coefficients(self) -> tuple[Array, Array]:
         """Weights with x_0 = a x_t - b noise."""
         return np.sqrt(1.0 / self.alphas_cumprod), np.sqrt(1.0 / self.alphas_cumprod - 1.0)

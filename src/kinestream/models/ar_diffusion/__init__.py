@@ -10,7 +10,6 @@ from kinestream.models.ar_diffusion.loss import (
     two_forward_loss,
 )
 from kinestream.models.ar_diffusion.model import ARDiffusion
-from kinestream.models.ar_diffusion.stream import LatentStream, LatentStreamState, end_distance, is_end
 from kinestream.models.ar_diffusion.transformer import TransformerState
 
 __all__ = [
@@ -18,15 +17,11 @@ __all__ = [
     "ARDiffusionConfig",
     "DiffusionHead",
     "DiffusionLoss",
-    "LatentStream",
-    "LatentStreamState",
     "SamplingNoise",
     "TransformerState",
     "TwoForwardLoss",
     "diffusion_loss",
     "draw_sampling_noise",
-    "end_distance",
-    "is_end",
     "replaced_share",
     "two_forward_loss",
 ]

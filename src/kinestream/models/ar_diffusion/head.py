@@ -13,10 +13,18 @@ from torch.nn import functional
 
 from kinestream.errors import BadInputError
 from kinestream.models.ar_diffusion.config import ARDiffusionConfig
+from kinestream.models.ar_diffusion.small_batch import (
+    Affine,
+    BlockWeights,
+    HeadWeights,
+    StepCoefficients,
+    reverse_chain,
+)
 from kinestream.nn.diffusion import DiffusionSchedule, cosine_schedule
 
 _TIME_FREQUENCIES = 256
 _MODULATION_ROWS = 4096
+_SMALL_ROWS = 2
 _NORM_EPS = 1e-6
 
 
@@ -149,23 +157,85 @@ class DiffusionHead(nn.Module):
                 batch, schedule.num_steps, self.config.latent_dim, generator, device=cond.device
             )
         self._check_noise(noise, batch, schedule.num_steps)
+        with torch.autocast(cond.device.type, enabled=False):
+            return self._sample(cond, uncond, guidance_scale, noise, schedule, temperature)
+
+    def _sample(
+        self,
+        cond: Tensor,
+        uncond: Tensor | None,
+        guidance_scale: float | Tensor,
+        noise: SamplingNoise,
+        schedule: DiffusionSchedule,
+        temperature: float,
+    ) -> Tensor:
+        batch = cond.shape[0]
         conditions = torch.stack([cond] if uncond is None else [cond, uncond])
         conditions = self.condition(conditions.to(self.condition.weight.dtype))
-        scale = guidance_scale[:, None] if isinstance(guidance_scale, Tensor) else guidance_scale
+        scale = torch.as_tensor(guidance_scale, dtype=torch.float32, device=cond.device).expand(batch)[:, None]
+        fresh_noise = noise.steps.float() * temperature
         levels = list(reversed(range(schedule.num_steps)))
-        span = max(1, _MODULATION_ROWS // (conditions.shape[0] * batch))
+        rows = conditions.shape[0] * batch
+        small = rows <= _SMALL_ROWS and cond.device.type == "cpu" and conditions.dtype == torch.float32
+        run = self._run_small if small else self._run
+        span = max(1, _MODULATION_ROWS // rows)
         x = noise.initial.float()
         for first in range(0, len(levels), span):
             block = levels[first : first + span]
             times = self.time_embedding(torch.tensor([schedule.timesteps[i] for i in block], device=cond.device))
             modulations = self._modulations(times[:, None, None], conditions)
-            for row, level in enumerate(block):
-                here = [tuple(part[row] for part in layer) for layer in modulations]
-                hidden = self.input(x.to(self.input.weight.dtype)).expand(conditions.shape[0], -1, -1)
-                estimate = self._denoise(hidden, here).float()
-                guided = estimate[0] if uncond is None else estimate[1] + scale * (estimate[0] - estimate[1])
-                x = _reverse_step(schedule, level, x, guided, noise.steps[first + row] * temperature)
+            coefficients = [_step_coefficients(schedule, level) for level in block]
+            x = run(x, modulations, coefficients, fresh_noise[first : first + span], None if uncond is None else scale)
         return x
+
+    def _run(
+        self,
+        x: Tensor,
+        modulations: Sequence[tuple[Tensor, ...]],
+        coefficients: Sequence[StepCoefficients],
+        fresh_noise: Tensor,
+        scale: Tensor | None,
+    ) -> Tensor:
+        copies = modulations[0][0].shape[1]
+        for step, (of_noisy, of_noise, std) in enumerate(coefficients):
+            here = [tuple(part[step] for part in layer) for layer in modulations]
+            hidden = self.input(x.to(self.input.weight.dtype)).expand(copies, -1, -1)
+            estimate = self._denoise(hidden, here).float()
+            guided = estimate[0] if scale is None else estimate[1] + scale * (estimate[0] - estimate[1])
+            x = of_noisy * x - of_noise * guided + std * fresh_noise[step]
+        return x
+
+    def _run_small(
+        self,
+        x: Tensor,
+        modulations: Sequence[tuple[Tensor, ...]],
+        coefficients: Sequence[StepCoefficients],
+        fresh_noise: Tensor,
+        scale: Tensor | None,
+    ) -> Tensor:
+        blocks = [block for block in self.blocks if isinstance(block, AdaLNBlock)]
+        weights = HeadWeights(
+            _affine(self.input),
+            [
+                BlockWeights(
+                    block.norm.weight.detach().numpy(),
+                    block.norm.bias.detach().numpy(),
+                    _affine(block.up),
+                    _affine(block.down),
+                )
+                for block in blocks
+            ],
+            _affine(self.output),
+        )
+        out = reverse_chain(
+            weights,
+            [[part.numpy() for part in layer] for layer in modulations],
+            coefficients,
+            x.numpy(),
+            fresh_noise.numpy(),
+            None if scale is None else scale.numpy(),
+        )
+        return torch.from_numpy(out)
 
     def _check_noise(self, noise: SamplingNoise, batch: int, steps: int) -> None:
         expected = (batch, self.config.latent_dim)
@@ -176,9 +246,15 @@ class DiffusionHead(nn.Module):
             )
 
 
-def _reverse_step(schedule: DiffusionSchedule, level: int, x: Tensor, noise_estimate: Tensor, fresh: Tensor) -> Tensor:
+def _affine(layer: nn.Linear) -> Affine:
+    return Affine(layer.weight.detach().numpy().T, layer.bias.detach().numpy())
+
+
+def _step_coefficients(schedule: DiffusionSchedule, level: int) -> StepCoefficients:
     of_noisy, of_noise = schedule.start_coefficients
-    start = float(of_noisy[level]) * x - float(of_noise[level]) * noise_estimate
     mean_of_start, mean_of_noisy = schedule.posterior_mean_coefficients
-    mean = float(mean_of_start[level]) * start + float(mean_of_noisy[level]) * x
-    return mean + float(schedule.posterior_std[level]) * fresh if level else mean
+    return StepCoefficients(
+        float(mean_of_start[level] * of_noisy[level] + mean_of_noisy[level]),
+        float(mean_of_start[level] * of_noise[level]),
+        float(schedule.posterior_std[level]) if level else 0.0,
+    )

@@ -110,7 +110,7 @@ def two_forward_loss(
     inputs, replaced = latents, torch.zeros((), device=device)
     if replace_share > 0:
         swap = loss_mask & (_uniform(latents.shape[:2], generator, device) < replace_share)
-        predicted = _predict(model, text, latents, loss_mask, lengths, generator, estimate, sample_steps)
+        predicted = _predict(model, text, latents, swap, lengths, generator, estimate, sample_steps)
         inputs = torch.where(swap[..., None], predicted.clamp(-estimate_limit, estimate_limit), latents)
         replaced = swap.sum() / loss_mask.sum()
     conditions = model.conditions(text, _inputs_that_matter(inputs), lengths)[:, : latents.shape[1]]
@@ -130,24 +130,27 @@ def _predict(
     model: ARDiffusion,
     text: Tensor,
     latents: Tensor,
-    loss_mask: Tensor,
+    wanted: Tensor,
     lengths: Tensor,
     generator: torch.Generator | None,
     estimate: Estimate,
     sample_steps: int,
 ) -> Tensor:
-    """Predict every latent that carries a loss from the ground truth before it; the others stay as they are."""
+    """Predict the `wanted` latents from the ground truth before them; the others stay as they are."""
+    if estimate not in ("denoise", "sample"):
+        raise BadInputError(f'estimate must be "denoise" or "sample", got {estimate!r}.')
+    if not bool(wanted.any()):
+        return latents
     was_training = model.training
     model.eval()
-    conditions = model.conditions(text, _inputs_that_matter(latents), lengths)[:, : latents.shape[1]][loss_mask]
+    conditions = model.conditions(text, _inputs_that_matter(latents), lengths)[:, : latents.shape[1]][wanted]
     if estimate == "sample":
-        start = model.head.sample(conditions, generator=generator, steps=sample_steps)
-    elif estimate == "denoise":
-        start = diffusion_loss(model.head, conditions, latents[loss_mask], generator=generator).start_estimate
+        steps = min(sample_steps, model.config.diffusion_steps)
+        start = model.head.sample(conditions, generator=generator, steps=steps)
     else:
-        raise BadInputError(f'estimate must be "denoise" or "sample", got {estimate!r}.')
+        start = diffusion_loss(model.head, conditions, latents[wanted], generator=generator).start_estimate
     model.train(was_training)
-    return latents.masked_scatter(loss_mask[..., None], start.to(latents.dtype))
+    return latents.masked_scatter(wanted[..., None], start.to(latents.dtype))
 
 
 def _uniform(shape: tuple[int, ...], generator: torch.Generator | None, device: torch.device) -> Tensor:
