@@ -18,6 +18,7 @@ from kinestream.errors import BadInputError
 from kinestream.models.ar_diffusion.config import ARDiffusionConfig
 from kinestream.models.ar_diffusion.loss import replaced_share, two_forward_loss
 from kinestream.models.ar_diffusion.model import ARDiffusion
+from kinestream.training.caption_cache import encode_captions
 from kinestream.training.config import TrainConfig, from_table, load_train_config
 from kinestream.training.latents import LatentSequence, encode_sequences
 from kinestream.training.loop import Batch, run
@@ -54,7 +55,12 @@ class ARDiffusionTask:
     """Batches of latent sequences of similar length."""
 
     def __init__(
-        self, config: ARDiffusionTaskConfig, model_table: dict[str, Any], data: Sequence[str], seed: int
+        self,
+        config: ARDiffusionTaskConfig,
+        model_table: dict[str, Any],
+        data: Sequence[str],
+        seed: int,
+        cache: Path,
     ) -> None:
         if not config.causal_tae:
             raise BadInputError("[task] causal_tae: expected the folder of a trained autoencoder (its run's model/)")
@@ -67,9 +73,9 @@ class ARDiffusionTask:
         self.model = ARDiffusion(ARDiffusionConfig.from_json(model_table | sizes))
         self.end_latent = reference_end_latent(self.tae, self.statistics)
         self.sequences, captions = self._sequences(data, "train")
-        self.texts = self.encoder.encode(captions)
+        self.texts = encode_captions(self.encoder, captions, cache / "captions-train.safetensors")
         self.held_out, held_out_captions = self._sequences(data, "val")
-        self.held_out_texts = self.encoder.encode(held_out_captions)
+        self.held_out_texts = encode_captions(self.encoder, held_out_captions, cache / "captions-val.safetensors")
         self._set_buffers()
         self.sequences.sort(key=lambda sequence: len(sequence.mean))
         weights = np.array([sequence.weight for sequence in self.sequences])
@@ -170,7 +176,7 @@ def train_ar_diffusion(
     config: TrainConfig = load_train_config(config_path, overrides)
     table = {k: tuple(v) if isinstance(v, list) else v for k, v in config.task.items()}
     task = ARDiffusionTask(
-        from_table(ARDiffusionTaskConfig, table, "task"), config.model, config.data, config.loop.seed
+        from_table(ARDiffusionTaskConfig, table, "task"), config.model, config.data, config.loop.seed, Path(output_dir)
     )
     info: dict[str, Any] = {
         "kind": "ar-diffusion", "model": task.model.config.to_json(), "data": list(config.data),

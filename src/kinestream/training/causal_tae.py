@@ -20,6 +20,8 @@ from kinestream.metrics import jitter_mps3, mpjpe_mm
 from kinestream.models.causal_tae.config import CausalTAEConfig
 from kinestream.models.causal_tae.loss import causal_tae_loss, motion_smoothness_loss
 from kinestream.models.causal_tae.model import CausalTAE
+from kinestream.motion import FOOT_JOINTS
+from kinestream.skeleton import smpl22
 from kinestream.training.config import TrainConfig, from_table, load_train_config
 from kinestream.training.loop import Batch, run
 from kinestream.training.samples import write_strips
@@ -53,6 +55,7 @@ class CausalTAETask:
         torch.manual_seed(seed)
         self.model = CausalTAE(model_config)
         self.config, self.seed = config, seed
+        self._feet = [smpl22().index(name) for name in FOOT_JOINTS]
         self.clips = MotionClips.load(data, "train")
         self.held_out = MotionClips.load(data, "val")
         self.statistics: Statistics = self.clips.statistics
@@ -81,9 +84,9 @@ class CausalTAETask:
                 world_joints_from_rotations(self.statistics.denormalize(features.float()))
                 for features in (recon, batch["features"])
             )
-            smoothness = motion_smoothness_loss(joints, target)
-            values |= {"velocity": smoothness.velocity, "jerk": smoothness.jerk}
-            values["total"] = terms.total + self.config.smoothness_weight * (smoothness.velocity + smoothness.jerk)
+            smoothness = motion_smoothness_loss(joints, target, self._feet)._asdict()
+            values |= smoothness
+            values["total"] = terms.total + self.config.smoothness_weight * sum(smoothness.values())
         return values
 
     def validate(self, step: int, folder: Path) -> Mapping[str, float]:

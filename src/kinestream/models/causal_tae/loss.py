@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from jaxtyping import Float
@@ -54,23 +55,25 @@ def causal_tae_loss(
 
 
 class MotionSmoothnessLoss(NamedTuple):
-    """velocity, jerk: scalar tensors with gradient."""
+    """velocity, feet (velocity of the feet alone), jerk: scalar tensors with gradient."""
 
     velocity: Tensor
+    feet: Tensor
     jerk: Tensor
 
 
 def motion_smoothness_loss(
-    joints_m: Float[Tensor, "b t j 3"], target_joints_m: Float[Tensor, "b t j 3"]
+    joints_m: Float[Tensor, "b t j 3"], target_joints_m: Float[Tensor, "b t j 3"], feet: Sequence[int]
 ) -> MotionSmoothnessLoss:
     """Give the log-likelihoods of first and third differences of joint positions, each with its own analytic sigma.
 
     Not in the paper. Equation 3 hardly sees an error of two millimetres that changes sign from frame to frame, but an
     animator does, and a foot that should stand slides by it: the step of a joint (first difference) and its jerk
-    (third) are therefore scored on their own scale.
+    (third) are therefore scored on their own scale, and the steps of the joints `feet` once more on theirs.
     """
     error = joints_m.float() - target_joints_m.float()
-    return MotionSmoothnessLoss(_difference_nll(error, 1), _difference_nll(error, 3))
+    velocity, jerk = _difference_nll(error, 1), _difference_nll(error, 3)
+    return MotionSmoothnessLoss(velocity, _difference_nll(error[..., list(feet), :], 1), jerk)
 
 
 def _difference_nll(error: Tensor, order: int) -> Tensor:
