@@ -49,7 +49,7 @@ def settle_feet(joined: Motion, cut: int, stands_at_cut: list[bool], stands: Boo
     """
     offsets = [_offset(_leg_paths(joined, leg, cut), stands_at_cut[k], stands[:, k], 0) for k, leg in enumerate(LEGS)]
     # Two feet that both have to step do it one after the other, the farther one first.
-    moving = [float(offset.norm(dim=-1).max()) if bool((offset[:, 1] > 0).any()) else 0.0 for offset in offsets]
+    moving = [float(o[:, [0, 2]].norm(dim=-1).max()) if float(o[:, 1].max()) > STEP_HEIGHT_M / 2 else 0.0 for o in offsets]
     if min(moving) > 0.0:
         later = int(moving[1] <= moving[0])
         paths = _leg_paths(joined, LEGS[later], cut)
@@ -81,12 +81,11 @@ def _offset(paths: _LegPaths, stands_at_cut: bool, stands: Bool[Tensor, "n"], de
     if not stands_at_cut:
         return torch.zeros(count, 3)
     to_place = paths.ankle_m[0] - paths.ankle_m[1:]
-    to_place[:, 1] = 0.0
     stretched = (paths.ankle_m[1:] + to_place - paths.hip_m[1:]).norm(dim=-1) > STRETCH * paths.length_m
     lifted, strained = _first(~stands), _first(stretched)
     if lifted < min(_LONG_STANCE, count):
         return _held(to_place, min(lifted, max(strained, 1)))
-    if float(to_place[min(_LONG_STANCE, count) - 1].norm()) <= KEEP_WITHIN_M:
+    if float(to_place[min(_LONG_STANCE, count) - 1, [0, 2]].norm()) <= KEEP_WITHIN_M:
         return _held(to_place, lifted)
     return _step(to_place, start=min(2 + delay, strained))
 
@@ -104,10 +103,15 @@ def _held(to_place: Float[Tensor, "n 3"], hold: int) -> Float[Tensor, "n 3"]:
 
 
 def _step(to_place: Float[Tensor, "n 3"], start: int) -> Float[Tensor, "n 3"]:
-    """Held in place, then lifted and set down where the second clip stands."""
-    share = ((torch.arange(len(to_place)) - start) / STEP_FRAMES).clamp(0.0, 1.0)
+    """Held in place, then lifted and set down where the second clip stands; never dragged through the floor."""
+    frames = torch.arange(len(to_place))
+    share = ((frames - start) / STEP_FRAMES).clamp(0.0, 1.0)
     offset = to_place * (1.0 - _smooth(share))[:, None]
-    offset[:, 1] = STEP_HEIGHT_M * torch.sin(torch.pi * share).square()
+    # The height goes from the old stand's to the new one's, whatever the blend does in between.
+    new_stand = to_place[min(_LONG_STANCE, len(to_place)) - 1, 1]
+    settled = _smooth(((frames - _LONG_STANCE) / SWING_FRAMES).clamp(0.0, 1.0))
+    offset[:, 1] = (to_place[:, 1] - new_stand * _smooth(share)) * (1.0 - settled)
+    offset[:, 1] += STEP_HEIGHT_M * torch.sin(torch.pi * share).square()
     return offset
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272, motion272_from_motion
-from kinestream.motion import Motion, face_forward, ground, resample
+from kinestream.motion import FOOT_JOINTS, Motion, face_forward, ground, resample
 from kinestream.skeleton import smpl22
 from kinestream.skeleton.retarget import retarget
 
@@ -53,11 +53,13 @@ def on_floor(motion: Motion) -> Motion:
     """Stands the motion on y = 0.
 
     Usually as MotionStreamer does, by the lowest joint of the whole recording. Where hands, knees or a back sink deeper
-    than the standing feet (another body's proportions), that would make the feet float: then the feet's usual lowest
-    height is the floor, and only the frames that sink are lifted, smoothly.
+    than the feet stand (another body's proportions), that would make the feet float: then the height that the lower
+    foot usually has is the floor, and only the frames that sink are lifted, smoothly.
     """
-    lowest = motion.joint_positions_m()[..., 1].amin(dim=1)
-    standing = float(lowest.quantile(0.1))
+    heights = motion.joint_positions_m()[..., 1]
+    lowest = heights.amin(dim=1)
+    feet = [motion.skeleton.index(name) for name in FOOT_JOINTS]
+    standing = float(heights[:, feet].amin(dim=1).quantile(0.1))
     if standing - float(lowest.min()) <= SINK_TOLERANCE_M:
         return ground(motion)
     sink = (standing - lowest).clamp_min(0.0)
