@@ -154,7 +154,9 @@ def test_map_file_is_read(tmp_path: Path) -> None:
     assert read_bone_map(path) == {"Hueftgelenk": "left_hip"}
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"a": 1}', '{"a": ["left_hip"]}', '{"a": "x", "a": "y"}', "{", "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"a": 1}', '{"a": ["left_hip"]}', '{"a": "x", "a": "y"}', "{", "[" * 100_000]
+)
 def test_bad_map_files_give_one_clear_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / "map.json"
     path.write_text(text, encoding="utf-8")

@@ -143,9 +143,11 @@ class FootPlacement:
 
     @classmethod
     def between(cls, source: HumanoidRig, target: HumanoidRig) -> FootPlacement | None:
-        """For two rigs; None where one has no toes, or both feet have the same shape."""
+        """For two rigs; None where one has no toes or is not known to stand flat, or both feet have the same shape."""
         roles = [f"{side}_foot" for side in SIDES]
         if not all(role in source.joint_of and role in target.joint_of for role in roles):
+            return None
+        if not (source.feet_are_flat and target.feet_are_flat):
             return None
         scale = target.leg_length_m / source.leg_length_m
         source_foot, target_foot = (_bones(rig, "ankle", "foot") for rig in (source, target))

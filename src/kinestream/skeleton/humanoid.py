@@ -32,7 +32,8 @@ class HumanoidRig:
 
     `offsets_m` [J, 3] are the rest offsets (float64). `rest_world` [J, 4] are world orientations (float64, wxyz) in the
     rest pose, which faces +Z with Y up. `world_to_y_up` [4] turns the recording's world so that its up axis becomes +Y.
-    `origin` says where the rest pose comes from; `exact` is whether its feet are known to stand flat.
+    `origin` says where the rest pose comes from. `exact`: whether it is the rig's own, so that its feet are this
+    body's; `feet_are_flat`: whether its feet are known to stand flat, as in all but a pose estimated without contacts.
     """
 
     skeleton: Skeleton
@@ -42,6 +43,7 @@ class HumanoidRig:
     world_to_y_up: Float[Tensor, "4"]
     origin: str
     exact: bool = True
+    feet_are_flat: bool = True
     family: BoneFamily | None = None
 
     @cached_property

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kinestream.rotations import quat_from_matrix
-from kinestream.skeleton.humanoid import LIMB_BONES, HumanoidRig
+from kinestream.skeleton.humanoid import LIMB_BONES, SIDES, HumanoidRig
 
 Driver = tuple[int, int, float]
 """Two source joints and the weight of the second."""
@@ -87,7 +87,8 @@ def _chain_drivers(source: Mapping[int, float], target: Mapping[int, float]) -> 
 def rest_corrections(source: HumanoidRig, target: HumanoidRig) -> Float[Tensor, "j 4"]:
     """World rotations (float64) that turn the target's resting limbs to the source's directions; identity elsewhere.
 
-    Hands follow their forearm. Feet and trunk stay: both stand flat and upright at rest, whatever their bones' slant.
+    Hands follow their forearm. Feet and trunk stay: both stand flat and upright at rest, whatever their bones' slant;
+    only where one rig's feet are not known to be flat, feet take the direction too.
     """
     corrections = torch.eye(3, dtype=torch.float64).repeat(target.skeleton.num_joints, 1, 1)
     for role in LIMB_BONES:
@@ -99,7 +100,21 @@ def rest_corrections(source: HumanoidRig, target: HumanoidRig) -> Float[Tensor, 
         hand = target.joint_of.get(role.replace("_elbow", "_wrist")) if role.endswith("_elbow") else None
         if hand is not None:
             corrections[hand] = corrections[joint]
+    if not (source.feet_are_flat and target.feet_are_flat):
+        for side in SIDES:
+            ours, theirs = _foot_direction(target, side), _foot_direction(source, side)
+            if ours is not None and theirs is not None:
+                for part in ("ankle", "foot"):
+                    corrections[target.joint_of[f"{side}_{part}"]] = _arc(ours, theirs)
     return quat_from_matrix(corrections)
+
+
+def _foot_direction(rig: HumanoidRig, side: str) -> Float[Tensor, "3"] | None:
+    ankle, toe = rig.joint_of[f"{side}_ankle"], rig.joint_of.get(f"{side}_foot")
+    if toe is None:
+        return None
+    foot = rig.rest_positions_m[toe] - rig.rest_positions_m[ankle]
+    return foot / foot.norm() if float(foot.norm()) > 1e-6 else None
 
 
 def _bone_frame(rig: HumanoidRig, role: str) -> Float[Tensor, "3 3"] | None:

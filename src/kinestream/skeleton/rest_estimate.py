@@ -17,15 +17,22 @@ from kinestream.skeleton.humanoid import SIDES, HumanoidRig
 _MAX_FRAMES = 2000
 # A limb that bends less than this on average (sine of the angle) does not show its hinge.
 _MIN_BEND = 0.1
+# Standing feet show how they stand when there are so many frames of them that agree so well on what is up.
+_MIN_STANDING_FRAMES = 10
+_MIN_AGREEMENT = 0.99
 _X, _Y, _Z = torch.eye(3, dtype=torch.float64)
 
 
 def estimated_rest(
     rig: HumanoidRig, positions_m: Float[Tensor, "t j 3"], world: Float[Tensor, "t j 4"], fps: float
-) -> Float[Tensor, "j 4"]:
-    """World orientations of a T-pose facing +Z (float64), from a recording with Y up."""
+) -> tuple[Float[Tensor, "j 4"], bool]:
+    """World orientations of a T-pose facing +Z (float64), from a recording with Y up.
+
+    Also whether both feet were seen standing, so that the T-pose's feet are flat.
+    """
     stride = max(1, positions_m.shape[0] // _MAX_FRAMES)
-    return _Estimate(rig, positions_m, matrix_from_quat(world), fps, stride).rest()
+    estimate = _Estimate(rig, positions_m, matrix_from_quat(world), fps, stride)
+    return estimate.rest(), estimate.feet_were_seen
 
 
 class _Estimate:
@@ -37,6 +44,7 @@ class _Estimate:
         self.standing = standing_feet(positions, rig, float(legs.norm(dim=-1).max()), fps)[::stride]
         self.positions, self.world = positions[::stride], world[::stride]
         self.found: dict[int, Tensor] = {}
+        self.feet_were_seen = True
 
     def rest(self) -> Float[Tensor, "j 4"]:
         """All joints; those without a role keep their parent's orientation."""
@@ -132,17 +140,18 @@ class _Estimate:
 
     def _foot(self, side: str) -> None:
         ankle, toe = self.joint[f"{side}_ankle"], self.joint.get(f"{side}_foot")
-        standing = self.standing[:, SIDES.index(side)]
-        shin = self.turn(self.joint[f"{side}_knee"])
-        if toe is None or not bool(standing.any()):
-            self._neutral(ankle, shin)
+        frames = self.standing[:, SIDES.index(side)]
+        own_up = self.world[frames, ankle, 1]
+        up = own_up.mean(dim=0) if int(frames.sum()) >= _MIN_STANDING_FRAMES else torch.zeros(3, dtype=torch.float64)
+        if toe is None or float(up.norm()) < _MIN_AGREEMENT:
+            self.feet_were_seen = False
+            self._neutral(ankle, self.turn(self.joint[f"{side}_knee"]))
+            frames = torch.ones_like(frames)
         else:
-            up = torch.einsum("tji,j->i", self.world[standing, ankle], _Y)
-            self.found[ankle] = _frame(
-                (up, _Y), (self.own(ankle, self.positions[:, toe] - self.positions[:, ankle]), _Z)
-            )
+            forward = self.own(ankle, self.positions[:, toe] - self.positions[:, ankle])
+            self.found[ankle] = _frame((up, _Y), (forward, _Z))
         if toe is not None:
-            self._neutral(toe, self.turn(ankle), standing if bool(standing.any()) else None)
+            self._neutral(toe, self.turn(ankle), frames)
 
 
 def _frame(main: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Float[Tensor, "3 3"]:

@@ -128,13 +128,9 @@ def _learnt_rig(rig: HumanoidRig, example: Recording) -> HumanoidRig:
     first = replace(first, rest_world=quat_multiply(_turn_to_front(first, level=True).expand_as(world[0]), world[0]))
     if implausible_rest(first) is None and _is_t_pose(first):
         return first
-    return replace(
-        rig,
-        rest_world=estimated_rest(rig, positions, world, example.fps),
-        world_to_y_up=up,
-        origin="estimated from the recording",
-        exact=False,
-    )
+    rest, feet_are_flat = estimated_rest(rig, positions, world, example.fps)
+    origin = "estimated from the recording"
+    return replace(rig, rest_world=rest, world_to_y_up=up, origin=origin, exact=False, feet_are_flat=feet_are_flat)
 
 
 def _recorded_up(rig: HumanoidRig, positions: Float[Tensor, "t j 3"]) -> Float[Tensor, "4"]:
