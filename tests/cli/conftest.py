@@ -9,8 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from kinestream.checkpoints import TextToMotionModel, save_text_to_motion
 from kinestream.cli import main
+from kinestream.conditioning.text import MINILM_NAME
+from kinestream.features import MOTION272, Statistics
 from kinestream.io import write_motion
+from kinestream.models.ar_diffusion import ARDiffusion, ARDiffusionConfig
+from kinestream.models.causal_tae import CausalTAE, CausalTAEConfig
 from kinestream.motion import Motion
 from kinestream.rotations import quat_from_rotvec
 from kinestream.skeleton import smpl22
@@ -62,3 +67,41 @@ def clip_bvh(swaying: Motion, tmp_path: Path) -> Path:
     path = tmp_path / "clip.bvh"
     write_motion(swaying, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random text-to-motion model on the packaged sentence encoder; no prompt ends by itself."""
+    torch.manual_seed(3)
+    tae = CausalTAE(CausalTAEConfig(hidden_dim=8, latent_dim=4, depth=2))
+    ar = ARDiffusion(
+        ARDiffusionConfig(
+            latent_dim=4,
+            text_dim=384,
+            hidden_dim=16,
+            num_layers=2,
+            num_heads=2,
+            context_latents=12,
+            head_width=16,
+            head_layers=2,
+            diffusion_steps=4,
+        )
+    )
+    with torch.no_grad():
+        ar.latent_std.fill_(0.01)
+    still = torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
+    mean = torch.zeros(MOTION272.width)
+    mean[MOTION272.slices["positions"]] = torch.rand(66)
+    mean[MOTION272.slices["heading_change_rot6d"]] = still
+    mean[MOTION272.slices["rotations_rot6d"]] = still.repeat(22)
+    model = TextToMotionModel(
+        tae=tae,
+        ar=ar,
+        statistics=Statistics(mean, torch.full((MOTION272.width,), 0.1)),
+        end_latent=torch.full((4,), 100.0),
+        stop_threshold=0.0,
+        text_encoder=MINILM_NAME,
+    )
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    save_text_to_motion(folder, model)
+    return folder

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kinestream.cli.parser import add_verb, existing_file
+from kinestream.cli.parser import add_verb, existing_file, positive_int
 
 if TYPE_CHECKING:
     from kinestream.cli.parser import Subparsers
@@ -25,7 +25,7 @@ def add_parser(verbs: Subparsers) -> None:
     parser = add_verb(
         verbs,
         "import",
-        usage="import motionstreamer --tae FILE --ar FILE --stats PATH -o DIR",
+        usage="import motionstreamer --tae FILE --ar FILE --stats PATH -o DIR [options]",
         summary="turn released checkpoints into a model folder",
         description=DESCRIPTION,
         run=run,
@@ -40,6 +40,16 @@ def add_parser(verbs: Subparsers) -> None:
         metavar="PATH",
         help="npz with mean and std, or the folder with Mean.npy and Std.npy",
     )
+    parser.add_argument(
+        "--num-heads", type=positive_int, metavar="N", help="attention heads, where not the released hidden width / 64"
+    )
+    parser.add_argument(
+        "--end-latent",
+        choices=["normalized-zero", "raw-zero"],
+        default="normalized-zero",
+        metavar="SOURCE",
+        help="what ends a prompt: normalized-zero as released (default), or raw-zero as in the paper",
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="the model folder to write")
 
 
@@ -49,5 +59,12 @@ def run(arguments: argparse.Namespace) -> None:
     existing_file(arguments.ar, "the released autoregressive model's checkpoint")
     from kinestream.checkpoints import import_motionstreamer
 
-    import_motionstreamer(arguments.tae, arguments.ar, arguments.stats, arguments.output)
+    import_motionstreamer(
+        arguments.tae,
+        arguments.ar,
+        arguments.stats,
+        arguments.output,
+        num_heads=arguments.num_heads,
+        end_latent=arguments.end_latent,
+    )
     print(arguments.output)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,22 +106,22 @@ def dataset_facts(path: Path) -> dict[str, Any]:
 
 
 def model_facts(path: Path | None) -> dict[str, Any]:
-    """Sizes, text encoder and provenance of a model folder (None: the packaged model)."""
-    from kinestream.checkpoints import load_text_to_motion
+    """Kind, configurations, settings and provenance of a model folder (None: the packaged model)."""
+    from kinestream.checkpoints import DEFAULT_MODEL_DIR, read_model_info
 
-    model = load_text_to_motion(path)
-
-    def millions(module: Any) -> float:
-        count: int = sum(parameter.numel() for parameter in module.parameters())
-        return round(count / 1e6, 2)
-
+    folder = DEFAULT_MODEL_DIR if path is None else path
+    if path is None and not folder.is_dir():
+        raise BadInputError("this installation carries no packaged model; name a file or a folder")
+    info = read_model_info(folder)
+    megabytes = sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e6
     return {
         "model": "packaged" if path is None else str(path),
-        "text_encoder": model.text_encoder,
-        "causal_tae": {"parameters_m": millions(model.tae), **asdict(model.tae.config)},
-        "ar_diffusion": {"parameters_m": millions(model.ar), **asdict(model.ar.config)},
-        "stop_threshold": model.stop_threshold,
-        "provenance": model.provenance,
+        "kind": info.kind,
+        "features": info.layout,
+        "weights_mb": round(megabytes, 1),
+        **{name: dict(config) for name, config in info.configs.items()},
+        "settings": dict(info.settings),
+        "provenance": dict(info.provenance),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from typing import TYPE_CHECKING, Any, TextIO
@@ -103,14 +104,15 @@ class PromptStream:
         self.refused = 0
         self._quit = False
         self._arrivals: dict[str, float] = {}
-        self._made_s = 0.0
+        self._made_frames = 0
         self._began: float | None = None
 
     def run(self, seconds: float | None = None) -> None:
         """Stream until nothing can come any more, or for `seconds` of motion."""
         self._write([header(self.session.engine.frames_per_latent)])
         self._handle(self.reader.take(wait=True))
-        while not self._quit and (seconds is None or self._made_s < seconds):
+        enough = math.inf if seconds is None else round(seconds * FPS)
+        while not self._quit and self._made_frames < enough:
             self._take_waiting_lines()
             if self.session.finished:
                 if self.reader.ended or self._quit:
@@ -158,7 +160,7 @@ class PromptStream:
         if self._began is None:
             self._began = time.perf_counter()
         self._write(frame_lines(result))
-        self._made_s += frames / FPS
+        self._made_frames += frames
         if late > LATE_S:
             say(f"frame {result.first_frame} is {late:.2f} s late")
         if result.started and result.kind == "text":
@@ -174,7 +176,8 @@ class PromptStream:
         """Say how much was streamed and how fast."""
         if self._began is not None:
             took = max(time.perf_counter() - self._began, 1e-9)
-            say(f"{self._made_s:.1f} s of motion in {took:.1f} s ({self._made_s / took:.1f} x real time)")
+            made_s = self._made_frames / FPS
+            say(f"{made_s:.1f} s of motion in {took:.1f} s ({made_s / took:.1f} x real time)")
 
 
 def header(frames_per_latent: int) -> dict[str, Any]:

@@ -19,11 +19,11 @@ MODELS = {
 
 DESCRIPTION = """\
 Train one of the two models. CONFIG is a TOML file; configs/ holds the ones that the packaged model was trained with.
-The run's folder gets checkpoints, TensorBoard logs and rendered samples. A killed run goes on with --resume at the
-very step it would have taken next.
+The run's folder gets checkpoints, TensorBoard logs, rendered samples and, in model/, the trained model. A killed run
+goes on with --resume at the very step it would have taken next.
 
-  kinestream train causal-tae configs/causal_tae_default.toml
-  kinestream train ar-diffusion configs/ar_diffusion_default.toml --out runs/second --set loop.steps=20000
+  kinestream train causal-tae configs/causal_tae_default.toml --out runs/causal_tae
+  kinestream train ar-diffusion configs/ar_diffusion_default.toml --out runs/ar --set loop.steps=20000
   torchrun --nproc-per-node 2 -m kinestream.cli train causal-tae configs/causal_tae_default.toml
 """
 
