@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
 from kinestream.errors import BadInputError, KinestreamError
@@ -113,8 +113,32 @@ def statistics_tensors(statistics: Statistics) -> dict[str, Tensor]:
 def write_folder(folder: Path, info: ModelInfo, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
     """Write model.json and NAME.safetensors for each name into a new folder that then takes the name `folder`."""
     _check_target(folder)
-    files = {f"{name}.safetensors": save(dict(parts)) for name, parts in tensors.items()}
-    described = {
+    token = secrets.token_hex(6)
+    fresh, old = (folder.with_name(f".{folder.name}.{token}.{role}") for role in ("part", "old"))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fresh.mkdir()
+        hashes = {}
+        for name, parts in tensors.items():
+            save_file(dict(parts), fresh / f"{name}.safetensors")
+            with open(fresh / f"{name}.safetensors", "rb+") as file:
+                os.fsync(file.fileno())
+                hashes[f"{name}.safetensors"] = hashlib.file_digest(file, "sha256").hexdigest()
+        with open(fresh / INFO_NAME, "w", encoding="utf-8") as text:
+            json.dump(_described(info, hashes), text, indent=2, ensure_ascii=False)
+            text.write("\n")
+            text.flush()
+            os.fsync(text.fileno())
+        _take_name(fresh, folder, old)
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise KinestreamError(f"The model folder {folder} can't be written: {reason}.") from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _described(info: ModelInfo, hashes: Mapping[str, str]) -> dict[str, Any]:
+    return {
         "format": FORMAT,
         "version": VERSION,
         "kind": info.kind,
@@ -122,25 +146,8 @@ def write_folder(folder: Path, info: ModelInfo, tensors: Mapping[str, Mapping[st
         "configs": info.configs,
         "settings": info.settings,
         "provenance": info.provenance,
-        "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+        "sha256": hashes,
     }
-    files[INFO_NAME] = (json.dumps(described, indent=2, ensure_ascii=False) + "\n").encode()
-    token = secrets.token_hex(6)
-    fresh, old = (folder.with_name(f".{folder.name}.{token}.{role}") for role in ("part", "old"))
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        fresh.mkdir()
-        for name, data in files.items():
-            with open(fresh / name, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        _take_name(fresh, folder, old)
-    except OSError as error:
-        raise KinestreamError(f"The model folder {folder} can't be written: {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _take_name(fresh: Path, folder: Path, old: Path) -> None:
@@ -154,6 +161,7 @@ def _take_name(fresh: Path, folder: Path, old: Path) -> None:
     except BaseException:
         os.replace(old, folder)
         raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _check_target(folder: Path) -> None:
