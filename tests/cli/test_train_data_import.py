@@ -34,8 +34,10 @@ def test_info_says_what_was_built(run: Run, built: Path) -> None:
 
 def test_a_configuration_is_trained_and_resumed(run: Run, tiny_data: Path) -> None:
     Path("tiny.toml").write_text(
-        f'data = ["{tiny_data}"]\n[model]\nhidden_dim = 8\nlatent_dim = 4\n[task]\ncrop_frames = 16\n'
-        "validation_clips = 1\n[loop]\nsteps = 2\nbatch_size = 2\nwarmup_steps = 1\nsave_every = 1\nvalidate_every = 100\nlog_every = 1\n"
+        f'data = ["{tiny_data}"]\n'
+        "[model]\nhidden_dim = 8\nlatent_dim = 4\n"
+        "[task]\ncrop_frames = 16\nvalidation_clips = 1\n"
+        "[loop]\nsteps = 2\nbatch_size = 2\nwarmup_steps = 1\nsave_every = 1\nvalidate_every = 100\nlog_every = 1\n"
         'precision = "fp32"\n'
     )
     ended = run("train", "causal-tae", "tiny.toml", "--set", "loop.log_every=2")
