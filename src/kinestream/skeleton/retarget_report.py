@@ -55,7 +55,7 @@ class RetargetReport:
         ]
         for label, names in (
             ("source bones without a counterpart", self.unmatched_source_bones),
-            ("target bones without a counterpart (they stay at rest)", self.unmatched_target_bones),
+            ("target bones without a counterpart", self.unmatched_target_bones),
             ("SMPL-22 joints that one side lacks", self.unmatched_joints),
         ):
             if names:
