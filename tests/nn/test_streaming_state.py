@@ -10,7 +10,6 @@ from torch import Tensor
 
 from kinestream.errors import BadInputError
 from kinestream.nn.streaming import (
-    detach_state,
     join_rows,
     map_state,
     state_from_tensors,
@@ -74,12 +73,6 @@ def test_a_state_of_another_model_is_refused(wrong: str) -> None:
 def test_states_of_different_structure_do_not_mix() -> None:
     with pytest.raises(ValueError, match="zip"):
         map_state(torch.add, state(2).layers, (state(2).layers[0],))
-
-
-def test_detached_state_has_no_history() -> None:
-    whole = state(1)
-    grown = whole._replace(layers=(Inner(whole.layers[0].keys.clone().requires_grad_() * 2, None),))
-    assert not detach_state(grown).layers[0].keys.requires_grad
 
 
 def test_rows_that_did_not_move_give_zeros() -> None:

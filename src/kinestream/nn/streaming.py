@@ -79,11 +79,6 @@ def join_rows(states: Sequence[State]) -> State:
     return map_state(lambda *tensors: torch.cat(tensors, dim=0), *states)
 
 
-def detach_state(state: State) -> State:
-    """Cut the gradient history of a state."""
-    return map_state(Tensor.detach, state)
-
-
 def _walk(state: Any, name: str) -> Iterator[tuple[str, Tensor]]:
     if isinstance(state, Tensor):
         yield name, state
