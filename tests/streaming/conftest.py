@@ -39,7 +39,7 @@ class HashEncoder:
         return torch.randn(TEXT_DIM, generator=torch.Generator().manual_seed(seed))
 
 
-def tiny_model(stop_threshold: float = 0.0, **provenance: str) -> TextToMotionModel:
+def tiny_model(stop_threshold: float = 0.0, end_latent: Tensor | None = None, **provenance: str) -> TextToMotionModel:
     """Random weights; with the default threshold no prompt ends by itself."""
     torch.manual_seed(3)
     tae = CausalTAE(CausalTAEConfig(hidden_dim=8, latent_dim=LATENT_DIM, depth=2))
@@ -70,7 +70,7 @@ def tiny_model(stop_threshold: float = 0.0, **provenance: str) -> TextToMotionMo
         tae=tae,
         ar=ar,
         statistics=Statistics(mean, torch.full((MOTION272.width,), 0.1)),
-        end_latent=torch.zeros(LATENT_DIM),
+        end_latent=torch.zeros(LATENT_DIM) if end_latent is None else end_latent,
         stop_threshold=stop_threshold,
         text_encoder="hash",
         provenance=dict(provenance),
@@ -81,8 +81,8 @@ def tiny_model(stop_threshold: float = 0.0, **provenance: str) -> TextToMotionMo
 def make_engine() -> Callable[..., Engine]:
     """Builds an engine on a tiny model; the same weights every time."""
 
-    def build(stop_threshold: float = 0.0, **provenance: str) -> Engine:
-        return Engine(tiny_model(stop_threshold, **provenance), HashEncoder())
+    def build(stop_threshold: float = 0.0, end_latent: Tensor | None = None, **provenance: str) -> Engine:
+        return Engine(tiny_model(stop_threshold, end_latent, **provenance), HashEncoder())
 
     return build
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -151,6 +152,17 @@ def test_encoder_of_another_width_is_refused(engine: Engine) -> None:
     session = Engine(engine.model, Wide()).session()
     with pytest.raises(BadInputError, match="99"):
         session.prompt("walks")
+
+
+def test_blank_embedding_of_an_imported_model_comes_from_its_encoder(engine: Engine) -> None:
+    expected = engine.model.ar.empty_text.clone()
+    with torch.no_grad():
+        engine.model.ar.empty_text.zero_()
+    known = engine.fingerprint
+    imported = Engine(dataclasses.replace(engine.model, empty_text_known=False), engine.encoder)
+    imported.session().prompt("walks")
+    assert torch.equal(imported.model.ar.empty_text, expected)
+    assert imported.fingerprint == known
 
 
 def test_results_are_ordinary_tensors(engine: Engine) -> None:

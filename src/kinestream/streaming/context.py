@@ -1,4 +1,4 @@
-"""The autoregressive model's view of each stream: key/value caches that are filled once and extended, never recomputed."""
+"""The autoregressive model's view of each stream: key/value caches that are filled once and then extended."""
 
 from __future__ import annotations
 

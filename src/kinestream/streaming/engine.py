@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -27,7 +28,8 @@ from kinestream.streaming.options import SessionOptions
 from kinestream.streaming.session import Session
 from kinestream.streaming.timeline import Record, StepResult, keeps_snapshot
 
-# A prompt that has just begun is not over: a sample near the end latent is drawn again this often, then the pose is held.
+# A prompt that has just begun is not over: a sample near the end latent is drawn again, at most so often, and then the
+# pose is held for this latent.
 MAX_REDRAWS = 8
 
 
@@ -48,27 +50,29 @@ class Engine:
                 f"Streaming needs a model of {MOTION272.name} features ({MOTION272.width} numbers a frame); "
                 f"this one has {model.tae.config.feature_dim}."
             )
-        if model.tae.config.latent_dim != model.ar.config.latent_dim:
-            raise BadInputError(
-                f"The autoencoder's latents have {model.tae.config.latent_dim} numbers, "
-                f"the autoregressive model's {model.ar.config.latent_dim}: they don't belong together."
-            )
         self.model = model
         self._encoder = encoder
+        self._loading = threading.Lock()
+        self._empty_text_known = model.empty_text_known
         model.tae.eval()
         model.ar.eval()
 
     @property
     def frames_per_latent(self) -> int:
         """Frames that one step gives."""
-        return self.model.tae.config.frames_per_latent
+        return int(self.model.tae.config.frames_per_latent)
 
     @property
     def encoder(self) -> TextEncoder:
         """The sentence encoder, loaded on first use."""
-        if self._encoder is None:
-            self._encoder = text_encoder(self.model.text_encoder)
-        return self._encoder
+        with self._loading:
+            if self._encoder is None:
+                self._encoder = text_encoder(self.model.text_encoder)
+            if not self._empty_text_known:
+                # A released checkpoint does not hold the embedding of the empty text, which guidance needs.
+                self.model.ar.empty_text.copy_(self._checked(self._encoder.encode_blank()))
+                self._empty_text_known = True
+            return self._encoder
 
     @cached_property
     def fingerprint(self) -> str:
@@ -76,18 +80,22 @@ class Engine:
         digest = hashlib.sha256()
         for part in (self.model.tae, self.model.ar):
             for name, tensor in sorted(part.state_dict().items()):
+                if name == "empty_text":  # may be filled in after loading
+                    continue
                 digest.update(name.encode())
                 digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
     def encode(self, text: str) -> Float[Tensor, " d"]:
         """The embedding of one prompt; BadInputError for an empty or over-long one, or an encoder of another width."""
-        embedding = self.encoder.encode([text])[0]
+        return self._checked(self.encoder.encode([text])[0])
+
+    def _checked(self, embedding: Tensor) -> Tensor:
         expected = self.model.ar.config.text_dim
         if embedding.shape != (expected,):
             raise BadInputError(
-                f"The text encoder {self.encoder.name} gives {embedding.shape[0]} numbers, but the model was trained "
-                f"with {expected}. Use the encoder that the model names: {self.model.text_encoder}."
+                f"The text encoder gives {embedding.shape[0]} numbers, but the model was trained with {expected}. "
+                f"Use the encoder that the model names: {self.model.text_encoder}."
             )
         return embedding
 
@@ -152,19 +160,19 @@ class Engine:
             turn.control = fit_context(turn.control, turn.index, turn.session.limits)
         for turn, context in zip(turns, advance(model, [turn.request() for turn in turns]), strict=True):
             turn.context = context
-        groups: dict[tuple[float, int], list[_Turn]] = {}
+        groups: dict[tuple[bool, int], list[_Turn]] = {}
         for turn in turns:
             options = turn.session.options
             steps = model.config.diffusion_steps if options.sampling_steps is None else options.sampling_steps
-            groups.setdefault((options.guidance, steps), []).append(turn)
-        for (guidance, steps), members in groups.items():
+            groups.setdefault((options.guided, steps), []).append(turn)
+        for (guided, steps), members in groups.items():
             conditions = [turn.context.condition for turn in members if turn.context is not None]
             noise = torch.stack([turn.noise(steps, model.config.latent_dim) for turn in members], dim=1)
             noise = noise.to(conditions[0].device)
             drawn = model.head.sample(
                 torch.stack([rows[0] for rows in conditions]),
-                torch.stack([rows[1] for rows in conditions]) if guidance != 1.0 else None,
-                guidance,
+                torch.stack([rows[1] for rows in conditions]) if guided else None,
+                noise.new_tensor([turn.session.options.guidance for turn in members]),
                 noise=SamplingNoise(noise[0], noise[1:]),
                 steps=steps,
             )
@@ -208,7 +216,7 @@ class Engine:
         turn.keep = root_keep(since, self.frames_per_latent)
 
     def _settling(self, turn: _Turn, start: int) -> Tensor:
-        """The latents of coming to rest at `start`; they follow from the features before it, so they are never saved."""
+        """The latents of coming to rest at `start`; they follow from the features before it and are never saved."""
         known = turn.settling
         if known is None or known[0] != start:
             timeline = turn.session.timeline
@@ -255,7 +263,7 @@ class _Turn:
 
     def request(self) -> Request:
         """What the autoregressive model has to know of this stream."""
-        guided = self.session.options.guidance != 1.0
+        guided = self.session.options.guided
         return Request(self.control, self.index, guided, self.context, self.session.timeline.latents)
 
     def noise(self, steps: int, latent_dim: int) -> Float[Tensor, "s c"]:

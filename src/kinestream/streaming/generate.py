@@ -11,7 +11,7 @@ from kinestream.errors import BadInputError
 from kinestream.motion import Motion, concatenate
 from kinestream.streaming.engine import Engine
 from kinestream.streaming.options import SessionOptions
-from kinestream.streaming.session import Session, seeded
+from kinestream.streaming.session import Session, is_whole, seeded
 from kinestream.streaming.timeline import StepResult
 
 MAX_SAMPLES = 256
@@ -51,7 +51,7 @@ def generate(
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
     if not texts:
         raise BadInputError("Nothing to generate: give at least one prompt, for example 'walks forward'.")
-    if isinstance(samples, bool) or not isinstance(samples, int) or not 1 <= samples <= MAX_SAMPLES:
+    if not is_whole(samples) or not 1 <= samples <= MAX_SAMPLES:
         raise BadInputError(f"samples is a whole number from 1 to {MAX_SAMPLES}; got {samples!r}.")
     durations = _durations(seconds, len(texts))
     chosen = replace(SessionOptions() if options is None else options, when_idle="end")
@@ -91,6 +91,7 @@ def _durations(seconds: float | Sequence[float | None] | None, count: int) -> li
     durations = list(seconds)
     if len(durations) != count:
         raise BadInputError(
-            f"There are {count} prompts and {len(durations)} durations. Give one number for all, or one for each prompt."
+            f"There are {count} prompts and {len(durations)} durations. "
+            "Give one number for all, or one for each prompt."
         )
     return durations

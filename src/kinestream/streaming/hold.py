@@ -1,9 +1,9 @@
 """Holding a pose: latents for a body that comes to rest, made by the causal encoder.
 
-When nothing is left to act and the model has no idle prompt, the body must neither freeze mid-swing nor slide. The last
-frames are continued by an ease-out (velocities decay with a time constant of a sixth of a second), and the encoder turns
-them into latents like any recorded motion. The decoder goes on without a restart, the model sees an honest history of
-standing when the next prompt comes, and after `SETTLE_LATENTS` the latent no longer changes.
+When nothing is left to act and the model has no idle prompt, the body must neither freeze mid-swing nor slide. The
+last frames are continued by an ease-out (velocities decay with a time constant of a sixth of a second), and the encoder
+turns them into latents like any recorded motion. The decoder goes on without a restart, the model sees an honest
+history of standing when the next prompt comes, and after `SETTLE_LATENTS` the latent no longer changes.
 """
 
 from __future__ import annotations

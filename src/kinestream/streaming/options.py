@@ -55,11 +55,15 @@ class SessionOptions:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise BadInputError(f"{name} is a whole number from 1 on, or None; got {value!r}.")
-        threshold = self.stop_threshold
-        if threshold is not None and not (
-            isinstance(threshold, int | float) and math.isfinite(threshold) and threshold >= 0
-        ):
+        threshold: Any = self.stop_threshold
+        number = isinstance(threshold, int | float) and math.isfinite(threshold) and threshold >= 0
+        if threshold is not None and not number:
             raise BadInputError(f"stop_threshold is a distance from 0 on, or None; got {threshold!r}.")
+
+    @property
+    def guided(self) -> bool:
+        """Whether the model runs a second time without the text."""
+        return self.guidance != 1.0
 
     def _positive(self, name: str, value: object, most: float) -> None:
         good = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= most

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -198,13 +198,13 @@ class Session:
         """
         with self.lock:
             per_latent = self.engine.frames_per_latent
-            if isinstance(frame, bool) or not isinstance(frame, int) or not 0 <= frame <= self.num_frames:
+            if not is_whole(frame) or not 0 <= frame <= self.num_frames:
                 raise BadInputError(f"The stream has frames 0 to {self.num_frames}; it can't be rewound to {frame!r}.")
             index = -(-frame // per_latent)
             if index < self.timeline.earliest:
                 raise BadInputError(
-                    f"Frame {frame} is too long ago: this session can be rewound to frame {self.earliest_frame} or later. "
-                    "Give it a larger rewind_s."
+                    f"Frame {frame} is too long ago: this session can be rewound to frame {self.earliest_frame} or "
+                    "later. Give it a larger rewind_s."
                 )
             if index < self.index:
                 self._go_back(index)
@@ -317,18 +317,23 @@ class Session:
         return HOLD if not text else Prompt(text, self.engine.encode(text), None, "idle")
 
     def _prompt(self, text: str, seconds: float | None) -> Prompt:
-        if seconds is not None:
-            number = isinstance(seconds, int | float) and not isinstance(seconds, bool) and math.isfinite(seconds)
-            if not number or not 0 < seconds <= MAX_PROMPT_S:
-                raise BadInputError(
-                    f"A prompt lasts more than 0 and at most {MAX_PROMPT_S:g} seconds; got {seconds!r}."
-                )
+        if seconds is not None and (not _is_number(seconds) or not 0 < seconds <= MAX_PROMPT_S):
+            raise BadInputError(f"A prompt lasts more than 0 and at most {MAX_PROMPT_S:g} seconds; got {seconds!r}.")
         embedding = self.engine.encode(text)
         return Prompt(text.strip(), embedding, None if seconds is None else self._latents(seconds))
 
 
-def _checked_seed(seed: Any) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+def is_whole(value: object) -> bool:
+    """Whether a user gave a whole number (True and False are none)."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _checked_seed(seed: int) -> int:
+    if not is_whole(seed) or not 0 <= seed < 2**63:
         raise BadInputError(f"A seed is a whole number from 0 to 2^63 - 1; got {seed!r}.")
     return seed
 
