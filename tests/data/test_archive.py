@@ -34,7 +34,9 @@ def test_a_folder_is_used_as_it_is(tmp_path: Path) -> None:
 
 
 def test_an_archive_is_unpacked_once(tmp_path: Path) -> None:
-    path = archive_of(tmp_path / "a.tar.xz", [member("set", tarfile.DIRTYPE), member("set/x.bvh"), member("./set/deep/y.bvh")])
+    path = archive_of(
+        tmp_path / "a.tar.xz", [member("set", tarfile.DIRTYPE), member("set/x.bvh"), member("./set/deep/y.bvh")]
+    )
     folder = dataset_folder(path, tmp_path / "cache", progress=False)
     assert (folder / "set" / "x.bvh").read_bytes() == b"data"
     assert (folder / "set" / "deep" / "y.bvh").is_file()
@@ -66,7 +68,12 @@ def test_hostile_members_are_refused_and_nothing_is_left(tmp_path: Path, bad: ta
 def test_damaged_and_missing_archives_are_refused(tmp_path: Path) -> None:
     path = archive_of(tmp_path / "a.tar.xz", [member("set/x.bvh")], content=bytes(range(256)) * 400)
     data = path.read_bytes()
-    for name, broken in {"cut": data[: len(data) // 2], "noise": b"\x00" * 500, "empty": b"", "flip": data[:60] + b"\xff" * 20 + data[80:]}.items():
+    for name, broken in {
+        "cut": data[: len(data) // 2],
+        "noise": b"\x00" * 500,
+        "empty": b"",
+        "flip": data[:60] + b"\xff" * 20 + data[80:],
+    }.items():
         target = tmp_path / f"{name}.tar.xz"
         target.write_bytes(broken)
         with pytest.raises(BadInputError, match="archive"):

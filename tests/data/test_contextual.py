@@ -17,7 +17,7 @@ from kinestream.skeleton import smpl22
 
 
 def standing(frames: int, *, arm: float = 0.0, turn: float = 0.0, spread: float = 0.0) -> Motion:
-    """SMPL-22 standing; one arm lowered by `arm`, the whole turned by `turn`, the left leg spread by `spread` radians."""
+    """SMPL-22 standing; one arm lowered by `arm`, the whole turned, the left leg spread (radians)."""
     rotations = torch.zeros(frames, 22, 4)
     rotations[..., 0] = 1.0
     sway = 0.05 * torch.sin(torch.arange(frames) / 8.0)
@@ -83,7 +83,8 @@ def test_the_cut_is_on_the_latent_grid_where_the_bodies_are_alike() -> None:
     arm[60:, 16] = quat_about_axis(torch.full((20,), -1.2), "Z")
     first = motion272_from_motion(replace(standing(80), local_rotations=arm))
     end, start, cost = find_cut(first, features, earliest=30, latest_start=10)
-    assert end % FRAMES_A_LATENT == 0 and 30 <= end <= 60
+    assert end % FRAMES_A_LATENT == 0
+    assert 30 <= end <= 60
     assert 2 <= start <= 10
     assert cost < 0.05
 

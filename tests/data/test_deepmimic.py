@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.data.deepmimic_clips import clip, write_clips
 
 from kinestream.data.prepare import smpl22_motion
 from kinestream.data.sources.deepmimic import DeepMimic, read_deepmimic
 from kinestream.errors import BadInputError
+from tests.data.deepmimic_clips import clip, write_clips
 
 
 def written(tmp_path: Path, content: object) -> Path:
@@ -110,7 +110,8 @@ def test_actions_without_captions_are_rejects_and_empty_folders_errors(tmp_path:
 def test_the_real_clips_stand_on_the_floor_and_the_backflip_turns_over(deepmimic_dir: Path) -> None:
     source = DeepMimic()
     listing = source.find(deepmimic_dir)
-    assert len(listing.recordings) == 21 and not listing.rejects
+    assert len(listing.recordings) == 21
+    assert not listing.rejects
     by_name = {r.name: r for r in listing.recordings}
     for name in ("DM_backflip", "DM_walk", "DM_getup_faceup"):
         motion = smpl22_motion(source.read(by_name[name]), source.bone_map)

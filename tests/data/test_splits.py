@@ -9,7 +9,9 @@ from kinestream.data.splits import Labelled, assign_splits
 
 def recordings() -> list[Labelled]:
     many = [Labelled(f"walk_{style}_{n}", "walk", style) for style in ("a", "b") for n in range(40)]
-    small = [Labelled(f"run_a_{n}", "run", "a") for n in range(3)] + [Labelled(f"kick_a_{n}", "kick", "a") for n in range(2)]
+    small = [Labelled(f"run_a_{n}", "run", "a") for n in range(3)] + [
+        Labelled(f"kick_a_{n}", "kick", "a") for n in range(2)
+    ]
     sparse = [Labelled(f"bow_{style}", "bow", style) for style in "abcdefghij"]
     styles = [Labelled(f"dash_{style}", "dash", style) for style in "cdefghij"]
     few = [Labelled(f"DM_{action}", action, "a", only_train=True) for action in ("backflip", "roll")]

@@ -1,4 +1,4 @@
-"""Build a training set in the HumanML3D-272 layout from recordings, with two processes, a journal to resume from, and a manifest."""
+"""Build a training set in the HumanML3D-272 layout from recordings: in parallel, resumable, with a manifest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from kinestream.data.build_item import ITEM_FORMAT, BuiltRecording, build_recordings
+from kinestream.data.build_item import ITEM_FORMAT, BuiltItem, BuiltRecording, build_recordings
 from kinestream.data.journal import Journal
 from kinestream.data.layout import MOTION_FOLDER, SPLIT_FOLDER, STATISTICS_FOLDERS, TEXT_FOLDER, read_features
 from kinestream.data.manifest import Clip, Manifest, Pair
@@ -53,7 +53,8 @@ class BuildOptions:
     workers: int = 2
 
     def __post_init__(self) -> None:
-        if not 1 <= self.captions_per_recording <= 200 or not 0 <= self.pairs <= 1_000_000 or not 1 <= self.workers <= 64:
+        ranges = ((1, self.captions_per_recording, 200), (0, self.pairs, 1_000_000), (1, self.workers, 64))
+        if not all(low <= value <= high for low, value, high in ranges):
             raise BadInputError(
                 "expected 1 to 200 captions a recording, 0 to 1000000 pairs and 1 to 64 workers, got "
                 f"{self.captions_per_recording}, {self.pairs} and {self.workers}"
@@ -92,7 +93,8 @@ def build(
     clips, failed = _clips(recordings, built)
     rejects += failed
     if not any(clip.split == "train" for clip in clips):
-        raise BadInputError(f"{root}: nothing to train on; {len(rejects)} recordings were rejected, first: {rejects[:1]}")
+        first = f"{rejects[0].name}: {rejects[0].reason}" if rejects else "none"
+        raise BadInputError(f"{root}: nothing to train on; {len(rejects)} recordings were rejected; the first: {first}")
     _write_splits(root, clips)
     _write_statistics(root, clips)
     pairs = _make_pairs(root, clips, options, progress)
@@ -134,8 +136,9 @@ def _build_all(
     digest = hashlib.sha256(json.dumps(options.parameters() | {"pairs": 0}, sort_keys=True).encode()).hexdigest()
     built: dict[str, BuiltRecording] = {}
     with Journal(root / "build.journal.jsonl", digest) as journal:
+        known = journal.known
         tasks = [
-            (chunk, {r.name: journal.known.get(r.name) for r in chunk}, root, options.captions_per_recording, options.mirror)
+            (chunk, {r.name: known.get(r.name) for r in chunk}, root, options.captions_per_recording, options.mirror)
             for chunk in _chunks(recordings, _RECORDINGS_A_TASK)
         ]
         with tqdm(total=len(recordings), desc="recordings", unit="clip", disable=not progress) as bar:
@@ -191,28 +194,30 @@ def _clips(recordings: Sequence[Recording], built: Mapping[str, BuiltRecording])
     good = [r for r in recordings if not built[r.name].reject]
     rejects = [Reject(r.name, r.source, built[r.name].reject) for r in recordings if built[r.name].reject]
     splits = assign_splits([Labelled(r.name, r.content, r.style, r.only_train) for r in good])
-    clips = []
-    for recording in good:
-        result = built[recording.name]
-        for item in result.items:
-            clips.append(
-                Clip(
-                    name=item.name,
-                    source=recording.source,
-                    content=item.content,
-                    style=recording.style,
-                    source_content=recording.source_content,
-                    source_style=recording.source_style,
-                    recording=recording.name,
-                    recording_id=recording.recording_id,
-                    split=splits[recording.name],
-                    frames=item.frames,
-                    captions=item.captions,
-                    mirrored=item.mirrored,
-                    sha256=result.sha256,
-                )
-            )
+    clips = [
+        _clip(recording, built[recording.name].sha256, item, splits[recording.name])
+        for recording in good
+        for item in built[recording.name].items
+    ]
     return clips, rejects
+
+
+def _clip(recording: Recording, sha256: str, item: BuiltItem, split: str) -> Clip:
+    return Clip(
+        name=item.name,
+        source=recording.source,
+        content=item.content,
+        style=recording.style,
+        source_content=recording.source_content,
+        source_style=recording.source_style,
+        recording=recording.name,
+        recording_id=recording.recording_id,
+        split=split,
+        frames=item.frames,
+        captions=item.captions,
+        mirrored=item.mirrored,
+        sha256=sha256,
+    )
 
 
 def _write_splits(root: Path, clips: Sequence[Clip]) -> None:
@@ -222,15 +227,15 @@ def _write_splits(root: Path, clips: Sequence[Clip]) -> None:
 
 
 def _write_statistics(root: Path, clips: Sequence[Clip]) -> None:
-    train = (read_features(root / MOTION_FOLDER / f"{clip.name}.npy", mmap=True) for clip in clips if clip.split == "train")
-    mean, std = grouped_statistics(train)
+    names = [clip.name for clip in clips if clip.split == "train"]
+    mean, std = grouped_statistics(read_features(root / MOTION_FOLDER / f"{name}.npy", mmap=True) for name in names)
     for name, values in (("Mean", mean), ("Std", std)):
         with atomic_path(root / STATISTICS_FOLDERS[0] / f"{name}.npy") as path:
             np.save(path, values.astype(np.float32))
 
 
 def grouped_statistics(arrays: Iterable[NDArray[np.float32]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean per column, and the standard deviation averaged over each part of the layout, as in the published statistics.
+    """Mean per column, and the standard deviation averaged over each part of the layout, as published.
 
     A shared deviation keeps columns that hardly vary (the root's own x and z are always 0) from being blown up.
     """

@@ -24,7 +24,7 @@ from kinestream.io.atomic import atomic_path
 from kinestream.motion import Motion, mirror
 
 # Raised whenever the same recording would be built differently; older journals are then passed over.
-ITEM_FORMAT = 1
+ITEM_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,8 @@ def _grammar_digest() -> str:
 
 
 def _label_digest(recording: Recording) -> str:
-    labels = [recording.content, recording.style, [asdict(segment) for segment in recording.segments], _grammar_digest()]
+    segments = [asdict(segment) for segment in recording.segments]
+    labels = [recording.content, recording.style, segments, _grammar_digest()]
     return hashlib.sha256(json.dumps(labels).encode()).hexdigest()[:16]
 
 
@@ -112,7 +113,8 @@ def _is_complete(known: BuiltRecording, root: Path) -> bool:
     header = 128
     for item in known.items:
         motion, text = root / MOTION_FOLDER / f"{item.name}.npy", root / TEXT_FOLDER / f"{item.name}.txt"
-        if not motion.is_file() or motion.stat().st_size != header + item.frames * MOTION272.width * 4 or not text.is_file():
+        size = header + item.frames * MOTION272.width * 4
+        if not motion.is_file() or motion.stat().st_size != size or not text.is_file():
             return False
     return True
 
@@ -131,8 +133,8 @@ def _write_item(recording: Recording, motion: Motion, mirrored: bool, root: Path
 
 def _text_lines(recording: Recording, duration_s: float, count: int, name: str, mirrored: bool) -> list[TextLine]:
     segments = recording.segments or (Segment(recording.content, recording.style, 0.0, 0.0),)
-    return [
-        TextLine(caption, segment.start_s, min(segment.end_s, duration_s))
-        for segment in segments
-        for caption in sample_captions(segment.content, segment.style, count, f"{name} {segment.start_s}", mirrored=mirrored)
-    ]
+    lines = []
+    for part in segments:
+        captions = sample_captions(part.content, part.style, count, f"{name} {part.start_s}", mirrored=mirrored)
+        lines += [TextLine(caption, part.start_s, min(part.end_s, duration_s)) for caption in captions]
+    return lines

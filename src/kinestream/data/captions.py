@@ -61,7 +61,7 @@ def _canonical(label: str, aliases: str, known: str) -> str:
 
 def forms(phrase: str) -> Forms:
     """Base, third-person and -ing form of a phrase that writes its verbs as [walk/walks/walking]."""
-    return Forms(*(_VERB.sub(lambda match, k=k: match.group(k), phrase) for k in (1, 2, 3)))
+    return Forms(*(_VERB.sub(rf"\{k}", phrase) for k in (1, 2, 3)))
 
 
 def swap_sides(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Contextual pairs for mixed training (MotionStreamer, section 3.3): a clip cut in two, and two clips joined by a blend.
+"""Contextual pairs for mixed training (MotionStreamer, section 3.3): two clips joined where no real transition exists.
 
 Joining is inertialised: from the cut on, the second clip plays with an added offset of root and joint rotations that
 starts at the first clip's pose and velocity and dies away, so neither pose nor velocity jumps. Feet do not slide: see
@@ -45,7 +45,8 @@ def find_cut(
     ends = torch.arange(-(-earliest // FRAMES_A_LATENT) * FRAMES_A_LATENT, first.shape[0] + 1, FRAMES_A_LATENT)
     starts = torch.arange(MIN_START, max(MIN_START, min(latest_start, second.shape[0] - 2)) + 1)
     if len(ends) == 0 or second.shape[0] < MIN_START + 2:
-        raise BadInputError(f"too short to join: {first.shape[0]} and {second.shape[0]} frames, {earliest} are to be kept")
+        lengths = f"{first.shape[0]} and {second.shape[0]} frames"
+        raise BadInputError(f"too short to join: {lengths}, of the first at least {earliest} are to be kept")
     a, b = _comparable(first[ends - 1]), _comparable(second[starts - 1])
     cost = torch.cdist(a, b)
     best = int(cost.argmin())
@@ -115,7 +116,8 @@ def _root_offset(first: Motion, moved: Motion, start: int, seconds: Tensor, blen
 
 def _limited(vectors: Float[Tensor, "... 3"], largest: float) -> Float[Tensor, "... 3"]:
     length = vectors.norm(dim=-1, keepdim=True).clamp_min(1e-9)
-    return vectors * (largest / length).clamp(max=1.0)
+    limited: Tensor = vectors * (largest / length).clamp(max=1.0)
+    return limited
 
 
 def _decay(
@@ -127,4 +129,5 @@ def _decay(
     c3 = -(20.0 * value + 12.0 * speed * d) / (2.0 * d**3)
     c4 = (30.0 * value + 16.0 * speed * d) / (2.0 * d**4)
     c5 = -(12.0 * value + 6.0 * speed * d) / (2.0 * d**5)
-    return value + speed * t + c3 * t**3 + c4 * t**4 + c5 * t**5
+    curve: Tensor = value + speed * t + c3 * t**3 + c4 * t**4 + c5 * t**5
+    return curve

@@ -33,7 +33,7 @@ CROP_FRAMES = 64
 
 @dataclass(frozen=True, eq=False)
 class MotionSample:
-    """Normalised features, the first `history` frames of which only condition; `ends`: the motion is over afterwards."""
+    """Normalised features; the first `history` frames only condition. `ends`: the motion is over afterwards."""
 
     features: Float[Tensor, "t 272"]
     caption: str
@@ -62,7 +62,8 @@ class MotionDataset(Dataset[MotionSample]):
         seed: int = 0,
     ) -> None:
         if not 1 <= min_frames <= max_frames or (crop is not None and crop < 1):
-            raise BadInputError(f"expected 1 <= min_frames <= max_frames and a crop of at least 1, got {min_frames}, {max_frames}, {crop}")
+            got = f"{min_frames}, {max_frames} and {crop}"
+            raise BadInputError(f"expected 1 <= min_frames <= max_frames and a crop of at least 1, got {got}")
         parts, self.rejects = clip_parts(root, split)
         self.parts: list[ClipPart] = [part for part in parts if part.frames >= min_frames]
         if not self.parts:

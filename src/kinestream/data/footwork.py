@@ -49,7 +49,7 @@ def settle_feet(joined: Motion, cut: int, stands_at_cut: list[bool], stands: Boo
     """
     offsets = [_offset(_leg_paths(joined, leg, cut), stands_at_cut[k], stands[:, k], 0) for k, leg in enumerate(LEGS)]
     # Two feet that both have to step do it one after the other, the farther one first.
-    moving = [float(o[:, [0, 2]].norm(dim=-1).max()) if float(o[:, 1].max()) > STEP_HEIGHT_M / 2 else 0.0 for o in offsets]
+    moving = [_step_length(offset) for offset in offsets]
     if min(moving) > 0.0:
         later = int(moving[1] <= moving[0])
         paths = _leg_paths(joined, LEGS[later], cut)
@@ -88,6 +88,12 @@ def _offset(paths: _LegPaths, stands_at_cut: bool, stands: Bool[Tensor, "n"], de
     if float(to_place[min(_LONG_STANCE, count) - 1, [0, 2]].norm()) <= KEEP_WITHIN_M:
         return _held(to_place, lifted)
     return _step(to_place, start=min(2 + delay, strained))
+
+
+def _step_length(offset: Float[Tensor, "n 3"]) -> float:
+    """How far a foot steps on the ground; 0 for one that is only held."""
+    steps = float(offset[:, 1].max()) > STEP_HEIGHT_M / 2
+    return float(offset[:, [0, 2]].norm(dim=-1).max()) if steps else 0.0
 
 
 def _first(flags: Bool[Tensor, "n"]) -> int:

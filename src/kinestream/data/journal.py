@@ -24,7 +24,7 @@ class Journal:
             if self._path.is_file():
                 for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
                     self._take(line)
-            self._file = open(self._path, "w", encoding="utf-8")  # noqa: SIM115 - closed in __exit__
+            self._file = open(self._path, "w", encoding="utf-8")
             for result in list(self.known.values()):
                 self._write(result)
         except OSError as error:

@@ -1,6 +1,6 @@
 """The published folder layouts: where files lie, and how their text lines read.
 
-HumanML3D-272: `motion_data/NAME.npy` [T, 272] fp32 un-normalised, `texts/NAME.txt` with lines `caption#tokens#start#end`
+HumanML3D-272: `motion_data/NAME.npy` [T, 272] un-normalised, `texts/NAME.txt` with `caption#tokens#start#end` lines
 (seconds; 0 and 0 mean the whole clip), `split/{train,val,test}.txt`, `mean_std/{Mean,Std}.npy`. BABEL-272-stream:
 `{train,val}_stream/NAME.npy` and `{train,val}_stream_text/NAME.txt` with lines `A*B#...#length`, where the first
 `length` frames show A and the rest B.
@@ -112,7 +112,7 @@ def stream_line(line: StreamLine) -> str:
 
 
 def read_features(path: Path, *, mmap: bool = False) -> NDArray[np.float32]:
-    """Features [T, 272] fp32 of one clip; BadInputError for damaged files, other shapes and numbers that are not finite."""
+    """Features [T, 272] fp32 of one clip; BadInputError for damaged files, other shapes, NaN and infinity."""
     try:
         array = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
     except (OSError, ValueError, EOFError, OverflowError, MemoryError, SyntaxError) as error:

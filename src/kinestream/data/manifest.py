@@ -39,7 +39,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Pair:
-    """One contextual pair: history of `frames_before` frames, then the rest; `kind` is "cut" or "joined" (synthetic)."""
+    """A contextual pair: `frames_before` frames of history, then the rest; `kind` is "cut" or "joined" (synthetic)."""
 
     name: str
     kind: str

@@ -51,7 +51,7 @@ class PairPlan:
 
 
 def plan_pairs(clips: Sequence[Clip], split: str, count: int) -> list[PairPlan]:
-    """`count` pairs of one split's clips, the same every time; every content comes up, rare ones more than their share."""
+    """`count` pairs of one split's clips, the same every time; rare contents come up more than their share."""
     rng = random.Random(int.from_bytes(hashlib.sha256(f"pairs {split}".encode()).digest()[:8], "big"))
     long_enough = sorted((c for c in clips if c.frames >= 2 * MIN_PART_FRAMES + FRAMES_A_LATENT), key=lambda c: c.name)
     followers = [c for c in long_enough if c.frames <= MAX_AFTER_FRAMES]
@@ -114,7 +114,8 @@ def _build_pair(root: Path, plan: PairPlan) -> Pair:
     first = _part(root, plan.first, rng)
     if plan.kind == "cut":
         features, before = _cut(first.features, rng)
-        texts = [(caption, caption) for caption in rng.sample(first.captions, min(CAPTIONS_A_PAIR, len(first.captions)))]
+        captions = rng.sample(first.captions, min(CAPTIONS_A_PAIR, len(first.captions)))
+        texts = [(caption, caption) for caption in captions]
         after_name = plan.first
     else:
         features, before, after_name, second = _joined(root, plan, first, rng)

@@ -1,4 +1,4 @@
-"""From a recording on any skeleton to motion272 features: retarget, 30 fps, floor, heading, and a check of the result."""
+"""From a recording on any skeleton to motion272 features: retarget, 30 fps, floor, heading, checks."""
 
 from __future__ import annotations
 
@@ -72,9 +72,7 @@ def on_floor(motion: Motion) -> Motion:
 def _smooth_cover(values: Float[Tensor, "t"]) -> Float[Tensor, "t"]:
     """A smooth curve that is nowhere below `values`: running maximum, then a Hann mean over the same window."""
     pad = _LIFT_WINDOW // 2
-    padded = torch.nn.functional.pad(values[None, None], (2 * pad, 2 * pad), mode="replicate") if len(values) > 2 * pad else (
-        values.max().expand(1, 1, len(values) + 4 * pad)
-    )
+    padded = torch.cat((values[:1].expand(2 * pad), values, values[-1:].expand(2 * pad)))[None, None]
     cover = torch.nn.functional.max_pool1d(padded, _LIFT_WINDOW, stride=1)
     window = torch.hann_window(_LIFT_WINDOW + 2, periodic=False, dtype=values.dtype)[1:-1]
     return torch.nn.functional.conv1d(cover, (window / window.sum())[None, None])[0, 0]

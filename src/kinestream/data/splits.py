@@ -1,4 +1,4 @@
-"""Train, validation and test by recording: fixed by the recordings' names, so they never depend on an order or a seed."""
+"""Train, validation and test by recording, fixed by the recordings' names: no order or seed matters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A dataset given as a folder or as a tar archive; archives are unpacked once into a cache, with hostile members refused."""
+"""A dataset given as a folder or a tar archive, which is unpacked once into a cache; hostile members are refused."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _unpack(path: Path, target: Path, progress: bool) -> None:
     unpacked = 0
     with (
         open(path, "rb") as raw,
-        tqdm(total=path.stat().st_size, unit="B", unit_scale=True, desc=f"unpacking {path.name}", disable=not progress) as bar,
+        tqdm(total=path.stat().st_size, unit="B", unit_scale=True, desc="unpacking", disable=not progress) as bar,
         tarfile.open(fileobj=raw, mode="r:*") as archive,
     ):
         for member in _checked_members(archive, path):

@@ -105,11 +105,16 @@ def _read_frames(path: Path) -> tuple[Tensor, bool]:
         wraps = clip.get("Loop") == "wrap"
         sound = isinstance(rows, list) and len(rows) >= 2 and all(len(row) == FRAME_WIDTH for row in rows)
         frames = torch.tensor(rows, dtype=torch.float64) if sound else None
-    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
-        raise BadInputError(f"{path}: expected a DeepMimic clip, JSON with 'Loop' and 'Frames': {str(error)[:200]}") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
+        what = "expected a DeepMimic clip, JSON with 'Loop' and 'Frames'"
+        raise BadInputError(f"{path}: {what}: {str(error)[:200]}") from None
     if frames is None or frames.ndim != 2:
         raise BadInputError(f"{path}: expected at least two frames of {FRAME_WIDTH} numbers each")
-    if not bool(torch.isfinite(frames).all()) or bool((frames[:, 0] < 0).any()) or float(frames[:, 1:].abs().max()) > 1e4:
+    if (
+        not bool(torch.isfinite(frames).all())
+        or bool((frames[:, 0] < 0).any())
+        or float(frames[:, 1:].abs().max()) > 1e4
+    ):
         raise BadInputError(f"{path}: frames must be finite numbers of sensible size with durations of at least 0")
     return frames, wraps
 

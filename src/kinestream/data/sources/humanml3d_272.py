@@ -69,8 +69,15 @@ def feature_count(path: Path) -> int:
         raise BadInputError(f"{path.name}: there is no such motion file") from None
     except (OSError, ValueError, EOFError, OverflowError, MemoryError, SyntaxError) as error:
         raise BadInputError(f"{path.name}: not a complete .npy array: {str(error)[:200]}") from None
-    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.shape[1] != MOTION272.width or array.dtype.kind != "f":
-        raise BadInputError(f"{path.name}: expected floating point [T, {MOTION272.width}], got {getattr(array, 'shape', None)}")
+    if (
+        not isinstance(array, np.ndarray)
+        or array.ndim != 2
+        or array.shape[1] != MOTION272.width
+        or array.dtype.kind != "f"
+    ):
+        raise BadInputError(
+            f"{path.name}: expected floating point [T, {MOTION272.width}], got {getattr(array, 'shape', None)}"
+        )
     return int(array.shape[0])
 
 
