@@ -124,3 +124,18 @@ def test_clips_with_timed_captions_are_cut(tiny_data: Path, tmp_path: Path) -> N
         (90, "whole"),
     ]
     assert isinstance(clips.statistics, Statistics)
+
+
+def test_decoder_alone_goes_on_from_a_trained_autoencoder(tiny_data: Path, trained_tae: Path, tmp_path: Path) -> None:
+    config = tmp_path / "fine.toml"
+    config.write_text(
+        f'data = ["{tiny_data}"]\n[model]\nhidden_dim = 32\nlatent_dim = 8\n[task]\ncrop_frames = 32\n'
+        f'smoothness_weight = 1.0\nstart_from = "{trained_tae / "model"}"\ndecoder_only = true\n'
+        "[loop]\nsteps = 3\nbatch_size = 4\nlog_every = 1\nvalidate_every = 9\n"
+    )
+    train_causal_tae(config, tmp_path / "out")
+    (before, statistics), (after, kept) = (load_causal_tae(f / "model") for f in (trained_tae, tmp_path / "out"))
+    for name, value in after.encoder.state_dict().items():
+        assert torch.equal(value, before.encoder.state_dict()[name]), name
+    assert not torch.equal(after.decoder.output.weight, before.decoder.output.weight)
+    assert torch.equal(kept.std, statistics.std)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kinestream.checkpoints import save_model
+from kinestream.checkpoints import load_causal_tae, save_model
 from kinestream.data.clips import MotionClips
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272, Statistics, positions_from_motion272
@@ -37,6 +37,10 @@ class CausalTAETaskConfig:
     """Weight of the root loss (lambda)."""
     smoothness_weight: float = 0.0
     """Weight of the steps and jerks of joint positions in the loss (not in the paper; see its function)."""
+    start_from: str = ""
+    """Folder of a trained autoencoder to go on from, for example on your own recordings."""
+    decoder_only: bool = False
+    """Keep the encoder as it is, so that models trained on its latents stay valid."""
     validation_clips: int = 64
     """Validation clips that are reconstructed, evenly spread over the split."""
 
@@ -53,12 +57,12 @@ class CausalTAETask:
                 f"got {config.crop_frames}"
             )
         torch.manual_seed(seed)
-        self.model = CausalTAE(model_config)
+        self.model, statistics = _initial_model(model_config, config)
         self.config, self.seed = config, seed
         self._feet = [smpl22().index(name) for name in FOOT_JOINTS]
         self.clips = MotionClips.load(data, "train")
         self.held_out = MotionClips.load(data, "val")
-        self.statistics: Statistics = self.clips.statistics
+        self.statistics: Statistics = statistics or self.clips.statistics
         lengths = np.array([len(clip) for clip in self.clips.features], dtype=np.float64)
         self._cumulative = np.cumsum(np.maximum(lengths, config.crop_frames) * np.asarray(self.clips.weights))
 
@@ -73,7 +77,8 @@ class CausalTAETask:
 
     def losses(self, batch: Batch, generator: torch.Generator, progress: float) -> dict[str, Tensor]:
         """Equations 2 to 6, with sigma over the part's frames."""
-        posterior = self.model.encode(batch["features"])
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.decoder_only):
+            posterior = self.model.encode(batch["features"])
         noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean.device)
         latents = posterior.mean + noise * (0.5 * posterior.logvar.float()).exp()
         recon = self.model.decode(latents.to(posterior.mean.dtype))
@@ -121,6 +126,20 @@ class CausalTAETask:
             folder, self.model, kind="causal-tae", config=self.model.config, statistics=self.statistics,
             layout=MOTION272.name, provenance={"steps": step, "seed": self.seed},
         )  # fmt: skip
+
+
+def _initial_model(model_config: CausalTAEConfig, config: CausalTAETaskConfig) -> tuple[CausalTAE, Statistics | None]:
+    """A fresh model, or the one to go on from with the statistics that belong to it."""
+    model, statistics = CausalTAE(model_config), None
+    if config.start_from:
+        trained, statistics = load_causal_tae(config.start_from)
+        if trained.config != model_config:
+            raise BadInputError(f"{config.start_from}: expected an autoencoder of the configured size, {model_config}")
+        model = trained.train()
+    elif config.decoder_only:
+        raise BadInputError("[task] decoder_only needs start_from: the folder of the autoencoder whose encoder to keep")
+    model.encoder.requires_grad_(not config.decoder_only)
+    return model, statistics
 
 
 def held_to(clip: Tensor, frames: int) -> Tensor:
