@@ -80,10 +80,12 @@ def bf16_is_native(device: torch.device) -> bool:
 def _accelerator(config: LoopConfig) -> Any:
     try:
         from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
     except ImportError:
         raise MissingExtraError("training", "train") from None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     use_bf16 = config.precision == "bf16" or (config.precision == "auto" and bf16_is_native(device))
+    AcceleratorState._reset_state()  # an earlier run of this process may have had another precision
     return Accelerator(mixed_precision="bf16" if use_bf16 else "no", cpu=device.type == "cpu")
 
 
