@@ -74,8 +74,8 @@ class AdaLNBlock(nn.Module):
 
     def run(self, x: Tensor, shift: Tensor, gain: Tensor, gate: Tensor) -> Tensor:
         """Apply with the modulation given; gain is 1 + scale."""
-        hidden = torch.addcmul(shift, self.norm(x), gain)
-        return torch.addcmul(x, gate, self.down(functional.silu(self.up(hidden))))
+        hidden = self.norm(x) * gain + shift
+        return x + gate * self.down(functional.silu(self.up(hidden)))
 
 
 class DiffusionHead(nn.Module):
@@ -124,7 +124,7 @@ class DiffusionHead(nn.Module):
             hidden = block.run(hidden, *modulation)
         shift, gain = modulations[-1]
         normed = functional.layer_norm(hidden, (hidden.shape[-1],), eps=_NORM_EPS)
-        out: Tensor = self.output(torch.addcmul(shift, normed, gain))
+        out: Tensor = self.output(normed * gain + shift)
         return out
 
     def forward(self, x: Float[Tensor, "n c"], t: Int[Tensor, " n"], c: Float[Tensor, "n h"]) -> Float[Tensor, "n c"]:
