@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -37,7 +36,7 @@ class Engine:
     """The model, shared by all sessions. It keeps no stream's state, so sessions come and go without touching it.
 
     Args:
-        model: a text-to-motion model.
+        model: a text-to-motion model; its `ar.empty_text` is filled in where an imported model lacks it.
         encoder: the sentence encoder; None loads the one that the model names.
 
     Raises:
@@ -51,28 +50,19 @@ class Engine:
                 f"this one has {model.tae.config.feature_dim}."
             )
         self.model = model
-        self._encoder = encoder
-        self._loading = threading.Lock()
-        self._empty_text_known = model.empty_text_known
         model.tae.eval()
         model.ar.eval()
+        # What takes time to set up is set up here, so that the first prompt is answered as fast as the others.
+        self.encoder = text_encoder(model.text_encoder) if encoder is None else encoder
+        self.initial_decoder_state = model.tae.decoder.init_state(1)
+        if not model.empty_text_known:
+            # A released checkpoint does not hold the embedding of the empty text, which guidance needs.
+            model.ar.empty_text.copy_(self._checked(self.encoder.encode_blank()))
 
     @property
     def frames_per_latent(self) -> int:
         """Frames that one step gives."""
         return int(self.model.tae.config.frames_per_latent)
-
-    @property
-    def encoder(self) -> TextEncoder:
-        """The sentence encoder, loaded on first use."""
-        with self._loading:
-            if self._encoder is None:
-                self._encoder = text_encoder(self.model.text_encoder)
-            if not self._empty_text_known:
-                # A released checkpoint does not hold the embedding of the empty text, which guidance needs.
-                self.model.ar.empty_text.copy_(self._checked(self._encoder.encode_blank()))
-                self._empty_text_known = True
-            return self._encoder
 
     @cached_property
     def fingerprint(self) -> str:
@@ -134,7 +124,7 @@ class Engine:
     def replay_decoder(self, state: ConvStates | None, latents: Float[Tensor, "l c"]) -> ConvStates:
         """The decoder's state after these latents, one by one as they were first decoded; None starts afresh."""
         decoder = self.model.tae.decoder
-        state = decoder.init_state(1) if state is None else state
+        state = self.initial_decoder_state if state is None else state
         with torch.inference_mode():
             for latent in latents:
                 _, state = decoder.step(latent.to(state.convs[0])[None, None], state)
@@ -230,7 +220,7 @@ class Engine:
         if not turns:
             return
         decoder = self.model.tae.decoder
-        states = [decoder.init_state(1) if turn.decoder is None else turn.decoder for turn in turns]
+        states = [self.initial_decoder_state if turn.decoder is None else turn.decoder for turn in turns]
         state = states[0] if len(states) == 1 else join_rows(states)
         latents = torch.stack([turn.latent for turn in turns if turn.latent is not None])[:, None]
         frames, state = decoder.step(latents.to(states[0].convs[0]), state)

@@ -116,7 +116,7 @@ def _rebuild(facts: Mapping[str, Any], tensors: Mapping[str, Tensor], engine: En
     count, first = int(tensors["seen"]), facts["first"]
     if not isinstance(first, int) or first < 0 or first % SNAPSHOT_EVERY or not 0 <= count <= 10_000_000:
         raise BadInputError(f"it claims {count} latents from number {first} on.")
-    fresh = engine.model.tae.decoder.init_state(1)
+    fresh = engine.initial_decoder_state
     if count:
         session.timeline.restore(first, _records(tensors, first, count, prompts, queues, fresh, engine))
         session.root = session.timeline[first + count - 1].root
