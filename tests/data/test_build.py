@@ -85,6 +85,18 @@ def test_a_second_build_leaves_finished_clips_alone(clips: Path, tmp_path: Path)
     }
 
 
+def test_new_captions_leave_the_motions_alone(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import kinestream.data.build_item as module
+
+    root = tmp_path / "set"
+    build({"deepmimic": clips}, root, QUICK, progress=False)
+    before = built_files(root / "motion_data") | built_files(root / "texts")
+    monkeypatch.setattr(module, "_grammar_digest", lambda: "another grammar")
+    build({"deepmimic": clips}, root, QUICK, progress=False)
+    after = built_files(root / "motion_data") | built_files(root / "texts")
+    assert {name for name in after if after[name] != before[name]} == {name for name in after if name.endswith(".txt")}
+
+
 def test_an_interrupted_build_goes_on_and_ends_the_same(
     clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -24,7 +24,7 @@ from kinestream.io.atomic import atomic_path
 from kinestream.motion import Motion, mirror
 
 # Raised whenever the same recording would be built differently; older journals are then passed over.
-ITEM_FORMAT = 2
+ITEM_FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ def _build_recording(
     recording: Recording, known: BuiltRecording | None, root: Path, captions: int, mirrored: bool, source: Source
 ) -> BuiltRecording:
     digest, labels = _source_digest(recording), _label_digest(recording)
-    if known is not None and (known.sha256, known.labels) == (digest, labels) and _is_complete(known, root):
-        return known
+    if known is not None and known.sha256 == digest and _is_complete(known, root):
+        return known if known.labels == labels else _relabelled(recording, known, labels, root, captions)
     try:
         safe_name(recording.name)
         motion = smpl22_motion(source.read(recording), source.bone_map)
@@ -89,6 +89,14 @@ def _build_recording(
         reason = str(error).replace(str(recording.path), recording.path.name)
         return BuiltRecording(recording.name, digest, labels, reject=reason)
     return BuiltRecording(recording.name, digest, labels, items)
+
+
+def _relabelled(recording: Recording, known: BuiltRecording, labels: str, root: Path, captions: int) -> BuiltRecording:
+    """The same motions under other labels or captions: only the texts are written again."""
+    items = tuple(
+        _write_texts(recording, item.name, item.frames, item.mirrored, root, captions) for item in known.items
+    )
+    return replace(known, labels=labels, items=items)
 
 
 def _source_digest(recording: Recording) -> str:
@@ -122,13 +130,17 @@ def _is_complete(known: BuiltRecording, root: Path) -> bool:
 def _write_item(recording: Recording, motion: Motion, mirrored: bool, root: Path, captions: int) -> BuiltItem:
     name = f"M_{recording.name}" if mirrored else recording.name
     features = checked_features(motion)
-    lines = _text_lines(recording, motion.duration_s, captions, name, mirrored)
     with atomic_path(root / MOTION_FOLDER / f"{name}.npy") as path:
         np.save(path, features.numpy())
+    return _write_texts(recording, name, features.shape[0], mirrored, root, captions)
+
+
+def _write_texts(recording: Recording, name: str, frames: int, mirrored: bool, root: Path, captions: int) -> BuiltItem:
+    lines = _text_lines(recording, frames / MOTION272.fps, captions, name, mirrored)
     with atomic_path(root / TEXT_FOLDER / f"{name}.txt") as path:
         path.write_text("".join(text_line(line) + "\n" for line in lines), encoding="utf-8")
     content = swap_sides(recording.content) if mirrored else recording.content
-    return BuiltItem(name, content, features.shape[0], len(lines), mirrored)
+    return BuiltItem(name, content, frames, len(lines), mirrored)
 
 
 def _text_lines(recording: Recording, duration_s: float, count: int, name: str, mirrored: bool) -> list[TextLine]:
