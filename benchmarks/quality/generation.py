@@ -1,0 +1,203 @@
+"""Generated clips and transitions, many sessions a step, kept on disk in parts so that a killed run goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import kinestream
+from kinestream.checkpoints import load_text_to_motion
+from kinestream.features import motion272_from_motion
+from kinestream.io.atomic import atomic_path
+from kinestream.motion import Motion, concatenate
+from kinestream.streaming import Engine, Session, SessionOptions, StepResult
+
+# Sessions that step together: enough to fill the matrix products, few enough to keep the caches small.
+PART_SIZE = 24
+# Latents that are made after a switch: more than the half window of 15 frames that is looked at.
+LATENTS_AFTER_SWITCH = 5
+# Where the code lies that decides how a wish is acted: a change there makes every clip anew.
+CODE = ("models", "nn", "streaming", "features", "conditioning", "skeleton", "checkpoints", "motion.py", "rotations.py")
+
+OPTIONS = SessionOptions(when_idle="end", rewind_s=30.0)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """One stream to generate.
+
+    `name`, `content`, `style`: what it is called and should show; `prompt`: the sentence. With `then` it goes on to a
+    second sentence, which asks for `then_content`: when the first ends by itself, or from the latent `switch_at` on.
+    """
+
+    name: str
+    content: str
+    style: str
+    prompt: str
+    seed: int
+    then: str = ""
+    then_content: str = ""
+    switch_at: int = 0
+
+    @property
+    def kind(self) -> Literal["queued", "interrupted"]:
+        """How the second sentence comes in."""
+        return "interrupted" if self.switch_at else "queued"
+
+
+@dataclass(frozen=True, eq=False)
+class Acted:
+    """What came of a wish: features [T, 272] of the motion that a user sees; the frame of the switch or -1."""
+
+    features: Tensor
+    switch_frame: int = -1
+
+
+class _Stream:
+    """One session on its way through a wish."""
+
+    def __init__(self, engine: Engine, wish: Wish) -> None:
+        self.session: Session = engine.session(wish.seed, OPTIONS)
+        self.wish, self.chunks, self.switch_frame = wish, list[Motion](), -1
+        self.switched = self.done = False
+        self.session.queue(wish.prompt)
+        if wish.then and not wish.switch_at:
+            self._switch()
+
+    def before_step(self) -> None:
+        """Say the second sentence when its time has come."""
+        waits = self.wish.then and not self.switched
+        if waits and (self.session.index >= self.wish.switch_at or self.session.finished):
+            self._switch()
+
+    def take(self, result: StepResult | None) -> None:
+        """Keep the step's frames; finished when the stream ended or enough is seen of the switch."""
+        if result is None:
+            self.done = not self.wish.then or self.switched
+            return
+        self.chunks.append(result.motion)
+        if self.switched and result.started and result.first_frame > 0:
+            self.switch_frame = result.first_frame
+        seen = self.switch_frame >= 0 and result.first_frame >= self.switch_frame + 4 * (LATENTS_AFTER_SWITCH - 1)
+        self.done = seen or (self.session.finished and (not self.wish.then or self.switched))
+
+    def acted(self) -> Acted:
+        """Everything that was made."""
+        return Acted(motion272_from_motion(concatenate(self.chunks)), self.switch_frame)
+
+    def _switch(self) -> None:
+        self.switched = True
+        if self.wish.switch_at:
+            self.session.prompt(self.wish.then)
+        else:
+            self.session.queue(self.wish.then)
+
+
+def act(engine: Engine, wishes: Sequence[Wish]) -> list[Acted]:
+    """Act the wishes side by side; the result depends on the wishes and their order, never on time."""
+    streams = [_Stream(engine, wish) for wish in wishes]
+    while running := [stream for stream in streams if not stream.done]:
+        for stream in running:
+            stream.before_step()
+        for stream, result in zip(running, engine.step([stream.session for stream in running]), strict=True):
+            stream.take(result)
+    return [stream.acted() for stream in streams]
+
+
+class Studio:
+    """Acts wishes in parts on several processes; finished parts are kept in `cache` and never made twice.
+
+    `model`: a model folder, None for the packaged one. `fingerprint`: of its weights, part of the cache's names.
+    """
+
+    def __init__(self, model: Path | None, fingerprint: str, cache: Path, processes: int) -> None:
+        self.model, self.fingerprint, self.cache, self.processes = model, fingerprint, cache, processes
+
+    def act(self, wishes: Sequence[Wish], on_done: Callable[[int, int], None]) -> list[Acted]:
+        """What came of each wish, in their order; `on_done(wishes done, all)` after each part."""
+        parts = [list(wishes[k : k + PART_SIZE]) for k in range(0, len(wishes), PART_SIZE)]
+        self.cache.mkdir(parents=True, exist_ok=True)
+        paths = [self.cache / f"{self._key(part)}.safetensors" for part in parts]
+        made = {k: _read_part(path, len(part)) for k, (path, part) in enumerate(zip(paths, parts, strict=True))}
+        missing = [k for k, acted in made.items() if acted is None]
+        done = sum(len(part) for k, part in enumerate(parts) if k not in missing)
+        on_done(done, len(wishes))
+        for k in self._make([(k, parts[k], paths[k]) for k in missing]):
+            made[k] = _read_part(paths[k], len(parts[k]))
+            done += len(parts[k])
+            on_done(done, len(wishes))
+        found: list[Acted] = []
+        for acted in made.values():
+            assert acted is not None, "every part was made"
+            found.extend(acted)
+        return found
+
+    def _make(self, jobs: Sequence[tuple[int, list[Wish], Path]]) -> Iterator[int]:
+        if not jobs:
+            return
+        # The longest parts come last in the wishes' order; beginning with them leaves no process idle at the end.
+        ordered = list(reversed(jobs))
+        context = multiprocessing.get_context("spawn")
+        count = min(self.processes, len(jobs))
+        with context.Pool(count, initializer=_start_worker, initargs=(self.model,)) as pool:
+            yield from pool.imap_unordered(_work, ordered)
+
+    def _key(self, part: Sequence[Wish]) -> str:
+        facts = [_code_digest(), self.fingerprint, OPTIONS.to_json(), [asdict(wish) for wish in part]]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+
+
+@lru_cache(maxsize=1)
+def _code_digest() -> str:
+    package = Path(kinestream.__file__).parent
+    paths = [Path(__file__)]
+    for name in CODE:
+        paths += sorted((package / name).rglob("*.py")) if (package / name).is_dir() else [package / name]
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+_engine: Engine | None = None
+
+
+def _start_worker(model: Path | None) -> None:
+    global _engine
+    torch.set_num_threads(1)
+    _engine = Engine(load_text_to_motion(model))
+
+
+def _work(job: tuple[int, list[Wish], Path]) -> int:
+    number, wishes, path = job
+    assert _engine is not None, "the pool's initializer has loaded the model"
+    write_part(path, act(_engine, wishes))
+    return number
+
+
+def write_part(path: Path, acted: Sequence[Acted]) -> None:
+    """Write one part's clips, whole or not at all."""
+    tensors = {f"{k}.features": one.features.contiguous() for k, one in enumerate(acted)}
+    tensors |= {f"{k}.switch": torch.tensor(one.switch_frame) for k, one in enumerate(acted)}
+    with atomic_path(path) as temporary:
+        save_file(tensors, str(temporary))
+
+
+def _read_part(path: Path, count: int) -> list[Acted] | None:
+    """One part's clips; None where they are not there or cannot be read, so that they are made again."""
+    try:
+        tensors = load_file(path)
+        return [Acted(tensors[f"{k}.features"], int(tensors[f"{k}.switch"])) for k in range(count)]
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return None
