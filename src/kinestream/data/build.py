@@ -23,7 +23,7 @@ from kinestream.data.build_item import ITEM_FORMAT, BuiltItem, BuiltRecording, b
 from kinestream.data.journal import Journal
 from kinestream.data.layout import MOTION_FOLDER, SPLIT_FOLDER, STATISTICS_FOLDERS, TEXT_FOLDER, read_features
 from kinestream.data.manifest import Clip, Manifest, Pair
-from kinestream.data.pair_build import PairPlan, build_pairs, plan_pairs
+from kinestream.data.pair_build import PAIR_FORMAT, PairPlan, build_pairs, plan_pairs
 from kinestream.data.sources import Recording, Reject, Source
 from kinestream.data.sources.archive import dataset_folder
 from kinestream.data.sources.bandai_namco import BandaiNamco
@@ -135,7 +135,7 @@ def _build_all(
 ) -> dict[str, BuiltRecording]:
     digest = hashlib.sha256(json.dumps(options.parameters() | {"pairs": 0}, sort_keys=True).encode()).hexdigest()
     built: dict[str, BuiltRecording] = {}
-    with Journal(root / "build.journal.jsonl", digest) as journal:
+    with Journal(root / "build.journal.jsonl", digest, BuiltRecording.from_dict) as journal:
         known = journal.known
         tasks = [
             (chunk, {r.name: known.get(r.name) for r in chunk}, root, options.captions_per_recording, options.mirror)
@@ -259,16 +259,25 @@ def _make_pairs(root: Path, clips: Sequence[Clip], options: BuildOptions, progre
     plans: list[PairPlan] = []
     for split, count in (("train", options.pairs), ("val", options.pairs // 10)):
         plans += plan_pairs([clip for clip in clips if clip.split == split], split, count)
-    tasks = [(root, chunk) for chunk in _chunks(plans, _PAIRS_A_TASK)]
     pairs: list[Pair] = []
-    with tqdm(total=len(plans), desc="contextual pairs", unit="pair", disable=not progress) as bar:
+    with (
+        Journal(root / "pairs.journal.jsonl", str(PAIR_FORMAT), Pair.from_dict) as journal,
+        tqdm(total=len(plans), desc="contextual pairs", unit="pair", disable=not progress) as bar,
+    ):
+        known = journal.known
+        tasks = [
+            (root, chunk, {plan.name: known[plan.name] for plan in chunk if plan.name in known})
+            for chunk in _chunks(plans, _PAIRS_A_TASK)
+        ]
         for results in run_in_processes(_pair_task, tasks, options.workers):
+            for pair in results:
+                journal.add(pair)
             pairs += results
             bar.update(len(results))
     return sorted(pairs, key=lambda pair: pair.name)
 
 
-def _pair_task(task: tuple[Path, Sequence[PairPlan]]) -> list[Pair]:
+def _pair_task(task: tuple[Path, Sequence[PairPlan], Mapping[str, Pair]]) -> list[Pair]:
     return build_pairs(*task)
 
 

@@ -1,25 +1,40 @@
-"""The build's journal: one JSON line per finished recording, so that an interrupted build goes on where it stopped."""
+"""A build's journal: one JSON line per finished item, so that an interrupted build goes on where it stopped."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, Generic, Protocol, TypeVar, runtime_checkable
 
-from kinestream.data.build_item import BuiltRecording
 from kinestream.errors import KinestreamError
 
 
-class Journal:
-    """Append-only results by recording name; lines of other parameters and torn lines are passed over."""
+@runtime_checkable
+class Item(Protocol):
+    """Something that a build finishes."""
 
-    def __init__(self, path: Path, parameters_digest: str) -> None:
-        self._path, self._digest = path, parameters_digest
+    @property
+    def name(self) -> str:
+        """What it is found by."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+
+
+ItemType = TypeVar("ItemType", bound=Item)
+
+
+class Journal(Generic[ItemType]):
+    """Append-only results by name, read back by `parse`; lines of other parameters and torn lines are passed over."""
+
+    def __init__(self, path: Path, parameters_digest: str, parse: Callable[[dict[str, Any]], ItemType]) -> None:
+        self._path, self._digest, self._parse = path, parameters_digest, parse
         self._file: IO[str] | None = None
-        self.known: dict[str, BuiltRecording] = {}
+        self.known: dict[str, ItemType] = {}
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> Journal[ItemType]:
         try:
             if self._path.is_file():
                 for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -37,8 +52,8 @@ class Journal:
         if self._file is not None:
             self._file.close()
 
-    def add(self, result: BuiltRecording) -> None:
-        """Note a finished recording at once; KinestreamError when the disk is full."""
+    def add(self, result: ItemType) -> None:
+        """Note a finished item at once; KinestreamError when the disk is full."""
         if self.known.get(result.name) == result:
             return
         self.known[result.name] = result
@@ -47,7 +62,7 @@ class Journal:
         except OSError as error:
             raise KinestreamError(f"cannot write {self._path}: {error}") from error
 
-    def _write(self, result: BuiltRecording) -> None:
+    def _write(self, result: ItemType) -> None:
         assert self._file is not None
         self._file.write(json.dumps({"parameters": self._digest} | result.to_dict()) + "\n")
         self._file.flush()
@@ -56,7 +71,7 @@ class Journal:
         try:
             entry: dict[str, Any] = json.loads(line)
             if entry.pop("parameters") == self._digest:
-                result = BuiltRecording.from_dict(entry)
+                result = self._parse(entry)
                 self.known[result.name] = result
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return

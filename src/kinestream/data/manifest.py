@@ -39,7 +39,10 @@ class Clip:
 
 @dataclass(frozen=True)
 class Pair:
-    """A contextual pair: `frames_before` frames of history, then the rest; `kind` is "cut" or "joined" (synthetic)."""
+    """A contextual pair: `frames_before` frames of history, then the rest; `kind` is "cut" or "joined" (synthetic).
+
+    `before` and `after` name the clips; `inputs` is a digest of what it was made from.
+    """
 
     name: str
     kind: str
@@ -48,11 +51,21 @@ class Pair:
     after: str
     frames_before: int
     frames: int
+    inputs: str = ""
 
     @property
     def synthetic(self) -> bool:
         """Whether the transition was made by a blend instead of recorded."""
         return self.kind == "joined"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Pair:
+        """From `to_dict`'s values, also with `synthetic`; TypeError when they are others."""
+        return cls(**{key: value for key, value in values.items() if key != "synthetic"})
 
 
 @dataclass(frozen=True)
@@ -112,7 +125,7 @@ class Manifest:
             "notes": list(self.notes),
             "rejects": list(self.rejects),
             "clips": [asdict(clip) for clip in self.clips],
-            "pairs": [asdict(pair) | {"synthetic": pair.synthetic} for pair in self.pairs],
+            "pairs": [pair.to_dict() | {"synthetic": pair.synthetic} for pair in self.pairs],
         }
         with atomic_path(root / MANIFEST_NAME) as path:
             path.write_text(json.dumps(document, indent=1), encoding="utf-8")
@@ -130,7 +143,7 @@ def load_manifest(root: str | Path) -> Manifest:
             sources=dict(document["sources"]),
             parameters=dict(document["parameters"]),
             clips=tuple(Clip(**clip) for clip in document["clips"]),
-            pairs=tuple(Pair(**{k: v for k, v in pair.items() if k != "synthetic"}) for pair in document["pairs"]),
+            pairs=tuple(Pair.from_dict(pair) for pair in document["pairs"]),
             rejects=tuple(dict(reject) for reject in document["rejects"]),
             notes=tuple(str(note) for note in document["notes"]),
         )

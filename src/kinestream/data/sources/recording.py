@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from kinestream.motion import Motion
 
@@ -59,6 +59,7 @@ class SourceListing:
     rejects: tuple[Reject, ...]
 
 
+@runtime_checkable
 class Source(Protocol):
     """An importer of one dataset."""
 
