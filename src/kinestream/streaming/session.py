@@ -111,17 +111,19 @@ class Session:
         Raises:
             KinestreamError: the stream has ended (only with `when_idle="end"`).
         """
-        (result,) = self.engine.step([self])
+        result = self.advance()
         if result is None:
             raise KinestreamError("The stream has ended: nothing is left to act. Give it a prompt.")
         return result
 
+    def advance(self) -> StepResult | None:
+        """As `step`, but gives None when the stream has ended: a prompt may turn out to be over only in the step."""
+        (result,) = self.engine.step([self])
+        return result
+
     def __iter__(self) -> Iterator[StepResult]:
         """Steps until the stream ends; without end where it idles."""
-        while True:
-            (result,) = self.engine.step([self])
-            if result is None:
-                return
+        while (result := self.advance()) is not None:
             yield result
 
     # Where it stands.
