@@ -162,14 +162,15 @@ def test_encoder_needs_neither_transformers_nor_the_network() -> None:
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 
-def test_a_new_prompt_is_encoded_within_a_tenth_of_a_second(encoder: MiniLMEncoder) -> None:
+@pytest.mark.perf
+def test_a_new_prompt_is_encoded_within_a_twentieth_of_a_second(encoder: MiniLMEncoder) -> None:
     encoder.encode(["warm up"])
     took = []
     for sentence in ["walks to the left", "runs in a circle", "kicks with the right leg"]:
-        start = time.perf_counter()
+        start = time.process_time()
         encoder.encode([sentence])
-        took.append(time.perf_counter() - start)
-    assert min(took) < 0.1
+        took.append(time.process_time() - start)
+    assert min(took) < 0.05
 
 
 def test_condition_checks_its_shapes() -> None:
