@@ -19,6 +19,12 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import hypothesis
 import pytest
 import torch
+from jaxtyping import install_import_hook
+
+# Shapes stand in annotations; here they are checked. KINESTREAM_CHECK_SHAPES=0 is for measuring time.
+SHAPE_CHECKED = ("rotations", "skeleton", "motion", "features", "conditioning", "nn", "metrics", "models")
+if os.environ.get("KINESTREAM_CHECK_SHAPES", "1") == "1":
+    install_import_hook([f"kinestream.{layer}" for layer in SHAPE_CHECKED], "shape_checks.checked")
 
 # Deterministic, and never a matter of how busy the machine is.
 hypothesis.settings.register_profile("promises", deadline=None, derandomize=True)

@@ -63,7 +63,7 @@ class RetargetReport:
         return "\n".join(lines)
 
 
-Pose = tuple[Float[Tensor, "t j 3"], Float[Tensor, "t j 4"]]
+Pose = tuple[Float[Tensor, "t _ 3"], Float[Tensor, "t _ 4"]]
 """World positions and orientations with Y up."""
 
 
