@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,19 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(run: Run, ti
     a, b, c = (Path(f"{name}.bvh").read_bytes() for name in "abc")
     assert a == b
     assert a != c
+
+
+def test_a_page_shows_when_each_prompt_is_acted(run: Run, tiny_model_dir: Path) -> None:
+    options = ["-o", "a.html", "--seconds", "0.8,0.4", "--samples", "2", "--model", str(tiny_model_dir)]
+    assert run("generate", "walks", "waves", *options).code == 0
+    found = re.search(
+        r'<script type="application/json" id="about">(.*?)</script>', Path("a.html").read_text(), re.DOTALL
+    )
+    assert found
+    about = json.loads(found.group(1))
+    assert len(about["persons"]) == 2
+    assert "walks" in json.dumps(about["captions"])
+    assert "0.8" in json.dumps(about["captions"])
 
 
 def test_samples_are_numbered_files_and_all_different(run: Run, tiny_model_dir: Path) -> None:

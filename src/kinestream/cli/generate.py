@@ -102,27 +102,34 @@ def run(arguments: argparse.Namespace) -> None:
     rig = load_rig(arguments.rig) if arguments.rig is not None else None
     joint_map = load_joint_map(arguments.rig_map)
     check_outputs(arguments.output, rig)
-    motions = _generate(arguments, seconds)
+    motions, captions = _generate(arguments, seconds)
     if rig is not None:
         motions = _on_rig(motions, rig, joint_map)
-    for path in save(motions, arguments.output, rig):
+    for path in save(motions, arguments.output, rig, captions):
         print(path)
 
 
-def _generate(arguments: argparse.Namespace, seconds: list[float | None]) -> list[Motion]:
+def _generate(
+    arguments: argparse.Namespace, seconds: list[float | None]
+) -> tuple[list[Motion], list[tuple[float, float, str]]]:
+    """The samples, and when each prompt is acted (no captions where that differs from sample to sample)."""
     engine = open_engine(arguments)
     from kinestream.streaming import StepResult, generate
 
     known = [value for value in seconds if value is not None]
-    total = round(30 * sum(known)) * arguments.samples if len(known) == len(seconds) else None
+    fixed = len(known) == len(seconds)
+    total = round(30 * sum(known)) * arguments.samples if fixed else None
+    starts: list[tuple[float, str]] = []
+    done = 0
     began = time.perf_counter()
     with progress_bar("generating") as update:
-        done = 0
 
         def on_step(results: Sequence[StepResult]) -> None:
             nonlocal done
             done += sum(result.motion.num_frames for result in results)
             update(done, total)
+            if results[0].started:
+                starts.append((results[0].first_frame / results[0].motion.fps, results[0].prompt))
 
         motions = generate(
             engine,
@@ -136,7 +143,10 @@ def _generate(arguments: argparse.Namespace, seconds: list[float | None]) -> lis
     took = time.perf_counter() - began
     made = sum(motion.duration_s for motion in motions)
     print(f"kinestream: {made:.1f} s of motion in {took:.1f} s ({made / took:.1f} x real time)", file=sys.stderr)
-    return motions
+    if len(motions) > 1 and not fixed:
+        return motions, []
+    ends = [start for start, _ in starts[1:]] + [motions[0].duration_s]
+    return motions, [(start, end, text) for (start, text), end in zip(starts, ends, strict=True)]
 
 
 def _on_rig(motions: Sequence[Motion], rig: Rig, joint_map: dict[str, str] | None) -> list[Motion]:

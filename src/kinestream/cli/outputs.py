@@ -39,16 +39,22 @@ def check_outputs(paths: Sequence[Path], rig: Rig | None = None) -> None:
         raise BadInputError("the same file is named twice with -o")
 
 
-def save(motions: Sequence[Motion], paths: Sequence[Path], rig: Rig | None = None) -> list[Path]:
+def save(
+    motions: Sequence[Motion],
+    paths: Sequence[Path],
+    rig: Rig | None = None,
+    captions: Sequence[tuple[float, float, str]] = (),
+) -> list[Path]:
     """Write the motions to every path and give the files written, in order.
 
     Pages, films and strips show several motions side by side; other formats hold one, so `walk.glb` becomes
-    `walk-1.glb`, `walk-2.glb` and so on. A rig's BVH has the rig's own units and rotation orders.
+    `walk-1.glb`, `walk-2.glb` and so on. A rig's BVH has the rig's own units and rotation orders. `captions` (start,
+    end, text; seconds) stand on a page's timeline.
     """
     written = []
     for path in paths:
         if path.suffix.lower() in SIDE_BY_SIDE_SUFFIXES:
-            draw(motions, path)
+            draw(motions, path, captions=captions)
             written.append(path)
             continue
         for number, motion in enumerate(motions, start=1):
@@ -66,6 +72,7 @@ def draw(
     fps: float | None = None,
     azimuth_rad: float | None = None,
     poses: int = 8,
+    captions: Sequence[tuple[float, float, str]] = (),
 ) -> None:
     """A film (.mp4, of `size` pixels), a strip of `poses` (.png), or a page (.html) of the motions, side by side."""
     suffix = path.suffix.lower()
@@ -79,9 +86,9 @@ def draw(
 
         write_strip(motions, path, poses, azimuth_rad=azimuth_rad)
     else:
-        from kinestream.io import write_motion
+        from kinestream.io.viewer import write_html
 
-        write_motion(motions, path)
+        write_html(motions, path, captions=captions)
 
 
 def _save_one(motion: Motion, path: Path, rig: Rig | None) -> None:
