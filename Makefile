@@ -36,7 +36,7 @@ imports: setup
 
 # Timings first, with the machine to themselves; then everything else in parallel.
 test: lint types imports
-	$(BIN)/python -m pytest -q -m perf -p no:cacheprovider
+	KINESTREAM_CHECK_SHAPES=0 $(BIN)/python -m pytest -q -m perf
 	$(BIN)/python -m pytest -q -m "not perf" -n $(WORKERS)
 
 format: setup
@@ -46,8 +46,15 @@ format: setup
 help-docs: setup
 	$(BIN)/python scripts/write_cli_help.py
 
+# DATA is what `kinestream data build` wrote, BANDAI_NAMCO the folder with the two data sets; without them those parts are left out.
+DATA ?= data/built
 bench: setup
-	@for bench in benchmarks/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
+	$(BIN)/python benchmarks/streaming_latency.py
+	$(BIN)/python benchmarks/fuzz_parsers.py --mutations 20000
+	@if [ -n "$(BANDAI_NAMCO)" ]; then $(BIN)/python benchmarks/bvh_import.py "$(BANDAI_NAMCO)"; \
+		else echo "BANDAI_NAMCO=FOLDER is not given: BVH import is not timed"; fi
+	@if [ -f "$(DATA)/manifest.json" ]; then $(BIN)/python -m benchmarks.quality --data "$(DATA)" -o docs/results/quality.json; \
+		else echo "$(DATA) is no data set: quality is not measured"; fi
 
 clean:
 	rm -rf $(VENV) $(OUT) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache

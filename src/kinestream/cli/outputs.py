@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kinestream.cli.progress import progress_bar
-from kinestream.errors import BadInputError
+from kinestream.errors import BadInputError, MissingExtraError
 
 if TYPE_CHECKING:
     from kinestream.cli.rig import Rig
@@ -29,6 +29,8 @@ def check_outputs(paths: Sequence[Path], rig: Rig | None = None) -> None:
         if suffix not in suffixes:
             got = f"got {path.suffix}" if path.suffix else "it has no suffix"
             raise BadInputError(f"cannot write {path}: expected a file named {', '.join(suffixes)}; {got}")
+        if suffix == ".fbx":
+            _check_fbx_extra()
         if rig is not None and suffix in SMPL_SUFFIXES:
             raise BadInputError(f"cannot write {path}: {suffix} holds SMPL's own skeleton; leave out --rig for it")
         if not path.parent.is_dir():
@@ -37,6 +39,15 @@ def check_outputs(paths: Sequence[Path], rig: Rig | None = None) -> None:
             raise BadInputError(f"cannot write {path}: it is a folder")
     if len({path.resolve() for path in paths}) != len(paths):
         raise BadInputError("the same file is named twice with -o")
+
+
+def _check_fbx_extra() -> None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        version("cmeel-assimp")
+    except PackageNotFoundError:
+        raise MissingExtraError("writing FBX", "fbx") from None
 
 
 def save(
