@@ -11,9 +11,7 @@ import torch
 from kinestream.checkpoints import load_causal_tae, load_text_to_motion
 from kinestream.data.clips import MotionClips, StreamPairs
 from kinestream.errors import BadInputError
-from kinestream.features import MOTION272, Statistics
 from kinestream.training import train_ar_diffusion, train_causal_tae
-from kinestream.training.causal_tae import held_to
 from kinestream.training.latents import encode_sequences, pieces_of_clip, pieces_of_pairs
 
 pytestmark = pytest.mark.slow
@@ -74,14 +72,6 @@ def test_missing_autoencoder_is_named(tiny_data: Path, tmp_path: Path) -> None:
         train_ar_diffusion(config, tmp_path / "out")
 
 
-def test_short_clips_hold_their_last_pose() -> None:
-    clip = torch.randn(5, 272)
-    held = held_to(clip, 9)
-    assert torch.equal(held[:5], clip)
-    assert torch.equal(held[5:, MOTION272.slices["positions"]], clip[-1:, MOTION272.slices["positions"]].expand(4, -1))
-    assert not held[5:, MOTION272.slices["velocities"]].any()
-
-
 def test_long_clips_become_windows_with_and_without_history() -> None:
     pieces = pieces_of_clip(torch.randn(500, 272), ["walks"], 1.0, 40, 300, 4)
     assert {piece.history_frames for piece in pieces} == {0, 148}
@@ -90,10 +80,13 @@ def test_long_clips_become_windows_with_and_without_history() -> None:
     assert not all(piece.ends for piece in pieces)
 
 
-def test_pairs_keep_the_newest_history_that_fits() -> None:
-    clip = torch.arange(280.0)[:, None].expand(-1, 272)
-    pairs = StreamPairs([clip], ["walks"], ["waves"], [102])
-    (piece,) = pieces_of_pairs(pairs, 1.0, 40, 200, 4)
+def test_pairs_keep_the_newest_history_that_fits(tmp_path: Path) -> None:
+    (tmp_path / "train_stream").mkdir()
+    (tmp_path / "train_stream_text").mkdir()
+    frames = np.repeat(np.arange(280, dtype=np.float32)[:, None], 272, axis=1)
+    np.save(tmp_path / "train_stream" / "p.npy", frames)
+    (tmp_path / "train_stream_text" / "p.txt").write_text("walks*waves#102\n")
+    (piece,) = pieces_of_pairs(StreamPairs.load([tmp_path], "train"), 1.0, 40, 200, 4)
     assert piece.captions == ("waves",)
     assert len(piece.features) <= 200
     assert piece.features[piece.history_frames, 0] == 102
@@ -108,22 +101,6 @@ def test_sequences_end_where_their_motion_ends(tiny_data: Path, trained_tae: Pat
     for sequence in sequences:
         assert len(sequence.mean) <= 24
         assert sequence.history < len(sequence.mean)
-
-
-def test_clips_with_timed_captions_are_cut(tiny_data: Path, tmp_path: Path) -> None:
-    for folder in ("motion_data", "texts", "split", "mean_std"):
-        (tmp_path / folder).mkdir()
-    for name in ("Mean", "Std"):
-        (tmp_path / "mean_std" / f"{name}.npy").write_bytes((tiny_data / "mean_std" / f"{name}.npy").read_bytes())
-    np.save(tmp_path / "motion_data" / "x.npy", np.zeros((90, 272), dtype=np.float32))
-    (tmp_path / "texts" / "x.txt").write_text("first#a#0.0#1.0\nwhole#a#0.0#0.0\n")
-    (tmp_path / "split" / "train.txt").write_text("x\n")
-    clips = MotionClips.load([tmp_path], "train")
-    assert sorted((len(f), c[0]) for f, c in zip(clips.features, clips.captions, strict=True)) == [
-        (30, "first"),
-        (90, "whole"),
-    ]
-    assert isinstance(clips.statistics, Statistics)
 
 
 def test_decoder_alone_goes_on_from_a_trained_autoencoder(tiny_data: Path, trained_tae: Path, tmp_path: Path) -> None:

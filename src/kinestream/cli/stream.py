@@ -119,7 +119,9 @@ class PromptStream:
                     return
                 self._handle(self.reader.take(wait=True))
                 continue
-            result = self.session.step()
+            result = self.session.advance()
+            if result is None:  # the last prompt ended by itself
+                continue
             if result.idle and self.reader.ended and not self.session.queued_prompts:
                 return
             self._send(result)

@@ -1,4 +1,7 @@
-"""A split of a built data set in memory: what the training recipes read."""
+"""Data sets in the published layouts as training reads them: clips with captions, and motions under two prompts.
+
+Motion files are memory-mapped, so a set may be larger than memory. What cannot be used is left out and listed.
+"""
 
 from __future__ import annotations
 
@@ -7,59 +10,99 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from kinestream.data.layout import (
-    MOTION_FOLDER,
-    STREAM_SPLITS,
-    TEXT_FOLDER,
-    read_features,
-    read_split,
-    read_stream_lines,
-    read_text_lines,
-    statistics_folder,
-)
+from kinestream.data.layout import STREAM_SPLITS, statistics_folder
 from kinestream.data.manifest import MANIFEST_NAME, load_manifest
+from kinestream.data.sources.babel_272_stream import StreamPair, stream_pairs
+from kinestream.data.sources.humanml3d_272 import ClipPart, clip_parts
+from kinestream.data.sources.recording import Reject
 from kinestream.errors import BadInputError
-from kinestream.features import Statistics
+from kinestream.features import MOTION272, Statistics
 
 
 @dataclass(frozen=True)
 class MotionClips:
-    """Clips of one split: features [T, 272] (un-normalised, fp32), names, captions, and the data set's statistics."""
+    """Clips of one split, their weights for drawing, the data set's statistics, and what could not be used."""
 
-    features: list[Tensor]
-    names: list[str]
-    captions: list[list[str]]
-    statistics: Statistics
+    parts: list[ClipPart]
     weights: list[float]
+    statistics: Statistics
+    rejects: list[Reject]
 
     @classmethod
     def load(cls, roots: Sequence[str | Path], split: str) -> MotionClips:
         """Read folders in the HumanML3D-272 layout; the first folder's statistics hold for all.
 
-        Captions that hold for a part of a clip only (start and end seconds) make a clip of that part.
-        Where a manifest tells the contents, a content's weight as a whole grows with the root of its number of clips:
-        rare actions are met more often than their share. BadInputError when a folder, its split file or a clip is
-        missing or unsound.
+        Captions that hold for a part of a clip only (start and end seconds) make a clip of that part. Where a manifest
+        tells the contents, a content's weight as a whole grows with the root of its number of clips: rare actions are
+        met more often than their share. BadInputError when a split cannot be read or nothing in it is usable.
         """
-        features, names, captions, weights = [], [], [], []
+        parts, weights, rejects = [], [], []
         for root in map(Path, roots):
+            found, unusable = clip_parts(root, split)
             weight_of = _content_weights(root, split)
-            for name in read_split(root, split):
-                clip = torch.from_numpy(read_features(root / MOTION_FOLDER / f"{name}.npy"))
-                parts: dict[tuple[int, int], list[str]] = {}
-                for line in read_text_lines(root / TEXT_FOLDER / f"{name}.txt"):
-                    start, stop = round(line.start_s * 30.0), round(line.end_s * 30.0) or len(clip)
-                    parts.setdefault((start, min(stop, len(clip))), []).append(line.caption)
-                for (start, stop), lines in parts.items():
-                    if stop > start:
-                        features.append(clip[start:stop])
-                        names.append(name)
-                        weights.append(weight_of.get(name, 1.0))
-                        captions.append(lines)
-        return cls(features, names, captions, Statistics.load(statistics_folder(Path(roots[0]))), weights)
+            parts += found
+            weights += [weight_of.get(part.name, 1.0) for part in found]
+            rejects += unusable
+        return cls(parts, weights, Statistics.load(statistics_folder(Path(roots[0]))), rejects)
+
+    def features(self, index: int, start: int = 0, stop: int | None = None) -> Float[Tensor, "t 272"]:
+        """Frames of a clip, un-normalised, fp32; only these frames are read."""
+        part = self.parts[index]
+        last = part.stop if stop is None else min(part.stop, part.start + stop)
+        return _frames(part.path, part.start + start, last)
+
+
+@dataclass(frozen=True)
+class StreamPairs:
+    """Motions under two prompts (BABEL-272-stream's layout), and what could not be used."""
+
+    pairs: list[StreamPair]
+    rejects: list[Reject]
+
+    @classmethod
+    def load(cls, roots: Sequence[str | Path], split: str) -> StreamPairs:
+        """Read {split}_stream and {split}_stream_text of the folders that have them; none is no error."""
+        if split not in STREAM_SPLITS:
+            raise BadInputError(f"contextual pairs come in the splits {', '.join(STREAM_SPLITS)}, got {split!r}")
+        pairs: list[StreamPair] = []
+        rejects: list[Reject] = []
+        for root in map(Path, roots):
+            if (root / f"{split}_stream").is_dir():
+                found, unusable = stream_pairs(root, split)
+                pairs += found
+                rejects += unusable
+        return cls(pairs, rejects)
+
+    def features(self, index: int) -> Float[Tensor, "t 272"]:
+        """All frames of a pair, un-normalised, fp32."""
+        pair = self.pairs[index]
+        return _frames(pair.path, 0, pair.frames)
+
+
+def held(features: Float[Tensor, "t 272"], count: int) -> Float[Tensor, "n 272"]:
+    """The features with their last pose held, standing still, up to `count` frames; longer ones stay as they are."""
+    if len(features) >= count:
+        return features
+    last = features[-1:].clone()
+    last[:, MOTION272.slices["root_velocity"]] = 0.0
+    last[:, MOTION272.slices["velocities"]] = 0.0
+    last[:, MOTION272.slices["heading_change_rot6d"]] = last.new_tensor((1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
+    return torch.cat((features, last.expand(count - len(features), -1)))
+
+
+def _frames(path: Path, start: int, stop: int) -> Tensor:
+    try:
+        frames = np.array(np.load(path, mmap_mode="r", allow_pickle=False)[start:stop], dtype=np.float32)
+    except (OSError, ValueError, EOFError) as error:
+        raise BadInputError(f"{path}: the motion file changed since the split was read: {error}") from None
+    if not np.isfinite(frames).all():
+        raise BadInputError(f"{path}: the clip holds NaN or infinity; remove it from the split or repair it")
+    return torch.from_numpy(frames)
 
 
 def _content_weights(root: Path, split: str) -> dict[str, float]:
@@ -70,29 +113,3 @@ def _content_weights(root: Path, split: str) -> dict[str, float]:
     counts = Counter(clip.content for clip in clips)
     mean = sum(counts[clip.content] ** -0.5 for clip in clips) / max(1, len(clips))
     return {clip.name: counts[clip.content] ** -0.5 / mean for clip in clips}
-
-
-@dataclass(frozen=True)
-class StreamPairs:
-    """Motions under two prompts: features [T, 272], the captions of both parts and the frames of the first."""
-
-    features: list[Tensor]
-    before: list[str]
-    after: list[str]
-    frames_before: list[int]
-
-    @classmethod
-    def load(cls, roots: Sequence[str | Path], split: str) -> StreamPairs:
-        """Read {split}_stream and {split}_stream_text (BABEL-272-stream's layout) where a folder has them."""
-        pairs = cls([], [], [], [])
-        if split not in STREAM_SPLITS:
-            raise BadInputError(f"contextual pairs come in the splits {', '.join(STREAM_SPLITS)}, got {split!r}")
-        for root in map(Path, roots):
-            for path in sorted((root / f"{split}_stream").glob("*.npy")):
-                clip = torch.from_numpy(read_features(path))
-                for line in read_stream_lines(root / f"{split}_stream_text" / f"{path.stem}.txt"):
-                    pairs.features.append(clip)
-                    pairs.before.append(line.before)
-                    pairs.after.append(line.after)
-                    pairs.frames_before.append(min(line.frames_before, len(clip)))
-        return pairs

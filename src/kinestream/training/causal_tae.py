@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kinestream.checkpoints import load_causal_tae, save_model
-from kinestream.data.clips import MotionClips
+from kinestream.data.clips import MotionClips, held
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272, Statistics, positions_from_motion272
 from kinestream.features.recovery import world_joints_from_rotations
@@ -63,16 +63,17 @@ class CausalTAETask:
         self.clips = MotionClips.load(data, "train")
         self.held_out = MotionClips.load(data, "val")
         self.statistics: Statistics = statistics or self.clips.statistics
-        lengths = np.array([len(clip) for clip in self.clips.features], dtype=np.float64)
+        lengths = np.array([part.frames for part in self.clips.parts], dtype=np.float64)
         self._cumulative = np.cumsum(np.maximum(lengths, config.crop_frames) * np.asarray(self.clips.weights))
 
     def batch(self, rows: int, rng: np.random.Generator) -> Batch:
         """Normalised crops [B, N, D]."""
         crops = []
         for where in np.searchsorted(self._cumulative, rng.random(rows) * self._cumulative[-1], side="right"):
-            clip = self.clips.features[min(int(where), len(self.clips.features) - 1)]
-            start = int(rng.integers(0, max(1, len(clip) - self.config.crop_frames + 1)))
-            crops.append(held_to(clip[start : start + self.config.crop_frames], self.config.crop_frames))
+            index = min(int(where), len(self.clips.parts) - 1)
+            start = int(rng.integers(0, max(1, self.clips.parts[index].frames - self.config.crop_frames + 1)))
+            stop = start + self.config.crop_frames
+            crops.append(held(self.clips.features(index, start, stop), self.config.crop_frames))
         return {"features": self.statistics.normalize(torch.stack(crops))}
 
     def losses(self, batch: Batch, generator: torch.Generator, progress: float) -> dict[str, Tensor]:
@@ -96,13 +97,13 @@ class CausalTAETask:
 
     def validate(self, step: int, folder: Path) -> Mapping[str, float]:
         """Reconstruction error on held-out clips, and a picture of one of them beside its reconstruction."""
-        count = len(self.held_out.features)
+        count = len(self.held_out.parts)
         chosen = np.unique(np.linspace(0, count - 1, min(count, self.config.validation_clips)).astype(int))
         errors, frames = 0.0, 0
         jitters = torch.zeros(2)
         shown: tuple[Tensor, Tensor] | None = None
         for index in chosen:
-            clip = self.held_out.features[index]
+            clip = self.held_out.features(int(index))
             whole = len(clip) - len(clip) % self.model.config.frames_per_latent
             if whole == 0:
                 continue
@@ -140,17 +141,6 @@ def _initial_model(model_config: CausalTAEConfig, config: CausalTAETaskConfig) -
         raise BadInputError("[task] decoder_only needs start_from: the folder of the autoencoder whose encoder to keep")
     model.encoder.requires_grad_(not config.decoder_only)
     return model, statistics
-
-
-def held_to(clip: Tensor, frames: int) -> Tensor:
-    """The clip with its last pose held to `frames`: positions and rotations stay, velocities are zero."""
-    if len(clip) >= frames:
-        return clip
-    still = clip[-1:].clone()
-    for name in ("root_velocity", "velocities"):
-        still[:, MOTION272.slices[name]] = 0.0
-    still[:, MOTION272.slices["heading_change_rot6d"]] = still.new_tensor((1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
-    return torch.cat((clip, still.expand(frames - len(clip), -1)))
 
 
 def reconstruct(model: CausalTAE, statistics: Statistics, clip: Tensor) -> Tensor:

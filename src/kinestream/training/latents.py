@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +44,7 @@ class _Piece:
 
 
 def pieces_of_clip(
-    clip: Tensor, captions: list[str], weight: float, min_frames: int, max_frames: int, latent_frames: int
+    clip: Tensor, captions: Sequence[str], weight: float, min_frames: int, max_frames: int, latent_frames: int
 ) -> list[_Piece]:
     """Whole clips where they fit; of longer ones, windows from scratch and windows that continue what came before.
 
@@ -73,7 +74,8 @@ def pieces_of_pairs(
 ) -> list[_Piece]:
     """The second text with the first part as history, cut at a latent's edge and to the newest frames that fit."""
     pieces = []
-    for clip, caption, before in zip(pairs.features, pairs.after, pairs.frames_before, strict=True):
+    for index, pair in enumerate(pairs.pairs):
+        clip, before = pairs.features(index), pair.frames_before
         after = len(clip) - before
         if before < latent_frames or after < min_frames:
             continue
@@ -81,7 +83,7 @@ def pieces_of_pairs(
         room = (max_frames - shown) // latent_frames * latent_frames
         history = min(before // latent_frames * latent_frames, room)
         piece = clip[before - history : before + shown]
-        pieces.append(_Piece(piece, history, (caption,), shown == after, weight))
+        pieces.append(_Piece(piece, history, (pair.after,), shown == after, weight))
     return pieces
 
 
@@ -100,8 +102,8 @@ def encode_sequences(
     latent_frames = tae.config.frames_per_latent
     pieces = [
         piece
-        for clip, captions, weight in zip(clips.features, clips.captions, clips.weights, strict=True)
-        for piece in pieces_of_clip(clip, captions, weight, min_frames, max_frames, latent_frames)
+        for index, (part, weight) in enumerate(zip(clips.parts, clips.weights, strict=True))
+        for piece in pieces_of_clip(clips.features(index), part.captions, weight, min_frames, max_frames, latent_frames)
     ] + pieces_of_pairs(pairs, pair_weight, min_frames, max_frames, latent_frames)
     texts: dict[str, int] = {}
     for piece in pieces:

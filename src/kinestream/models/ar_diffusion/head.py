@@ -75,7 +75,8 @@ class AdaLNBlock(nn.Module):
     def run(self, x: Tensor, shift: Tensor, gain: Tensor, gate: Tensor) -> Tensor:
         """Apply with the modulation given; gain is 1 + scale."""
         hidden = self.norm(x) * gain + shift
-        return x + gate * self.down(functional.silu(self.up(hidden)))
+        out: Tensor = x + gate * self.down(functional.silu(self.up(hidden)))
+        return out
 
 
 class DiffusionHead(nn.Module):

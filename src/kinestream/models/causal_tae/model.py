@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -82,7 +83,7 @@ class ResizeStage(nn.Module):
         return x
 
 
-class _StreamingConvNet(nn.Module):
+class _StreamingConvNet(nn.Module, ABC):
     """What encoder and decoder share: state of all their convolutions and the two ways to run them."""
 
     config: CausalTAEConfig
@@ -97,14 +98,16 @@ class _StreamingConvNet(nn.Module):
             order.append(conv)
             return x.new_empty(1, conv.out_channels, x.shape[-1] // conv.hop)
 
-        self._network(torch.empty(1, self._in_channels, self._chunk, device="meta"), record)
+        # The meta device would do, but costs a second: it imports torch's compiler.
+        self._network(torch.zeros(1, self._in_channels, self._chunk), record)
         return ConvStates(tuple(conv.init_state(batch_size, device=device, dtype=dtype) for conv in order))
 
     _in_channels: int
     _chunk: int
 
+    @abstractmethod
     def _network(self, x: Tensor, apply: Apply) -> Tensor:
-        raise NotImplementedError
+        """Run every convolution through `apply`, in the network's order."""
 
     def _step_network(self, x: Tensor, state: ConvStates, active: Tensor | None) -> tuple[Tensor, ConvStates]:
         stepper = _Stepper(state)
