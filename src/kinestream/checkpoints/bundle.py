@@ -45,6 +45,7 @@ class TextToMotionModel:
         statistics: of the features that `tae` reads and writes.
         end_latent: `[C]`, the reference end latent, in the autoencoder's units.
         stop_threshold: a latent nearer to `end_latent` than this (Euclidean) ends its prompt.
+        guidance: scale of classifier-free guidance that suits the model (equation 8).
         text_encoder: name of the sentence encoder that `ar` was trained with.
         provenance: data, licence, recipe and figures, for the model card.
         layout: name of the feature layout.
@@ -59,6 +60,7 @@ class TextToMotionModel:
     text_encoder: str
     provenance: Mapping[str, Any] = field(default_factory=dict)
     layout: str = MOTION272.name
+    guidance: float = 4.0
     empty_text_known: bool = True
 
     def __post_init__(self) -> None:
@@ -77,6 +79,8 @@ class TextToMotionModel:
             )
         if not math.isfinite(self.stop_threshold) or self.stop_threshold < 0:
             raise BadInputError(f"The stop threshold must be a number from 0 up, got {self.stop_threshold}.")
+        if not math.isfinite(self.guidance) or self.guidance <= 0:
+            raise BadInputError(f"The guidance must be a number above 0, got {self.guidance}.")
 
 
 @torch.no_grad()
@@ -112,6 +116,7 @@ def save_text_to_motion(
         {
             "text_encoder": model.text_encoder,
             "stop_threshold": model.stop_threshold,
+            "guidance": model.guidance,
             "empty_text_known": model.empty_text_known,
         },
         dict(model.provenance),
@@ -155,6 +160,7 @@ def load_text_to_motion(folder: str | Path | None = None, *, complete: bool = Tr
         statistics=load_statistics(where, info),
         end_latent=extra["end_latent"].float(),
         stop_threshold=float(settings["stop_threshold"]),
+        guidance=float(settings["guidance"]),
         text_encoder=settings["text_encoder"],
         provenance=info.provenance,
         layout=info.layout,
@@ -166,6 +172,7 @@ def _checked_settings(info: ModelInfo, where: Path) -> Mapping[str, Any]:
     kinds: dict[str, type | tuple[type, ...]] = {
         "text_encoder": str,
         "stop_threshold": (int, float),
+        "guidance": (int, float),
         "empty_text_known": bool,
     }
     for name, kind in kinds.items():

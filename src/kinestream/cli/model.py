@@ -22,9 +22,8 @@ def add_model_options(parser: Parser) -> None:
     parser.add_argument(
         "--guidance",
         type=positive_float,
-        default=4.0,
         metavar="G",
-        help="classifier-free guidance: 1 is none, more follows the text more closely (default: 4.0)",
+        help="classifier-free guidance: 1 is none, more follows the text more closely (default: the model's own)",
     )
     parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda, cuda:1 (default: cpu)")
 

@@ -154,7 +154,7 @@ class Engine:
         for turn in turns:
             options = turn.session.options
             steps = model.config.diffusion_steps if options.sampling_steps is None else options.sampling_steps
-            groups.setdefault((options.guided, steps), []).append(turn)
+            groups.setdefault((turn.session.guidance != 1.0, steps), []).append(turn)
         for (guided, steps), members in groups.items():
             conditions = [turn.context.condition for turn in members if turn.context is not None]
             noise = torch.stack([turn.noise(steps, model.config.latent_dim) for turn in members], dim=1)
@@ -162,7 +162,7 @@ class Engine:
             drawn = model.head.sample(
                 torch.stack([rows[0] for rows in conditions]),
                 torch.stack([rows[1] for rows in conditions]) if guided else None,
-                noise.new_tensor([turn.session.options.guidance for turn in members]),
+                noise.new_tensor([turn.session.guidance for turn in members]),
                 noise=SamplingNoise(noise[0], noise[1:]),
                 steps=steps,
             )
@@ -253,7 +253,7 @@ class _Turn:
 
     def request(self) -> Request:
         """What the autoregressive model has to know of this stream."""
-        guided = self.session.options.guided
+        guided = self.session.guidance != 1.0
         return Request(self.control, self.index, guided, self.context, self.session.timeline.latents)
 
     def noise(self, steps: int, latent_dim: int) -> Float[Tensor, "s c"]:

@@ -16,7 +16,8 @@ class SessionOptions:
     """How one stream is made. Durations are rounded to whole latents (4 frames, 0.133 s).
 
     Attributes:
-        guidance: scale of classifier-free guidance (MotionStreamer, equation 8); 1 turns it off and halves the work.
+        guidance: scale of classifier-free guidance (MotionStreamer, equation 8); 1 turns it off and halves the work;
+            None takes the model's own.
         sampling_steps: denoising steps a latent; None for all that the model was trained with.
         when_idle: what follows when nothing is left to act: "idle" keeps the body alive until the next prompt, "end"
             ends the stream.
@@ -30,7 +31,7 @@ class SessionOptions:
         rewind_s: how far back the stream can be rewound; bounds the memory of a session (about 60 kB a second).
     """
 
-    guidance: float = 4.0
+    guidance: float | None = None
     sampling_steps: int | None = None
     when_idle: Literal["idle", "end"] = "idle"
     idle_prompt: str | None = None
@@ -41,7 +42,8 @@ class SessionOptions:
     rewind_s: float = 300.0
 
     def __post_init__(self) -> None:
-        self._positive("guidance", self.guidance, 100.0)
+        if self.guidance is not None:
+            self._positive("guidance", self.guidance, 100.0)
         self._positive("min_prompt_s", self.min_prompt_s, 3_600.0)
         self._positive("max_prompt_s", self.max_prompt_s, 3_600.0)
         self._positive("rewind_s", self.rewind_s, 86_400.0)
@@ -59,11 +61,6 @@ class SessionOptions:
         number = isinstance(threshold, int | float) and math.isfinite(threshold) and threshold >= 0
         if threshold is not None and not number:
             raise BadInputError(f"stop_threshold is a distance from 0 on, or None; got {threshold!r}.")
-
-    @property
-    def guided(self) -> bool:
-        """Whether the model runs a second time without the text."""
-        return self.guidance != 1.0
 
     def _positive(self, name: str, value: object, most: float) -> None:
         good = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= most

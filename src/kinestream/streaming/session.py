@@ -61,6 +61,8 @@ class Session:
         self.options = SessionOptions() if options is None else options
         self.lock = threading.RLock()
         self.seed = _checked_seed(seed)
+        chosen = self.options.guidance
+        self.guidance = engine.model.guidance if chosen is None else chosen
         self.limits = self._limits()
         self.idle = self._idle_prompt()
         look_back = max(self.limits.capacity, LOOK_BACK_LATENTS + SETTLE_LATENTS)
