@@ -37,7 +37,7 @@ imports: setup
 # Timings first, with the machine to themselves; then everything else in parallel.
 test: lint types imports
 	KINESTREAM_CHECK_SHAPES=0 $(BIN)/python -m pytest -q -m perf
-	$(BIN)/python -m pytest -q -m "not perf" -n $(WORKERS)
+	$(BIN)/python -m pytest -q -m "not perf" -n $(WORKERS) --dist loadfile
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -19,7 +19,6 @@ PACKAGE = "kinestream"
 # Top to bottom: a module may import its own layer and the layers before it.
 LAYERS = (
     "errors",
-    "assets",
     "rotations",
     "skeleton",
     "motion",
