@@ -6,9 +6,19 @@ import pytest
 import torch
 
 from kinestream.errors import BadInputError
-from kinestream.motion import Motion, concatenate, face_forward, foot_contacts, ground, mirror, resample, turned
+from kinestream.motion import (
+    Motion,
+    concatenate,
+    face_forward,
+    foot_contacts,
+    ground,
+    in_joint_order,
+    mirror,
+    resample,
+    turned,
+)
 from kinestream.rotations import quat_about_axis, quat_from_rotvec, quat_rotate, quat_yaw
-from kinestream.skeleton import smpl22
+from kinestream.skeleton import Skeleton, smpl22
 
 
 def swaying(frames: int = 40, fps: float = 30.0) -> Motion:
@@ -87,3 +97,21 @@ def test_unsound_motions_are_refused(broken: str) -> None:
         rotations, root = rotations[:0], root[:0]
     with pytest.raises(BadInputError):
         Motion(smpl22(), rotations, root, fps)
+
+
+def test_joints_in_another_order_are_put_in_order_and_other_bodies_are_not() -> None:
+    motion = swaying()
+    names = motion.skeleton.joint_names
+    order = [0, 3, 1, 2, *range(4, 22)]  # the spine before the hips
+    shuffled = Skeleton(
+        "shuffled",
+        tuple(names[i] for i in order),
+        tuple(-1 if motion.skeleton.parents[i] < 0 else order.index(motion.skeleton.parents[i]) for i in order),
+        motion.skeleton.offsets_m[order],
+    )
+    other = Motion(shuffled, motion.local_rotations[:, order], motion.root_position_m, 30.0)
+    back = in_joint_order(other, smpl22())
+    assert back is not None
+    torch.testing.assert_close(back.joint_positions_m(), motion.joint_positions_m())
+    taller = Skeleton("taller", names, motion.skeleton.parents, motion.skeleton.offsets_m * 1.1)
+    assert in_joint_order(motion, taller) is None

@@ -200,6 +200,27 @@ def contacts_from_positions(feet_m: Float[Tensor, "t f 3"], fps: float) -> Bool[
     return contacts
 
 
+def in_joint_order(motion: Motion, skeleton: Skeleton, tolerance_m: float = 1e-3) -> Motion | None:
+    """The motion on `skeleton` when its own is the same but for the joints' order (files reorder them); else None."""
+    own = motion.skeleton
+    if set(own.joint_names) != set(skeleton.joint_names):
+        return None
+    order = [own.index(name) for name in skeleton.joint_names]
+    for joint, source in enumerate(order):
+        parent, own_parent = skeleton.parents[joint], own.parents[source]
+        if (parent < 0) != (own_parent < 0) or (parent >= 0 and order[parent] != own_parent):
+            return None
+    if not torch.allclose(own.offsets_m[order][1:], skeleton.offsets_m[1:], atol=tolerance_m):
+        return None
+    extra = motion.joint_translations_m
+    return replace(
+        motion,
+        skeleton=skeleton,
+        local_rotations=motion.local_rotations[:, order],
+        joint_translations_m=None if extra is None else extra[:, order],
+    )
+
+
 def concatenate(motions: Sequence[Motion]) -> Motion:
     """One after the other as they stand; all need the same skeleton and rate and no animated translations."""
     if not motions:

@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise BadInputError("--rig-map belongs to --rig FILE")
     from kinestream.cli.rig import load_joint_map, load_rig
     from kinestream.io import read_motion
-    from kinestream.motion import resample
+    from kinestream.motion import in_joint_order, resample
     from kinestream.skeleton import smpl22
     from kinestream.skeleton.retarget import retarget
 
@@ -70,7 +70,10 @@ def run(arguments: argparse.Namespace) -> None:
     check_outputs([arguments.output], rig)
     motion = read_motion(source, fps=arguments.input_fps)
     target = rig.skeleton if rig is not None else smpl22()
-    if asked or (retargets and motion.skeleton.joint_names != target.joint_names):
+    as_it_is = None if asked else in_joint_order(motion, target)
+    if as_it_is is not None:
+        motion = as_it_is
+    elif asked or retargets:
         source_map, target_map = load_joint_map(arguments.map), load_joint_map(arguments.rig_map)
         motion, report = retarget(motion, target, source_map=source_map, target_map=target_map)
         if arguments.report:
