@@ -86,15 +86,15 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     test_clips = evenly(all_clips, given.clips)
     model = load_text_to_motion(given.model)
     fingerprint = Engine(model).fingerprint
-    studio = Studio(given.model, fingerprint, given.cache / "generated", given.processes)
     wishes = clip_wishes(test_clips, given.seed, PROMPTS[given.prompts])
     pairs = pair_wishes(all_clips, given.pairs, given.seed, PROMPTS[given.prompts])
     rare = few_shot_wishes(manifest.clips, given.few_shot, given.seed, PROMPTS[given.prompts])
     classifier = _classifier(given, manifest)
     real = load_takes(given.data, test_clips)
-    generated = _takes(wishes, _acted(studio, wishes, "generating clips"))
-    switching = _acted(studio, pairs, "generating transitions")
-    rare_takes = _takes(rare, _acted(studio, rare, "generating few-shot clips"))
+    with Studio(given.model, fingerprint, given.cache / "generated", given.processes) as studio:
+        generated = _takes(wishes, _acted(studio, wishes, "generating clips"))
+        switching = _acted(studio, pairs, "generating transitions")
+        rare_takes = _takes(rare, _acted(studio, rare, "generating few-shot clips"))
     results = {
         "format": "kinestream-quality",
         "version": 1,

@@ -67,7 +67,8 @@ class _Block(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """x [B, T, W], mask [B, T, 1]."""
         hidden = functional.gelu(self.norm(x)) * mask
-        return (x + self.conv(hidden.transpose(1, 2)).transpose(1, 2)) * mask
+        out: Tensor = x + self.conv(hidden.transpose(1, 2)).transpose(1, 2)
+        return out * mask
 
 
 class ClassifierNet(nn.Module):
@@ -250,7 +251,7 @@ def _statistics(takes: Sequence[Take]) -> tuple[Tensor, Tensor]:
     square = sum(((take.features.double() - mean).square().sum(0) for take in takes), torch.zeros_like(mean)) / frames
     std = square.sqrt()
     for part in MOTION272.slices.values():
-        std[part] = std[part].clamp_min(0.3 * float(std[part].mean()))
+        std[part] = std[part].clamp_min(max(0.3 * float(std[part].mean()), 1e-4))
     return mean.float(), std.float()
 
 

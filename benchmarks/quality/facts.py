@@ -55,6 +55,7 @@ def model_facts(model: TextToMotionModel, fingerprint: str) -> dict[str, Any]:
         "configs": {"causal_tae": model.tae.config.to_json(), "ar_diffusion": model.ar.config.to_json()},
         "text_encoder": model.text_encoder,
         "stop_threshold": model.stop_threshold,
+        "provenance": dict(model.provenance),
     }
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from multiprocessing.pool import Pool
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 import kinestream
@@ -115,14 +116,33 @@ def act(engine: Engine, wishes: Sequence[Wish]) -> list[Acted]:
     return [stream.acted() for stream in streams]
 
 
+class Job(NamedTuple):
+    """One part to make: its number among the parts, its wishes, and where they go."""
+
+    number: int
+    wishes: list[Wish]
+    path: Path
+
+
 class Studio:
     """Acts wishes in parts on several processes; finished parts are kept in `cache` and never made twice.
 
+    A context manager: the processes start when the first part is missing and end with the block.
     `model`: a model folder, None for the packaged one. `fingerprint`: of its weights, part of the cache's names.
     """
 
     def __init__(self, model: Path | None, fingerprint: str, cache: Path, processes: int) -> None:
         self.model, self.fingerprint, self.cache, self.processes = model, fingerprint, cache, processes
+        self._pool: Pool | None = None
+
+    def __enter__(self) -> Studio:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.terminate()
+            self._pool.join()
+            self._pool = None
 
     def act(self, wishes: Sequence[Wish], on_done: Callable[[int, int], None]) -> list[Acted]:
         """What came of each wish, in their order; `on_done(wishes done, all)` after each part."""
@@ -133,7 +153,7 @@ class Studio:
         missing = [k for k, acted in made.items() if acted is None]
         done = sum(len(part) for k, part in enumerate(parts) if k not in missing)
         on_done(done, len(wishes))
-        for k in self._make([(k, parts[k], paths[k]) for k in missing]):
+        for k in self._make([Job(k, parts[k], paths[k]) for k in missing]):
             made[k] = _read_part(paths[k], len(parts[k]))
             done += len(parts[k])
             on_done(done, len(wishes))
@@ -143,15 +163,14 @@ class Studio:
             found.extend(acted)
         return found
 
-    def _make(self, jobs: Sequence[tuple[int, list[Wish], Path]]) -> Iterator[int]:
+    def _make(self, jobs: Sequence[Job]) -> Iterable[int]:
         if not jobs:
-            return
+            return []
+        if self._pool is None:
+            context = multiprocessing.get_context("spawn")
+            self._pool = context.Pool(self.processes, initializer=_start_worker, initargs=(self.model,))
         # The longest parts come last in the wishes' order; beginning with them leaves no process idle at the end.
-        ordered = list(reversed(jobs))
-        context = multiprocessing.get_context("spawn")
-        count = min(self.processes, len(jobs))
-        with context.Pool(count, initializer=_start_worker, initargs=(self.model,)) as pool:
-            yield from pool.imap_unordered(_work, ordered)
+        return self._pool.imap_unordered(_work, list(reversed(jobs)))
 
     def _key(self, part: Sequence[Wish]) -> str:
         facts = [_code_digest(), self.fingerprint, OPTIONS.to_json(), [asdict(wish) for wish in part]]
@@ -179,11 +198,10 @@ def _start_worker(model: Path | None) -> None:
     _engine = Engine(load_text_to_motion(model))
 
 
-def _work(job: tuple[int, list[Wish], Path]) -> int:
-    number, wishes, path = job
+def _work(job: Job) -> int:
     assert _engine is not None, "the pool's initializer has loaded the model"
-    write_part(path, act(_engine, wishes))
-    return number
+    write_part(job.path, act(_engine, job.wishes))
+    return job.number
 
 
 def write_part(path: Path, acted: Sequence[Acted]) -> None:
@@ -197,7 +215,8 @@ def write_part(path: Path, acted: Sequence[Acted]) -> None:
 def _read_part(path: Path, count: int) -> list[Acted] | None:
     """One part's clips; None where they are not there or cannot be read, so that they are made again."""
     try:
-        tensors = load_file(path)
+        # Read, not mapped: what was given stays as it is whatever becomes of the file.
+        tensors = load(path.read_bytes())
         return [Acted(tensors[f"{k}.features"], int(tensors[f"{k}.switch"])) for k in range(count)]
     except (OSError, SafetensorError, KeyError, ValueError):
         return None

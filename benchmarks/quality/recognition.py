@@ -66,7 +66,7 @@ def few_shot(classifier: Classifier, generated: Sequence[Take], recordings: Coun
 
 def _per_label_mean(labels: Sequence[str], hits: Tensor) -> float:
     groups = _grouped(labels, hits)
-    return estimate(torch.tensor([sum(values) / len(values) for values in groups.values()]))["value"]
+    return round(sum(sum(values) / len(values) for values in groups.values()) / len(groups), 4)
 
 
 def _by_label(real_labels: Sequence[str], real: Tensor, labels: Sequence[str], generated: Tensor) -> dict[str, Any]:

@@ -130,7 +130,8 @@ def _line(*cells: str) -> str:
 
 
 def _value(figure: Any) -> float | None:
-    return figure["value"] if isinstance(figure, Mapping) else figure
+    value: float | None = figure["value"] if isinstance(figure, Mapping) else figure
+    return value
 
 
 def _number(value: float | None, unit: str = "") -> str:
