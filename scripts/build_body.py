@@ -71,7 +71,7 @@ def relaxed_pose() -> tuple[Pose, Array, Array, Array]:
 
 
 def parts(pose: Pose) -> list[tuple[int, Distance, tuple[Array, Array, Array]]]:
-    """Material, distance and grid of each closed part. Arms are in the shoulder's frame: fine steps only at the hand."""
+    """Material, distance and grid of each closed part; arms in the shoulder's frame, with fine steps at the hand."""
 
     def box(low: tuple[float, ...], high: tuple[float, ...], steps: tuple[float, ...]) -> tuple[Array, Array, Array]:
         a, b, c = (np.arange(l, h + s, s) for l, h, s in zip(low, high, steps, strict=True))
@@ -250,9 +250,8 @@ def main() -> None:
     output = parser.parse_args().output
     arrays = build()
     np.savez_compressed(output, **arrays)
-    print(
-        f"{output}: {len(arrays['positions'])} vertices, {len(arrays['face_steps']) // 3} triangles, {output.stat().st_size} bytes"
-    )
+    size = output.stat().st_size
+    print(f"{output}: {len(arrays['positions'])} vertices, {len(arrays['face_steps']) // 3} triangles, {size} bytes")
 
 
 if __name__ == "__main__":

@@ -76,7 +76,9 @@ def test_no_motion_and_too_many_are_refused(tmp_path: Path) -> None:
 
 
 def test_several_persons_stand_side_by_side_in_their_own_colours() -> None:
-    picture = render_frame([walking(20), walking(10, wave=True)], 15, width=320, height=200, azimuth_rad=0.0).astype(int)
+    picture = render_frame([walking(20), walking(10, wave=True)], 15, width=320, height=200, azimuth_rad=0.0).astype(
+        int
+    )
     blue = _body_pixels(picture)
     orange = picture[..., 0] - picture[..., 2] > 100
     assert blue.sum() > 100
@@ -118,7 +120,9 @@ def test_png_holds_the_pixels_that_were_drawn(tmp_path: Path) -> None:
     for place in range(8, len(data) - 12):
         if data[place : place + 4] == b"IDAT":
             size = struct.unpack(">I", data[place - 4 : place])[0]
-            assert struct.unpack(">I", data[place + 4 + size : place + 8 + size])[0] == zlib.crc32(data[place : place + 4 + size])
+            assert struct.unpack(">I", data[place + 4 + size : place + 8 + size])[0] == zlib.crc32(
+                data[place : place + 4 + size]
+            )
 
 
 def test_frames_that_are_not_there_are_refused() -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-import struct
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kinestream.errors import BadInputError, KinestreamError, MissingExtraError
 from kinestream.io.atomic import atomic_path
+from kinestream.io.fbx_binary import FbxFile, FbxProperty
 from kinestream.io.gltf import glb_bytes
 from kinestream.motion import Motion
 
@@ -19,6 +22,7 @@ _MAX_NAME_BYTES = 255
 # The format's own numbers for frame rates; anything else is mode 14 with the rate beside it.
 _TIME_MODES = {120.0: 1, 100.0: 2, 60.0: 3, 50.0: 4, 48.0: 5, 30.0: 6, 24.0: 11, 25.0: 10}
 _CUSTOM_RATE = 14
+_LINEAR = 4
 
 
 class _Blob(ctypes.Structure):
@@ -30,21 +34,21 @@ class _Blob(ctypes.Structure):
 def write_fbx(motion: Motion, path: str | Path) -> None:
     """Write a motion as binary FBX 7.5: skinned body, joints, one take with a key for each frame.
 
-    Centimetres, Y up, the rest pose faces +Z; the file's frame rate is the motion's.
+    Centimetres, Y up, the rest pose faces +Z; the file's frame rate is the motion's, its curves are linear and turn
+    without jumps.
     Raises MissingExtraError without assimp, BadInputError for joint names longer than 255 bytes, KinestreamError where
     assimp fails.
     """
     library = _assimp()
     if any(len(name.encode()) > _MAX_NAME_BYTES for name in motion.skeleton.joint_names):
         raise BadInputError(f"FBX files hold joint names of at most {_MAX_NAME_BYTES} bytes: rename the joints")
-    data = _converted(library, glb_bytes(motion, _UNITS_PER_METRE))
+    file = FbxFile(_converted(library, glb_bytes(motion, _UNITS_PER_METRE)))
     last = round((motion.num_frames - 1) / motion.fps * _TICKS_PER_S)
     mode = _TIME_MODES.get(float(motion.fps), _CUSTOM_RATE)
-    data = _with_setting(data, "TimeMode", ("enum", ""), b"I", struct.pack("<i", mode))
-    data = _with_setting(data, "CustomFrameRate", ("double", "Number"), b"D", struct.pack("<d", motion.fps))
-    data = _with_setting(data, "TimeSpanStop", ("KTime", "Time"), b"L", struct.pack("<q", last))
+    _set_globals(file, {b"TimeMode": mode, b"CustomFrameRate": motion.fps, b"TimeSpanStop": last})
+    _make_curves_continuous(file)
     with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
+        temporary.write_bytes(file.data)
 
 
 @lru_cache(maxsize=1)
@@ -93,15 +97,53 @@ def _reason(library: ctypes.CDLL) -> str:
     return bytes(library.aiGetErrorString()).decode(errors="replace") or "no reason given"
 
 
-def _with_setting(data: bytes, name: str, kinds: tuple[str, str], code: bytes, value: bytes) -> bytes:
-    """The file with one global setting replaced: assimp writes 24 frames a second whatever the animation's rate."""
+def _set_globals(file: FbxFile, values: dict[bytes, float]) -> None:
+    """Replace global settings: assimp writes 24 frames a second whatever the animation's rate."""
+    for node in file.root.child("GlobalSettings").child("Properties70").all("P"):
+        name = file.value(node.properties[0])
+        if name in values:
+            file.replace(node.properties[4], values.pop(name))
+    if values:
+        raise KinestreamError(f"assimp wrote FBX without the settings {sorted(values)}: expected what version 6 writes")
 
-    def text(word: str) -> bytes:
-        return b"S" + struct.pack("<I", len(word)) + word.encode()
 
-    head = text(name) + text(kinds[0]) + text(kinds[1])
-    places = [data.find(head + text(flag) + code) + len(head + text(flag) + code) for flag in ("", "A")]
-    places = [place for place, flag in zip(places, ("", "A"), strict=True) if head + text(flag) + code in data]
-    if len(places) != 1:
-        raise KinestreamError(f"this version of assimp writes FBX without the setting {name}: install cmeel-assimp 6")
-    return data[: places[0]] + value + data[places[0] + len(value) :]
+def _make_curves_continuous(file: FbxFile) -> None:
+    """Give rotation curves angles without jumps, and mark all curves as linear.
+
+    FBX keys Euler angles; assimp turns each quaternion into angles by itself, so that a body that turns round jumps
+    from 180 to -180 degrees, and programs that interpolate between frames spin it back.
+    """
+    objects = file.root.child("Objects")
+    curves = {file.value(node.properties[0]): node for node in objects.all("AnimationCurve")}
+    rotations = {
+        file.value(node.properties[0])
+        for node in objects.all("AnimationCurveNode")
+        if file.value(node.properties[1]).startswith(b"R\x00") or file.value(node.properties[1]) == b"AnimCurveNode::R"
+    }
+    axes: dict[int, dict[bytes, FbxProperty]] = {}
+    for node in file.root.child("Connections").all("C"):
+        kind, child, parent, *axis = (file.value(prop) for prop in node.properties)
+        if kind == b"OP" and child in curves and parent in rotations:
+            axes.setdefault(parent, {})[axis[0]] = curves[child].child("KeyValueFloat").properties[0]
+    for channels in axes.values():
+        properties = [channels[axis] for axis in (b"d|X", b"d|Y", b"d|Z")]
+        angles = continuous_euler_deg(np.stack([file.value(prop) for prop in properties], axis=1))
+        for prop, column in zip(properties, angles.T, strict=True):
+            file.replace(prop, column)
+    for curve in curves.values():
+        flags = curve.child("KeyAttrFlags").properties[0]
+        file.replace(flags, np.full(flags.count, _LINEAR))
+
+
+def continuous_euler_deg(angles: NDArray[np.float32]) -> NDArray[np.float64]:
+    """XYZ Euler angles [T, 3] in degrees that turn the same way without jumps between frames.
+
+    Each frame takes, of the two triples that mean its rotation and all their full turns, the nearest to the last.
+    """
+    result = angles.astype(np.float64)
+    for frame in range(1, len(result)):
+        x, y, z = result[frame]
+        choices = np.array([[x, y, z], [x + 180.0, 180.0 - y, z + 180.0]])
+        choices -= 360.0 * np.round((choices - result[frame - 1]) / 360.0)
+        result[frame] = choices[np.abs(choices - result[frame - 1]).sum(axis=1).argmin()]
+    return result

@@ -116,6 +116,7 @@ class Player {
       horizon: Math.tan(this.elevation) / Math.tan(FIELD_OF_VIEW / 2) + raise + 0.02,
     });
     this.placeLabels(camera, canvas);
+    this.changed = false;
     this.drawn += 1;
   }
 
@@ -212,12 +213,14 @@ class Player {
       }
       this.show();
     }
-    this.draw();
+    // A page that stands still costs nothing.
+    if (this.changed) this.draw();
     requestAnimationFrame((time) => this.tick(time));
   }
 
   // Everything that tells the time.
   show() {
+    this.changed = true;
     const { fps, captions } = this.about, share = this.frames > 1 ? this.frame / (this.frames - 1) : 0, whole = Math.round(this.frame), now = this.frame / fps;
     $("played").style.width = $("head").style.left = `${100 * share}%`;
     $("track").setAttribute("aria-valuenow", whole);
@@ -291,6 +294,8 @@ function listen(player) {
       Home: () => player.seek(0), End: () => player.seek(player.frames - 1), r: reset }[event.key];
     if (act) { event.preventDefault(); act(); }
   });
+  for (const kind of ["pointerdown", "pointermove", "wheel", "keydown", "click", "dblclick", "change", "resize"])
+    window.addEventListener(kind, () => { player.changed = true; });
   canvas.addEventListener("contextmenu", (event) => event.preventDefault());
   canvas.addEventListener("dblclick", reset);
   canvas.addEventListener("wheel", (event) => {
