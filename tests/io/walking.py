@@ -41,7 +41,9 @@ def crane(frames: int = 20, fps: float = 24.0) -> Motion:
     names = ("base", "mast", "boom", "slide", "hook")
     skeleton = Skeleton("crane", names, (-1, 0, 1, 2, 3), offsets, {"hook": (0.0, -0.2, 0.0)})
     seconds = torch.arange(frames) / fps
-    turns = torch.stack([torch.stack([0.3 * j * torch.sin(seconds + j), seconds, 0.2 * j * seconds], -1) for j in range(5)], 1)
+    turns = torch.stack(
+        [torch.stack([0.3 * j * torch.sin(seconds + j), seconds, 0.2 * j * seconds], -1) for j in range(5)], 1
+    )
     translations = offsets.repeat(frames, 1, 1)
     translations[:, 3, 0] += 0.2 * torch.sin(3 * seconds)
     root = torch.stack([seconds, torch.full_like(seconds, 0.05), torch.zeros(frames)], -1)
