@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -11,9 +12,11 @@ from numpy.typing import NDArray
 
 from kinestream.errors import BadInputError
 from kinestream.io.body.figure import MATERIAL_NAMES, SOLE_M, Figure, figure_for
-from kinestream.io.raycast import Camera, Scene
+from kinestream.io.body.mesh import BodyMesh, mesh_for, rest_positions_m
+from kinestream.io.render import Camera, Scene
+from kinestream.io.render_kernels import skin
 from kinestream.motion import Motion, resample
-from kinestream.rotations import quat_normalize, quat_rotate, quat_yaw
+from kinestream.rotations import matrix_from_quat, quat_normalize, quat_rotate, quat_yaw
 
 FloatArray = NDArray[np.float32]
 
@@ -60,13 +63,25 @@ def floor_height_m(motion: Motion) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """One body on the stage: its figure, its joints' places [T, J, 3] and orientations [T, J, 4], its shift [3]."""
+    """One body on the stage: its shapes, its joints' places [T, J, 3] and orientations [T, J, 4], its shift [3]."""
 
     motion: Motion
     figure: Figure
+    mesh: BodyMesh
     positions_m: FloatArray
     rotations: FloatArray
     shift_m: FloatArray
+
+    def surface(self, frame: int) -> tuple[FloatArray, FloatArray]:
+        """Vertices and normals [V, 3] of the body at a frame."""
+        turn = matrix_from_quat(torch.from_numpy(self.rotations[frame])).numpy()
+        rest = rest_positions_m(self.motion.skeleton)
+        shift = self.positions_m[frame] - np.einsum("jik,jk->ji", turn, rest)
+        matrices = np.concatenate([turn, shift[..., None]], axis=-1).astype(np.float64)
+        mesh = self.mesh
+        placed, turned = np.empty_like(mesh.positions_m), np.empty_like(mesh.normals)
+        skin(mesh.positions_m, mesh.normals, mesh.joints, mesh.weights, matrices, placed, turned)
+        return placed, turned
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,17 +96,32 @@ class Stage:
         """Frames of the longest motion."""
         return max(len(person.positions_m) for person in self.persons)
 
+    @cached_property
+    def _still(self) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray, NDArray[np.int64], NDArray[np.bool_]]:
+        """What no frame changes: faces, their paints, colours, the cones' figures and whether they cast shadows."""
+        faces, paints, first = [], [], 0
+        for number, person in enumerate(self.persons):
+            mesh = person.mesh
+            faces.append(mesh.faces + first)
+            paints.append(np.repeat(mesh.part_materials, np.diff(mesh.part_starts)) + number * len(MATERIAL_NAMES))
+            first += len(mesh.positions_m)
+        colours = np.concatenate([palette(number) for number in range(len(self.persons))])
+        figures = [np.full(len(person.figure.radii_m), number) for number, person in enumerate(self.persons)]
+        casts = np.concatenate([person.figure.casts_shadow for person in self.persons])
+        return np.concatenate(faces), np.concatenate(paints), colours, np.concatenate(figures), casts
+
     def scene(self, frame: int) -> Scene:
         """What is to be drawn at a frame."""
-        cones, colours, figures, casts = [], [], [], []
-        for number, person in enumerate(self.persons):
+        vertices, normals, cones = [], [], []
+        for person in self.persons:
             k = min(frame, len(person.positions_m) - 1)
+            placed, turned = person.surface(k)
+            vertices.append(placed)
+            normals.append(turned)
             cones.append(person.figure.pose(person.positions_m[k : k + 1], person.rotations[k : k + 1])[0])
-            colours.append(palette(number)[person.figure.materials])
-            figures.append(np.full(len(cones[-1]), number, np.int64))
-            casts.append(person.figure.casts_shadow)
+        faces, paints, colours, figures, casts = self._still
         join = np.concatenate
-        return Scene(join(cones), join(colours), join(figures), join(casts), floor_m=0.0)
+        return Scene(join(vertices), join(normals), faces, paints, colours, join(cones), figures, casts)
 
 
 def stage_motions(motions: Motion | Sequence[Motion], fps: float | None = None) -> Stage:
@@ -112,7 +142,9 @@ def stage_motions(motions: Motion | Sequence[Motion], fps: float | None = None) 
             shift[2] = -motion.root_position_m[0, 2]
         positions = (motion.joint_positions_m() + shift).numpy().astype(np.float32)
         rotations = motion.world_rotations().numpy().astype(np.float32)
-        persons.append(Person(motion, figure_for(motion.skeleton), positions, rotations, shift.numpy()))
+        persons.append(
+            Person(motion, figure_for(motion.skeleton), mesh_for(motion.skeleton), positions, rotations, shift.numpy())
+        )
     return Stage(tuple(persons), rate)
 
 

@@ -1,4 +1,4 @@
-"""MP4 video and PNG pictures of motions, drawn by our own ray caster and encoded with PyAV."""
+"""MP4 video and PNG pictures of motions, drawn by our own renderer and encoded with PyAV."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kinestream.errors import BadInputError, KinestreamError
 from kinestream.io.atomic import atomic_path
 from kinestream.io.png import write_png
-from kinestream.io.raycast import Camera, render
+from kinestream.io.render import Camera, render
 from kinestream.io.stage import Stage, follow, stage_motions
 from kinestream.motion import Motion
 
@@ -117,13 +117,17 @@ def _frames(stage: Stage, cameras: list[Camera], width: int, height: int) -> Ite
     pending: deque[Future[Image]] = deque()
     try:
         for frame, camera in enumerate(cameras):
-            pending.append(pool.submit(render, stage.scene(frame), camera, width, height))
+            pending.append(pool.submit(_picture, stage, frame, camera, width, height))
             if len(pending) > workers:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _picture(stage: Stage, frame: int, camera: Camera, width: int, height: int) -> Image:
+    return render(stage.scene(frame), camera, width, height)
 
 
 def _encode(

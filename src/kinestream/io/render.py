@@ -1,17 +1,25 @@
-"""A small ray caster on the CPU: rounded cones on a studio floor, with soft shadows, no GPU, screen or system package.
+"""Pictures of bodies on a studio floor, drawn on the CPU: no GPU, screen or system package.
 
-Rays meet the cones exactly; only pixels on outlines get more rays. Compiled by numba on the first use and kept on disk.
+Triangles with four samples a pixel for what is seen; the body's rounded cones throw its soft shadows. Compiled by numba
+on the first use and kept on disk.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kinestream.io.raycast_kernels import FLOOR_CELLS, SKY_REACH_M, TILE, World, draw, fill_floor_light
+from kinestream.io.render_kernels import (
+    FLOOR_CELLS,
+    SKY_REACH_M,
+    World,
+    fill_floor_light,
+    project,
+    rasterize,
+    shade,
+)
 
 FloatArray = NDArray[np.float32]
 
@@ -37,45 +45,56 @@ class Camera:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What a picture shows: cones [N, 8], each cone's colour (linear RGB, gloss) [N, 4], figure number [N] and shadow.
+    """What a picture shows.
 
-    Cones of one figure must lie together. `floor_m` is the floor's height, `light` the unit vector towards the lamp.
+    Surfaces: `vertices` and `normals` [V, 3], `faces` [T, 3] counter-clockwise from outside, `paints` [T] indices into
+    `colours` [C, 4] (linear RGB and gloss). Light: `cones` [N, 8] (start xyz, radius, end xyz, radius) that throw
+    shadows where `casts_shadow` [N], `figures` [N] says whose they are (those of one figure lie together). `floor_m` is
+    the floor's height, `light` points towards the lamp.
     """
 
-    cones: FloatArray
+    vertices: FloatArray
+    normals: FloatArray
+    faces: NDArray[np.int64]
+    paints: NDArray[np.int64]
     colours: FloatArray
+    cones: FloatArray
     figures: NDArray[np.int64]
     casts_shadow: NDArray[np.bool_]
-    floor_m: float
+    floor_m: float = 0.0
     light: tuple[float, float, float] = (0.42, 0.82, 0.39)
 
 
 def render(scene: Scene, camera: Camera, width: int, height: int) -> NDArray[np.uint8]:
     """The picture of a scene, [height, width, 3] sRGB."""
-    matrix = camera.matrix(height)
-    starts, members = _bin_cones(scene.cones, matrix, width, height)
+    matrix = camera.matrix(height).astype(np.float64)
     light = np.array(scene.light, np.float64)
     light /= np.linalg.norm(light)
     balls = _figure_balls(scene)
     world = World(
         cones=_cone_table(scene.cones),
-        colours=scene.colours.astype(np.float64),
-        figures=scene.figures,
         casts=scene.casts_shadow.astype(np.int64),
         balls=balls,
         light=light,
         floor_m=float(scene.floor_m),
         corners=_floor_corners(balls, light, scene.floor_m),
         maps=np.empty((len(balls), FLOOR_CELLS, FLOOR_CELLS, 2), np.float32),
-        camera=matrix.astype(np.float64),
+        camera=matrix,
         focal_px=float(np.linalg.norm(matrix[3])),
-        starts=starts,
-        members=members,
+        vertices=scene.vertices,
+        normals=scene.normals,
+        screen=np.zeros_like(scene.vertices),
+        faces=scene.faces,
+        paints=scene.paints,
+        colours=scene.colours.astype(np.float64),
+        owner=np.full((height, width, 4), -1, np.int32),
+        nearness=np.zeros((height, width, 4), np.float32),
     )
     fill_floor_light(world)
+    project(world, width, height)
+    rasterize(world)
     image = np.empty((height, width, 3), np.uint8)
-    depth, owner = np.empty((height, width), np.float32), np.empty((height, width), np.int32)
-    draw(world, _srgb_table(), np.empty((height, width, 3), np.float32), depth, owner, image)
+    shade(world, _srgb_table(), image)
     return image
 
 
@@ -126,35 +145,3 @@ def _srgb_table() -> NDArray[np.uint8]:
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     table: NDArray[np.uint8] = np.round(255.0 * encoded).astype(np.uint8)
     return table
-
-
-def _bin_cones(cones: FloatArray, matrix: FloatArray, width: int, height: int) -> tuple[Any, Any]:
-    """For each tile of pixels the cones that may show in it, as offsets into one list."""
-    focal = float(np.linalg.norm(matrix[3]))
-    tiles_x, tiles_y = -(-width // TILE), -(-height // TILE)
-    relative = cones.reshape(-1, 2, 4)[..., :3] - matrix[0]
-    depth = relative @ (matrix[3] / focal)
-    radius = cones.reshape(-1, 2, 4)[..., 3]
-    near = np.maximum(depth - radius, 0.05)
-    x, y = relative @ matrix[1] * focal, relative @ matrix[2] * focal
-    # A ball's outline stays within its centre's image and radius, both divided by its nearest depth.
-    low_x, high_x = _span(x, radius * focal, depth, near)
-    low_y, high_y = _span(-y, radius * focal, depth, near)
-    seen = (depth + radius > 0.05).any(axis=1)
-    first_x = np.clip(np.floor((low_x + 0.5 * width) / TILE).astype(int), 0, tiles_x)
-    last_x = np.clip(np.floor((high_x + 0.5 * width) / TILE).astype(int), -1, tiles_x - 1)
-    first_y = np.clip(np.floor((low_y + 0.5 * height) / TILE).astype(int), 0, tiles_y)
-    last_y = np.clip(np.floor((high_y + 0.5 * height) / TILE).astype(int), -1, tiles_y - 1)
-    lists: list[list[int]] = [[] for _ in range(tiles_x * tiles_y)]
-    for cone in np.flatnonzero(seen):
-        for row in range(first_y[cone], last_y[cone] + 1):
-            for column in range(first_x[cone], last_x[cone] + 1):
-                lists[row * tiles_x + column].append(int(cone))
-    starts = np.concatenate([[0], np.cumsum([len(cones_here) for cones_here in lists])]).astype(np.int64)
-    return starts, np.array([cone for cones_here in lists for cone in cones_here], np.int64)
-
-
-def _span(centre: FloatArray, radius: FloatArray, depth: FloatArray, near: FloatArray) -> tuple[FloatArray, FloatArray]:
-    low = np.minimum((centre - radius) / near, (centre - radius) / np.maximum(depth, near)).min(axis=1) - 2.0
-    high = np.maximum((centre + radius) / near, (centre + radius) / np.maximum(depth, near)).max(axis=1) + 2.0
-    return np.clip(low, -1e6, 1e6), np.clip(high, -1e6, 1e6)

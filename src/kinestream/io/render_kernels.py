@@ -1,7 +1,8 @@
-"""The ray caster's inner loops, compiled by numba: plain numbers and arrays in, pixels out.
+"""The renderer's inner loops, compiled by numba: plain numbers and arrays in, pixels out.
 
-A cone's row is: start xyz, its radius, unit axis xyz, the end's radius, length, slope (radius lost per length),
-1 - slope², slope / sqrt(1 - slope²). Names: o origin, d direction, p point, n normal, l towards the lamp.
+Bodies are triangles for the eye and rounded cones for the light. A cone's row is: start xyz, its radius, unit axis xyz,
+the end's radius, length, slope (radius lost per length), 1 - slope², slope / sqrt(1 - slope²). Names: o origin,
+d direction, p point, n normal, l towards the lamp.
 """
 
 from __future__ import annotations
@@ -13,26 +14,25 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-TILE = 16
-FAR = 1e9
+NEAR_M = 0.03  # what is nearer to the camera is not drawn
 SKY_REACH_M = 0.6  # how far around a figure the sky is darker
 FLOOR_CELLS = 176  # points along a side of the floor's grid of light around a figure
 HAZE_END_M = 32.0  # the floor is all haze beyond
-EDGE_STEP_M = 0.025  # a jump in depth that is an outline
-OUTLINE_RAYS = ((-0.375, -0.125), (0.125, -0.375), (0.375, 0.125), (-0.125, 0.375))
+SAMPLES = ((-0.125, -0.375), (0.375, -0.125), (-0.375, 0.125), (0.125, 0.375))
+SAME_SURFACE = 0.004  # samples of a pixel whose nearness differs by a smaller share are shaded once
 
 
 class World(NamedTuple):
-    """All that rays meet, as the compiled functions take it.
+    """All that a picture needs, as the compiled functions take it.
 
-    `cones` [N, 12] as above; `colours` [N, 4] linear RGB and gloss; `figures` [N]; `casts` [N]; `balls` [F, 6] a ball
-    around each figure and its first and last cone; `light` [3]; `floor_m`; `corners` [F, 3] and `maps` [F, S, S, 2] the
-    floor's light around each figure; `camera` [4, 3] and `focal_px`; `starts` and `members`: the cones in each tile.
+    `cones` [N, 12] as above, `casts` [N], `balls` [F, 6] a ball around each figure and its first and last cone;
+    `light` [3]; `floor_m`; `corners` [F, 3] and `maps` [F, S, S, 2] the floor's light around each figure; `camera`
+    [4, 3] (position, right, up, forward times the focal length) and `focal_px`; `vertices`, `normals` [V, 3] in the
+    world, `screen` [V, 3] (x, y in pixels, 1 / depth), `faces` [T, 3], `paints` [T] indices into `colours` [C, 4]
+    (linear RGB and gloss); `owner` and `nearness` [H, W, 4]: the triangle at each sample, or -1, and its 1 / depth.
     """
 
     cones: NDArray[np.float64]
-    colours: NDArray[np.float64]
-    figures: NDArray[np.int64]
     casts: NDArray[np.int64]
     balls: NDArray[np.float64]
     light: NDArray[np.float64]
@@ -41,8 +41,14 @@ class World(NamedTuple):
     maps: NDArray[np.float32]
     camera: NDArray[np.float64]
     focal_px: float
-    starts: NDArray[np.int64]
-    members: NDArray[np.int64]
+    vertices: NDArray[np.float32]
+    normals: NDArray[np.float32]
+    screen: NDArray[np.float32]
+    faces: NDArray[np.int64]
+    paints: NDArray[np.int64]
+    colours: NDArray[np.float64]
+    owner: NDArray[np.int32]
+    nearness: NDArray[np.float32]
 
 
 # Divisions by zero give infinities as in numpy, and arrays passed between these functions are not counted: the callers
@@ -59,50 +65,6 @@ _inlined = njit(**_OPTIONS, inline="always")
 
 
 @_compiled
-def _ball(b, c, radius):  # type: ignore[no-untyped-def]
-    """Where a ray enters a ball, or FAR; b is origin (seen from the ball) times direction, c the origin's square."""
-    h = b * b - c + radius * radius
-    if h < 0.0:
-        return FAR
-    t = -b - sqrt(h)
-    return t if t > 0.0 else FAR
-
-
-@_compiled
-def _cone(ox, oy, oz, dx, dy, dz, cones, i):  # type: ignore[no-untyped-def]
-    """Where a ray enters a rounded cone, or FAR: the two balls, and the flank where both are tangent to it."""
-    ax, ay, az = ox - cones[i, 0], oy - cones[i, 1], oz - cones[i, 2]
-    ux, uy, uz = cones[i, 4], cones[i, 5], cones[i, 6]
-    ra, rb, length, slope, cos2 = cones[i, 3], cones[i, 7], cones[i, 8], cones[i, 9], cones[i, 10]
-    # A ball around the whole cone first: most rays of a tile miss it.
-    along_o, along_d = ax * ux + ay * uy + az * uz, dx * ux + dy * uy + dz * uz
-    a_d, a_a = ax * dx + ay * dy + az * dz, ax * ax + ay * ay + az * az
-    middle = 0.5 * length
-    reach = middle + max(ra, rb)
-    toward = a_d - middle * along_d
-    if toward * toward < a_a - 2.0 * middle * along_o + middle * middle - reach * reach:
-        return FAR
-    nearest = _ball(a_d, a_a, ra)
-    if length == 0.0:
-        return nearest
-    nearest = min(nearest, _ball(a_d - length * along_d, a_a - 2.0 * length * along_o + length * length, rb))
-    rest = ra - slope * along_o
-    a = cos2 - along_d * along_d
-    b = cos2 * (a_d - along_o * along_d) + slope * along_d * rest
-    c = cos2 * (a_a - along_o * along_o) - rest * rest
-    h = b * b - a * c
-    if h < 0.0 or abs(a) < 1e-12:
-        return nearest
-    root = sqrt(h)
-    for sign in (-1.0, 1.0):
-        t = (-b + sign * root) / a
-        along = along_o + t * along_d
-        if 0.0 < t < nearest and slope * ra <= along <= length + slope * rb:
-            nearest = t
-    return nearest
-
-
-@_compiled
 def _core(px, py, pz, cones, i):  # type: ignore[no-untyped-def]
     """Centre and radius of the ball of a rounded cone that a point is nearest to."""
     ax, ay, az = px - cones[i, 0], py - cones[i, 1], pz - cones[i, 2]
@@ -113,26 +75,6 @@ def _core(px, py, pz, cones, i):  # type: ignore[no-untyped-def]
     radius = cones[i, 3] - along * cones[i, 9]
     ux, uy, uz = cones[i, 4], cones[i, 5], cones[i, 6]
     return cones[i, 0] + along * ux, cones[i, 1] + along * uy, cones[i, 2] + along * uz, radius
-
-
-@_compiled
-def _smooth_normal(px, py, pz, first, last, figure, world):  # type: ignore[no-untyped-def]
-    """The normal at a hit, mixed with those of the figure's other cones that pass close by: joints look like one."""
-    nx, ny, nz = 0.0, 0.0, 0.0
-    for k in range(first, last):
-        i = world.members[k]
-        if world.figures[i] != figure:
-            continue
-        cx, cy, cz, radius = _core(px, py, pz, world.cones, i)
-        vx, vy, vz = px - cx, py - cy, pz - cz
-        length = sqrt(vx * vx + vy * vy + vz * vz)
-        reach = 0.45 * radius
-        gap = abs(length - radius)
-        if gap < reach and length > 1e-9:
-            weight = (1.0 - gap / reach) ** 3 * radius / length
-            nx, ny, nz = nx + weight * vx, ny + weight * vy, nz + weight * vz
-    length = sqrt(nx * nx + ny * ny + nz * nz) + 1e-12
-    return nx / length, ny / length, nz / length
 
 
 @_compiled
@@ -248,13 +190,13 @@ def _backdrop(dy):  # type: ignore[no-untyped-def]
 
 @_compiled
 def _floor_colour(ox, oy, oz, dx, dy, dz, world):  # type: ignore[no-untyped-def]
-    """Colour and distance of the floor along a ray: grid, shadows, and haze that ends it in the wall."""
+    """Colour of the floor along a ray: grid, shadows, and haze that ends it in the wall."""
     r, g, b = _backdrop(dy)
     if dy > -1e-4:
-        return r, g, b, FAR
+        return r, g, b
     t = (world.floor_m - oy) / dy
     if t > HAZE_END_M:
-        return r, g, b, t
+        return r, g, b
     px, pz = ox + t * dx, oz + t * dz
     footprint = 1.3 * t / world.focal_px
     slant = footprint / max(-dy, 0.02)
@@ -269,13 +211,13 @@ def _floor_colour(ox, oy, oz, dx, dy, dz, world):  # type: ignore[no-untyped-def
     fr, fg, fb = 0.64 * shade * line, 0.655 * shade * line, 0.68 * shade * line
     fr, fg = fr * (0.97 + 0.03 * lamp), fg * (0.985 + 0.015 * lamp)
     haze = 1.0 - exp(-((t / 13.0) ** 2))
-    return fr + (r - fr) * haze, fg + (g - fg) * haze, fb + (b - fb) * haze, t
+    return fr + (r - fr) * haze, fg + (g - fg) * haze, fb + (b - fb) * haze
 
 
 @_compiled
-def _body_colour(px, py, pz, dx, dy, dz, nx, ny, nz, cone, world):  # type: ignore[no-untyped-def]
+def _body_colour(px, py, pz, dx, dy, dz, nx, ny, nz, paint, world):  # type: ignore[no-untyped-def]
     """Light that a body's point sends back along the ray: lamp, sky, bounce from the floor, rim and gloss."""
-    lx, ly, lz, gloss = world.light[0], world.light[1], world.light[2], world.colours[cone, 3]
+    lx, ly, lz, gloss = world.light[0], world.light[1], world.light[2], world.colours[paint, 3]
     lamp, sky = _light_reaching(px, py, pz, nx, ny, nz, world)
     facing = nx * lx + ny * ly + nz * lz
     # Light wraps a little around the terminator, as it does on skin and cloth.
@@ -288,82 +230,156 @@ def _body_colour(px, py, pz, dx, dy, dz, nx, ny, nz, cone, world):  # type: igno
     shine = max((nx * hx + ny * hy + nz * hz) / half, 0.0) ** (12.0 + 70.0 * gloss) * gloss * lamp
     shine += (1.0 - view) ** 4 * 0.22 * sky
     return (
-        world.colours[cone, 0] * (direct * 1.03 + ambient * 0.97) + shine,
-        world.colours[cone, 1] * (direct + ambient) + shine,
-        world.colours[cone, 2] * (direct * 0.95 + ambient * 1.06) + shine,
+        world.colours[paint, 0] * (direct * 1.03 + ambient * 0.97) + shine,
+        world.colours[paint, 1] * (direct + ambient) + shine,
+        world.colours[paint, 2] * (direct * 0.95 + ambient * 1.06) + shine,
     )
 
 
+@_compiled
+def skin(positions, normals, joints, weights, matrices, placed, turned):  # type: ignore[no-untyped-def]
+    """Linear blend skinning: fill `placed` and `turned` [V, 3] from matrices [J, 3, 4] and weights in 255ths."""
+    for v in range(positions.shape[0]):
+        x, y, z = positions[v, 0], positions[v, 1], positions[v, 2]
+        a, b, c = normals[v, 0], normals[v, 1], normals[v, 2]
+        for row in range(3):
+            place, turn = 0.0, 0.0
+            for k in range(4):
+                share, j = weights[v, k] / 255.0, joints[v, k]
+                m0, m1, m2 = matrices[j, row, 0], matrices[j, row, 1], matrices[j, row, 2]
+                place += share * (m0 * x + m1 * y + m2 * z + matrices[j, row, 3])
+                turn += share * (m0 * a + m1 * b + m2 * c)
+            placed[v, row], turned[v, row] = place, turn
+
+
+@_compiled
+def project(world, width, height):  # type: ignore[no-untyped-def]
+    """Fill `world.screen` from `world.vertices`; what lies behind the camera gets nearness 0."""
+    camera, focal = world.camera, world.focal_px
+    for v in range(world.vertices.shape[0]):
+        x, y = world.vertices[v, 0] - camera[0, 0], world.vertices[v, 1] - camera[0, 1]
+        z = world.vertices[v, 2] - camera[0, 2]
+        depth = (x * camera[3, 0] + y * camera[3, 1] + z * camera[3, 2]) / focal
+        if depth < NEAR_M:
+            world.screen[v, 2] = 0.0
+            continue
+        right = x * camera[1, 0] + y * camera[1, 1] + z * camera[1, 2]
+        up = x * camera[2, 0] + y * camera[2, 1] + z * camera[2, 2]
+        world.screen[v, 0] = 0.5 * width + focal * right / depth
+        world.screen[v, 1] = 0.5 * height - focal * up / depth
+        world.screen[v, 2] = 1.0 / depth
+
+
+@_compiled
+def rasterize(world):  # type: ignore[no-untyped-def]
+    """Fill `world.owner` and `world.nearness`: for each sample the nearest triangle that faces the camera."""
+    height, width = world.owner.shape[0], world.owner.shape[1]
+    for t in range(world.faces.shape[0]):
+        a, b, c = world.faces[t, 0], world.faces[t, 1], world.faces[t, 2]
+        na, nb, nc = world.screen[a, 2], world.screen[b, 2], world.screen[c, 2]
+        if na == 0.0 or nb == 0.0 or nc == 0.0:
+            continue
+        ax, ay, bx, by = world.screen[a, 0], world.screen[a, 1], world.screen[b, 0], world.screen[b, 1]
+        cx, cy = world.screen[c, 0], world.screen[c, 1]
+        # Rows grow downwards, so triangles that face the camera turn the other way round.
+        area = (cx - ax) * (by - ay) - (bx - ax) * (cy - ay)
+        if area <= 1e-9:
+            continue
+        low_x, high_x = max(floor(min(ax, bx, cx) - 0.5), 0), min(int(max(ax, bx, cx) + 0.5), width - 1)
+        low_y, high_y = max(floor(min(ay, by, cy) - 0.5), 0), min(int(max(ay, by, cy) + 0.5), height - 1)
+        for row in range(low_y, high_y + 1):
+            for column in range(low_x, high_x + 1):
+                for s in range(4):
+                    x, y = column + 0.5 + SAMPLES[s][0], row + 0.5 + SAMPLES[s][1]
+                    wb = ((cx - ax) * (y - ay) - (x - ax) * (cy - ay)) / area
+                    wc = ((x - ax) * (by - ay) - (bx - ax) * (y - ay)) / area
+                    if wb < 0.0 or wc < 0.0 or wb + wc > 1.0:
+                        continue
+                    nearness = na + wb * (nb - na) + wc * (nc - na)
+                    if nearness > world.nearness[row, column, s]:
+                        world.nearness[row, column, s], world.owner[row, column, s] = nearness, t
+
+
 @_inlined
-def _trace(x, y, tile, world):  # type: ignore[no-untyped-def]
-    """(r, g, b, distance, what was hit: the floor -1, else the cone) at pixels x, y from the picture's middle."""
-    camera = world.camera
+def _surface(x, y, t, world):  # type: ignore[no-untyped-def]
+    """Point and unit normal of a triangle's surface at a place in the picture, perspective minded."""
+    a, b, c = world.faces[t, 0], world.faces[t, 1], world.faces[t, 2]
+    screen = world.screen
+    ax, ay = screen[a, 0], screen[a, 1]
+    bx, by, cx, cy = screen[b, 0] - ax, screen[b, 1] - ay, screen[c, 0] - ax, screen[c, 1] - ay
+    area = cx * by - bx * cy
+    wb = min(max((cx * (y - ay) - (x - ax) * cy) / area, 0.0), 1.0)
+    wc = min(max(((x - ax) * by - bx * (y - ay)) / area, 0.0), 1.0 - wb)
+    wa, wb, wc = (1.0 - wb - wc) * screen[a, 2], wb * screen[b, 2], wc * screen[c, 2]
+    total = wa + wb + wc
+    wa, wb, wc = wa / total, wb / total, wc / total
+    v, n = world.vertices, world.normals
+    px = wa * v[a, 0] + wb * v[b, 0] + wc * v[c, 0]
+    py = wa * v[a, 1] + wb * v[b, 1] + wc * v[c, 1]
+    pz = wa * v[a, 2] + wb * v[b, 2] + wc * v[c, 2]
+    nx = wa * n[a, 0] + wb * n[b, 0] + wc * n[c, 0]
+    ny = wa * n[a, 1] + wb * n[b, 1] + wc * n[c, 1]
+    nz = wa * n[a, 2] + wb * n[b, 2] + wc * n[c, 2]
+    length = sqrt(nx * nx + ny * ny + nz * nz) + 1e-12
+    return px, py, pz, nx / length, ny / length, nz / length
+
+
+@_inlined
+def _direction(x, y, camera):  # type: ignore[no-untyped-def]
+    """Unit direction of the ray through a place x, y pixels right of and above the picture's middle."""
     dx = x * camera[1, 0] + y * camera[2, 0] + camera[3, 0]
     dy = x * camera[1, 1] + y * camera[2, 1] + camera[3, 1]
     dz = x * camera[1, 2] + y * camera[2, 2] + camera[3, 2]
     length = sqrt(dx * dx + dy * dy + dz * dz)
-    dx, dy, dz = dx / length, dy / length, dz / length
-    ox, oy, oz = camera[0, 0], camera[0, 1], camera[0, 2]
-    nearest, hit = FAR, -1
-    for k in range(world.starts[tile], world.starts[tile + 1]):
-        t = _cone(ox, oy, oz, dx, dy, dz, world.cones, world.members[k])
-        if t < nearest:
-            nearest, hit = t, world.members[k]
-    if dy < -1e-4 and (world.floor_m - oy) / dy < nearest:
-        hit = -1
-    if hit < 0:
-        r, g, b, nearest = _floor_colour(ox, oy, oz, dx, dy, dz, world)
-    else:
-        px, py, pz = ox + nearest * dx, oy + nearest * dy, oz + nearest * dz
-        first, last = world.starts[tile], world.starts[tile + 1]
-        nx, ny, nz = _smooth_normal(px, py, pz, first, last, world.figures[hit], world)
-        r, g, b = _body_colour(px, py, pz, dx, dy, dz, nx, ny, nz, hit, world)
-    return r, g, b, nearest, hit
+    return dx / length, dy / length, dz / length
 
 
 @_compiled
-def draw(world, table, linear, depth, owner, image):  # type: ignore[no-untyped-def]
-    """Fill `image` [H, W, 3]: a ray for each pixel, then more for those on outlines.
+def _sample_colour(x, y, half_width, half_height, t, world):  # type: ignore[no-untyped-def]
+    """Colour of a triangle at a place in the picture; of the floor where the body is under it."""
+    dx, dy, dz = _direction(x - half_width, half_height - y, world.camera)
+    px, py, pz, nx, ny, nz = _surface(x, y, t, world)
+    if py < world.floor_m - 0.002 and world.camera[0, 1] > world.floor_m:
+        r, g, b = _floor_colour(world.camera[0, 0], world.camera[0, 1], world.camera[0, 2], dx, dy, dz, world)
+    else:
+        r, g, b = _body_colour(px, py, pz, dx, dy, dz, nx, ny, nz, world.paints[t], world)
+    return r, g, b
 
-    `linear` [H, W, 3], `depth` and `owner` [H, W] are space to work in; `table` takes 4096 steps of light to sRGB.
-    """
+
+@_compiled
+def shade(world, table, image):  # type: ignore[no-untyped-def]
+    """Fill `image` [H, W, 3]; each surface that a pixel's four samples show is shaded once. `table`: light to sRGB."""
     height, width = image.shape[0], image.shape[1]
-    tiles_x = (width + TILE - 1) // TILE
+    middle_x, middle_y = 0.5 * width, 0.5 * height
+    ox, oy, oz = world.camera[0, 0], world.camera[0, 1], world.camera[0, 2]
     for row in range(height):
         for column in range(width):
-            tile = (row // TILE) * tiles_x + column // TILE
-            r, g, b, t, hit = _trace(column + 0.5 - 0.5 * width, 0.5 * height - row - 0.5, tile, world)
-            linear[row, column, 0], linear[row, column, 1], linear[row, column, 2] = r, g, b
-            depth[row, column], owner[row, column] = t, hit
-    for row in range(height):
-        for column in range(width):
-            r, g, b = linear[row, column, 0], linear[row, column, 1], linear[row, column, 2]
-            if (
-                _differs(row, column, max(row - 1, 0), column, depth, owner, world)
-                or _differs(row, column, min(row + 1, height - 1), column, depth, owner, world)
-                or _differs(row, column, row, max(column - 1, 0), depth, owner, world)
-                or _differs(row, column, row, min(column + 1, width - 1), depth, owner, world)
-            ):
-                tile = (row // TILE) * tiles_x + column // TILE
-                for shift_x, shift_y in OUTLINE_RAYS:
-                    x, y = column + 0.5 + shift_x - 0.5 * width, 0.5 * height - row - 0.5 + shift_y
-                    r2, g2, b2, _, _ = _trace(x, y, tile, world)
-                    r, g, b = r + r2, g + g2, b + b2
-                r, g, b = r * 0.2, g * 0.2, b * 0.2
+            r, g, b, left = 0.0, 0.0, 0.0, 4
+            for s in range(4):
+                t = world.owner[row, column, s]
+                if t < 0:
+                    continue
+                same, first = 0, True
+                for other in range(4):
+                    t2 = world.owner[row, column, other]
+                    gap = world.nearness[row, column, other] - world.nearness[row, column, s]
+                    near = abs(gap) < SAME_SURFACE * world.nearness[row, column, s]
+                    if t2 >= 0 and near and world.paints[t2] == world.paints[t]:
+                        same += 1
+                        first = first and other >= s
+                if not first:
+                    continue
+                x, y = column + 0.5, row + 0.5
+                if same < 4:
+                    x, y = x + SAMPLES[s][0], y + SAMPLES[s][1]
+                same = min(same, left)
+                left -= same
+                r2, g2, b2 = _sample_colour(x, y, middle_x, middle_y, t, world)
+                r, g, b = r + 0.25 * same * r2, g + 0.25 * same * g2, b + 0.25 * same * b2
+            if left > 0:
+                dx, dy, dz = _direction(column + 0.5 - middle_x, middle_y - row - 0.5, world.camera)
+                r2, g2, b2 = _floor_colour(ox, oy, oz, dx, dy, dz, world)
+                r, g, b = r + 0.25 * left * r2, g + 0.25 * left * g2, b + 0.25 * left * b2
             image[row, column, 0] = table[int(min(max(r, 0.0), 1.0) * 4096.0)]
             image[row, column, 1] = table[int(min(max(g, 0.0), 1.0) * 4096.0)]
             image[row, column, 2] = table[int(min(max(b, 0.0), 1.0) * 4096.0)]
-
-
-@_inlined
-def _differs(row, column, row2, column2, depth, owner, world):  # type: ignore[no-untyped-def]
-    """Whether two pixels show different things, different colours, or the same one at another depth."""
-    here, there = owner[row, column], owner[row2, column2]
-    if here < 0 or there < 0:
-        different = here != there
-    elif abs(depth[row, column] - depth[row2, column2]) > EDGE_STEP_M or world.figures[here] != world.figures[there]:
-        different = True
-    else:
-        red, blue = world.colours[here, 0] - world.colours[there, 0], world.colours[here, 2] - world.colours[there, 2]
-        different = abs(red) + abs(blue) > 0.01
-    return different
