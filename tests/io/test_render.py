@@ -44,8 +44,8 @@ def test_a_ball_is_drawn_where_perspective_puts_it() -> None:
     # The ball is a polyhedron of 14 sides, a little smaller than the ball.
     assert -1.5 < np.sqrt(red.sum() / np.pi) - radius_px < 0.5
     rows, columns = np.nonzero(red)
-    assert abs(columns.mean() + 0.5 - 100) < 0.7
-    assert abs(rows.mean() + 0.5 - 80) < 0.7
+    assert abs(0.5 * (columns.min() + columns.max() + 1) - 100) <= 1.0
+    assert abs(0.5 * (rows.min() + rows.max() + 1) - 80) <= 1.0
 
 
 @pytest.mark.parametrize("nearer_first", [True, False])
