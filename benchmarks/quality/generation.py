@@ -39,7 +39,8 @@ class Wish:
     """One stream to generate.
 
     `name`, `content`, `style`: what it is called and should show; `prompt`: the sentence. With `then` it goes on to a
-    second sentence, which asks for `then_content`: when the first ends by itself, or from the latent `switch_at` on.
+    second sentence, which asks for `then_content` and `then_style`: when the first ends by itself, or,
+    with `switch_at`, from that latent on.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Wish:
     seed: int
     then: str = ""
     then_content: str = ""
+    then_style: str = ""
     switch_at: int = 0
 
     @property

@@ -57,7 +57,7 @@ def pair_wishes(clips: Sequence[Clip], count: int, seed: int, prompts: Prompts =
         before, after = (_prompt(prompts(*label), rng.randrange(1000), seed) for label in labels)
         at = 0 if number % 2 == 0 else rng.randint(*SWITCH_LATENTS)
         name = f"T_{number:03d}_{first}_{second}"
-        wishes.append(Wish(name, *labels[0], before, seed_of(seed, name), after, second, at))
+        wishes.append(Wish(name, *labels[0], before, seed_of(seed, name), after, *labels[1], at))
     # Queued and interrupted streams take different times: each kind shares its parts.
     return sorted(wishes, key=lambda wish: (wish.kind, wish.name))
 

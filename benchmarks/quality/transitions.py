@@ -24,6 +24,9 @@ PIECES = (16, 17)
 # Pairs of pieces drawn for each generated switch.
 DRAWS = 25
 
+Label = tuple[str, str]
+Pair = tuple[Label, Label]
+
 STATISTICS: tuple[Statistic, ...] = ("median", "mean")
 
 
@@ -43,23 +46,22 @@ def real_peaks(takes: Sequence[Take]) -> tuple[Tensor, Tensor]:
     return torch.tensor(peaks, dtype=torch.float64), torch.tensor(weights, dtype=torch.float64)
 
 
-def matched_peaks(takes: Sequence[Take], pairs: Sequence[tuple[str, str]], seed: int) -> Tensor:
+def matched_peaks(takes: Sequence[Take], pairs: Sequence[Pair], seed: int) -> Tensor:
     """Peak jerk of real windows in which the body does what each pair says, one half each, with nothing between.
 
     A switch from walking to bowing shows half a window of walking and half of bowing; the larger of the two peaks is
-    what a perfect switch would have. `DRAWS` random pieces of recordings for each pair of contents.
+    what a perfect switch would have. `DRAWS` random pieces of recordings with the labels of each pair.
     """
     rng = random.Random(seed)
-    by_content: dict[str, list[Take]] = defaultdict(list)
+    labelled: dict[Label, list[Take]] = defaultdict(list)
     for take in takes:
         if take.num_frames >= max(PIECES):
-            by_content[take.content].append(take)
+            labelled[take.content, take.style].append(take)
     peaks = []
     for pair in pairs:
         for _ in range(DRAWS):
             pieces = [
-                _piece(rng.choice(by_content[content]), frames, rng)
-                for content, frames in zip(pair, PIECES, strict=True)
+                _piece(rng.choice(labelled[label]), frames, rng) for label, frames in zip(pair, PIECES, strict=True)
             ]
             peaks.append(max(float(peak_jerk_mps3(piece, FPS)) for piece in pieces))
     return torch.tensor(peaks, dtype=torch.float64)
@@ -75,7 +77,7 @@ def transitions(
 ) -> dict[str, Any]:
     """Peak jerk around the switches of generated streams beside that inside real clips, by median and by mean.
 
-    "matched" compares with real windows of the same contents (see `matched_peaks`); "any_window" with all windows of
+    "matched" compares with real windows of the same labels (see `matched_peaks`); "any_window" with all windows of
     real clips, contents counting alike, where a mixture of still and quick contents puts even a perfect switch above 1:
     "any_window_of_perfect" says where. Streams without a full window around their switch are counted and left out.
     """
@@ -87,7 +89,7 @@ def transitions(
             skipped += 1
             continue
         peaks[wish.kind].append(float(peak_jerk_mps3(window, FPS)))
-        pairs.append((wish.content, wish.then_content))
+        pairs.append(((wish.content, wish.style), (wish.then_content, wish.then_style)))
     anywhere, weights = real_peaks(real)
     matched = matched_peaks(real, pairs, seed)
     groups = {"all": torch.tensor(peaks["queued"] + peaks["interrupted"], dtype=torch.float64)}

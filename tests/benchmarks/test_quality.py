@@ -217,7 +217,7 @@ def test_reconstruction_gives_as_many_frames_as_it_was_given() -> None:
 
 
 def pair(name: str, switch_at: int) -> Wish:
-    return Wish(name, "walk", "normal", "walks", 0, "bows", "bow", switch_at)
+    return Wish(name, "walk", "normal", "walks", 0, "bows", "bow", "normal", switch_at)
 
 
 def test_unbroken_motion_at_a_switch_scores_one_and_a_jump_scores_high() -> None:
@@ -249,14 +249,14 @@ def test_windows_of_a_clip_and_matched_pieces_are_counted() -> None:
     take = takes((0,))[0]
     assert len(window_peaks(take.joints_m)) == 3
     assert window_peaks(take.joints_m[:29]) == []
-    assert len(matched_peaks(takes((0,)), [("walk", "bow")], seed=3)) == 25
+    assert len(matched_peaks(takes((0,)), [(("walk", "normal"), ("bow", "tired"))], seed=3)) == 25
 
 
 # Generation.
 
 
 def wishes(count: int) -> list[Wish]:
-    return [Wish(f"w{k}", "walk", "normal", "walks", k, "waves", "wave-left-hand", 5) for k in range(count)]
+    return [Wish(f"w{k}", "walk", "normal", "walks", k, "waves", "wave-left-hand", "normal", 5) for k in range(count)]
 
 
 def test_streams_switch_where_they_should_and_stop_soon_after() -> None:
