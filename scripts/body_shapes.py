@@ -78,7 +78,7 @@ def torso(points: Array, pose: Pose) -> Array:
     shape = union(
         0.09,
         ellipsoid(p, chest + (0.0, 0.045, -0.014), (0.146, 0.185, 0.104)),
-        ellipsoid(p, belly + (0.0, 0.030, 0.020), (0.133, 0.200, 0.097)),
+        ellipsoid(p, belly + (0.0, 0.030, 0.020), (0.138, 0.205, 0.100)),
         ellipsoid(p, at("pelvis") + (0.0, -0.050, -0.004), (0.144, 0.120, 0.108)),
     )
     for side in ("left", "right"):
@@ -87,12 +87,12 @@ def torso(points: Array, pose: Pose) -> Array:
         shape = union(
             0.05,
             shape,
-            ellipsoid(p, chest + (s * 0.068, 0.082, 0.046), (0.080, 0.064, 0.044)),
+            ellipsoid(p, chest + (s * 0.066, 0.088, 0.036), (0.084, 0.072, 0.046)),
             ellipsoid(p, chest + (s * 0.078, 0.085, -0.076), (0.076, 0.100, 0.042)),
         )
-        slope = cone(p, at("neck") + (s * 0.020, -0.038, -0.004), 0.050, shoulder + (-s * 0.026, 0.004, 0.0), 0.046)
+        slope = cone(p, at("neck") + (s * 0.020, -0.038, -0.004), 0.048, shoulder + (-s * 0.030, 0.000, 0.0), 0.040)
         round_off = cone(
-            p, shoulder + (-s * 0.020, -0.008, 0.0), 0.053, at(f"{side}_shoulder", s * 0.070, 0.0, -0.006), 0.047
+            p, shoulder + (-s * 0.022, -0.012, 0.0), 0.047, at(f"{side}_shoulder", s * 0.070, 0.0, -0.006), 0.044
         )
         shape = union(0.04, union(0.05, shape, slope), round_off)
     return shape
@@ -104,7 +104,7 @@ def upper_arm(points: Array, pose: Pose, side: str, grow: float) -> Array:
     shoulder, elbow = f"{side}_shoulder", f"{side}_elbow"
     return union(
         0.03,
-        cone(points, at(shoulder, -s * 0.01), 0.050 + grow, at(shoulder, s * 0.12, 0.002, -0.012), 0.044 + grow),
+        cone(points, at(shoulder, -s * 0.005), 0.044 + grow, at(shoulder, s * 0.11, 0.002, -0.012), 0.044 + grow),
         cone(points, at(shoulder, s * 0.10, 0.002, -0.010), 0.044 + grow, at(elbow, 0.0, 0.0, -0.002), 0.037 + grow),
     )
 
@@ -114,7 +114,7 @@ def top(points: Array, pose: Pose) -> Array:
     at = pose.at
     hips = at("pelvis")
     shape = union(
-        0.06, torso(points, pose) - 0.004, ellipsoid(points, hips + (0.0, -0.020, -0.008), (0.153, 0.150, 0.121))
+        0.06, torso(points, pose) - 0.004, ellipsoid(points, hips + (0.0, -0.020, -0.012), (0.151, 0.160, 0.126))
     )
     for side in ("left", "right"):
         _, s = _side(side)
@@ -130,7 +130,7 @@ def top(points: Array, pose: Pose) -> Array:
         shape = union(0.035, shape, both(0.010, sleeve, s * local[:, 0] - 0.155))
     shape = both(0.012, shape, hips[1] - 0.072 - points[:, 1] + 0.06 * points[:, 2])
     neck = at("neck")
-    opening = cone(points, neck + (0.0, -0.012, 0.008), 0.050, neck + (0.0, 0.12, 0.06), 0.075)
+    opening = cone(points, neck + (0.0, -0.006, 0.016), 0.043, neck + (0.0, 0.12, 0.06), 0.075)
     return both(0.010, shape, -opening)
 
 
@@ -164,7 +164,7 @@ def trousers(points: Array, pose: Pose) -> Array:
         )
         ground = pose.positions[ankle][1] + 0.018
         leg = both(0.012, leg, ground - points[:, 1])
-        glute = ellipsoid(points, at(hip, -s * 0.008, -0.012, -0.052), (0.082, 0.085, 0.070))
+        glute = ellipsoid(points, at(hip, -s * 0.008, -0.012, -0.052), (0.080, 0.085, 0.064))
         shape = union(0.035, shape, union(0.05, leg, glute))
     return shape
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 import zlib
 from base64 import b64decode
 from collections.abc import Iterator
@@ -12,12 +11,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 
 from kinestream.errors import BadInputError
 from kinestream.io.viewer import Caption, html_page, write_html
+from tests.io.browser import Page, chromium, decoded
 from tests.io.walking import crane, walking
 
 HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked=1'>\u2028&amp;{{payload}}<!--"
@@ -87,53 +86,20 @@ def test_captions_without_a_span_are_refused(span: tuple[float, float], tmp_path
 
 @pytest.fixture(scope="module")
 def browser(chromium_path: str) -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright)")
-    with playwright.sync_playwright() as tool:
-        flags = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-        chromium = tool.chromium.launch(executable_path=chromium_path, args=[*flags, "--ignore-gpu-blocklist"])
-        yield chromium
-        chromium.close()
+    with chromium(chromium_path) as opened:
+        yield opened
 
 
-class _Page:
-    """A page of ours in the browser, offline, with everything that went wrong noted."""
+def _opened(browser: Any, path: Path) -> Page:
+    page = Page(browser, path)
+    page.wait("window.kinestream && kinestream.drawn > 1")
+    return page
 
-    def __init__(self, browser: Any, path: Path) -> None:
-        self.troubles: list[str] = []
-        self.requests: list[str] = []
-        context = browser.new_context(viewport={"width": 480, "height": 420}, offline=True)
-        context.set_default_timeout(120_000)
-        self.page = context.new_page()
-        self.page.on("console", lambda message: self._note(message.type, message.text))
-        self.page.on("pageerror", lambda error: self.troubles.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(path.as_uri())
-        self.wait("window.kinestream && kinestream.drawn > 1")
 
-    def _note(self, kind: str, text: str) -> None:
-        if kind == "error":
-            self.troubles.append(text)
-
-    def run(self, script: str) -> Any:
-        return self.page.evaluate(script)
-
-    def wait(self, condition: str, seconds: float = 120.0) -> None:
-        """Ask until it is true; the page's own policy forbids the tool's way of waiting."""
-        end = time.monotonic() + seconds
-        while not self.run(f"Boolean({condition})"):
-            assert time.monotonic() < end, f"{condition}: not after {seconds} s; {self.troubles}"
-            time.sleep(0.05)
-
-    def picture(self, frame: int, folder: Path) -> np.ndarray:
-        """The canvas at a frame, [height, width, 3]."""
-        self.run(f"kinestream.play(false); kinestream.seek({frame});")
-        before = self.run("kinestream.drawn")
-        self.wait(f"kinestream.drawn > {before}")
-        path = folder / "canvas.png"
-        data = self.run("document.getElementById('view').toDataURL('image/png')")
-        path.write_bytes(b64decode(data.split(",")[1]))
-        with av.open(str(path)) as container:
-            return next(container.decode(video=0)).to_ndarray(format="rgb24").astype(int)
+def _picture(page: Page, frame: int, folder: Path) -> np.ndarray:
+    """The canvas at a frame, [height, width, 3]."""
+    page.run(f"kinestream.play(false); kinestream.seek({frame}); kinestream.draw();")
+    return decoded(page.run("document.getElementById('view').toDataURL('image/png')"), folder)
 
 
 def _shirt(picture: np.ndarray) -> np.ndarray:
@@ -143,11 +109,11 @@ def _shirt(picture: np.ndarray) -> np.ndarray:
 @pytest.mark.browser
 def test_browser_draws_the_body_and_plays(browser: Any, tmp_path: Path) -> None:
     write_html(walking(90, wave=True), tmp_path / "page.html", "walks", [(0.0, 1.4, "walks"), (1.4, 3.0, "waves")])
-    page = _Page(browser, tmp_path / "page.html")
+    page = _opened(browser, tmp_path / "page.html")
     assert page.run("kinestream.playing")
     start = page.run("kinestream.frame")
     page.wait(f"kinestream.frame !== {start}")
-    early, late = page.picture(0, tmp_path), page.picture(60, tmp_path)
+    early, late = _picture(page, 0, tmp_path), _picture(page, 60, tmp_path)
     assert _shirt(early).sum() > 500
     assert np.abs(early - late).max() > 60
     assert page.page.text_content("#clock") == "2.00 s / 2.97 s   frame 60 of 89"
@@ -160,8 +126,8 @@ def test_browser_draws_the_body_and_plays(browser: Any, tmp_path: Path) -> None:
 def test_joints_in_the_browser_stand_where_the_motion_has_them(browser: Any, tmp_path: Path) -> None:
     motions = [walking(30), crane(30, fps=30.0)]
     write_html(motions, tmp_path / "page.html")
-    page = _Page(browser, tmp_path / "page.html")
-    page.picture(17, tmp_path)
+    page = _opened(browser, tmp_path / "page.html")
+    _picture(page, 17, tmp_path)
     for number, motion in enumerate(motions):
         places = np.array(page.run(f"Array.from(kinestream.persons[{number}].places)")).reshape(-1, 3)
         assert np.abs(places - motion.joint_positions_m()[17].numpy()).max() < 1e-3
@@ -171,20 +137,20 @@ def test_joints_in_the_browser_stand_where_the_motion_has_them(browser: Any, tmp
 @pytest.mark.browser
 def test_switches_scrubbing_and_orbit_change_the_picture(browser: Any, tmp_path: Path) -> None:
     write_html([walking(40), walking(40, wave=True)], tmp_path / "page.html")
-    page = _Page(browser, tmp_path / "page.html")
-    before = page.picture(10, tmp_path)
+    page = _opened(browser, tmp_path / "page.html")
+    before = _picture(page, 10, tmp_path)
     for name in ("skeleton", "path"):
         page.page.click(f"#toggle-{name}")
-        after = page.picture(10, tmp_path)
+        after = _picture(page, 10, tmp_path)
         assert np.abs(after - before).max() > 40, name
         page.page.click(f"#toggle-{name}")
     page.page.mouse.move(240, 100)
     page.page.mouse.down()
     page.page.mouse.move(330, 130)
     page.page.mouse.up()
-    assert (np.abs(page.picture(10, tmp_path) - before).max(axis=-1) > 40).mean() > 0.02
+    assert (np.abs(_picture(page, 10, tmp_path) - before).max(axis=-1) > 40).mean() > 0.02
     page.page.click("#theme")
-    assert page.picture(10, tmp_path).mean() != pytest.approx(before.mean(), abs=40)
+    assert _picture(page, 10, tmp_path).mean() != pytest.approx(before.mean(), abs=40)
     track = page.page.locator("#track").bounding_box()
     page.page.mouse.click(track["x"] + track["width"] / 2, track["y"] + track["height"] - 6)
     assert page.run("Math.round(kinestream.frame)") in (19, 20)
@@ -198,7 +164,7 @@ def test_switches_scrubbing_and_orbit_change_the_picture(browser: Any, tmp_path:
 @pytest.mark.browser
 def test_hostile_captions_run_nothing_in_the_browser(browser: Any, tmp_path: Path) -> None:
     write_html(walking(10), tmp_path / "page.html", HOSTILE, [(0.0, 1.0, HOSTILE)])
-    page = _Page(browser, tmp_path / "page.html")
+    page = _opened(browser, tmp_path / "page.html")
     assert page.run("window.hacked === undefined")
     assert page.page.text_content("#caption") == HOSTILE
     assert page.page.text_content("#title") == HOSTILE

@@ -114,7 +114,7 @@ class _Payload:
 
     def text(self) -> str:
         """zlib, then base64."""
-        return base64.b64encode(zlib.compress(b"".join(self._chunks), 9)).decode("ascii")
+        return base64.b64encode(zlib.compress(b"".join(self._chunks), 6)).decode("ascii")
 
 
 def _body(payload: _Payload, mesh: BodyMesh, rest: NDArray[np.float32]) -> dict[str, Any]:
