@@ -95,8 +95,9 @@ def streaming_process(tiny_model_dir: Path) -> Any:
     """A realtime stream in a process of its own, with a prompt given and the header read."""
     command = [sys.executable, "-m", "kinestream.cli", "stream", "--model", str(tiny_model_dir)]
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
-    )
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells ignore it in background jobs
+    )  # fmt: skip
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write("walks\n")
@@ -141,3 +142,18 @@ def test_a_reader_that_leaves_ends_the_stream_quietly(tiny_model_dir: Path) -> N
     )
     assert len(done.stdout.splitlines()) == 2
     assert "Traceback" not in done.stderr
+
+
+def test_lines_typed_at_a_terminal_act_at_once_and_mistakes_do_not_fail_the_stream(
+    run: Run, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stdin", Terminal("walks\n:dance\nwaves\n"))
+    ended = run("stream", "--pace", "fast", "--for", "0.4", "--model", tiny_model_dir)
+    assert ended.code == 0
+    assert "type what the body should do" in ended.err
+    assert "unknown command :dance" in ended.err
+    assert json.loads(ended.out.splitlines()[-1])["prompt"] == "waves"
