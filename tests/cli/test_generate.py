@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -114,3 +117,22 @@ def test_info_describes_a_model_folder(run: Run, tiny_model_dir: Path) -> None:
     assert ended.code == 0
     assert "text-to-motion" in ended.out
     assert "all-MiniLM-L6-v2" in ended.out
+
+
+def test_control_c_leaves_nothing_half_written(tiny_model_dir: Path, tmp_path: Path) -> None:
+    options = ["-o", "a.bvh", "--seconds", "600", "--model", str(tiny_model_dir)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kinestream.cli", "generate", "walks", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    )
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(4.0)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (130, "")
+    assert "Traceback" not in err
+    assert err.rstrip().endswith("kinestream: stopped")
+    assert list(tmp_path.iterdir()) == []
