@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 TEMPLATE = REPOSITORY / "docs" / "model_card.md"
 FIGURES = REPOSITORY / "docs" / "results" / "quality.json"
 NOTES = REPOSITORY / "docs" / "results" / "model_card_notes.json"
-CARD = REPOSITORY / "src" / "kinestream" / "assets" / "default" / "MODEL_CARD.md"
+CARD = REPOSITORY / "src" / "kinestream" / "assets" / "default_model" / "MODEL_CARD.md"
 NO_CAUSE = "cause not known yet"
 
 Json = Mapping[str, Any]

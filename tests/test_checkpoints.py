@@ -370,3 +370,13 @@ def test_the_released_statistics_fit(reference_dir: Path, golden_dir: Path, tmp_
     stats = reference_dir / "motion272" / "humanml3d_stats.npz"
     model = import_motionstreamer(tae, ar, stats, tmp_path / "out", num_heads=4)
     assert model.statistics.mean.shape == (272,)
+
+
+def test_weights_are_as_readable_as_the_rest_of_the_folder(tmp_path: Path) -> None:
+    config = CausalTAEConfig(feature_dim=272, hidden_dim=8, latent_dim=4)
+    statistics = Statistics(torch.zeros(272), torch.ones(272))
+    save_model(
+        tmp_path / "m", CausalTAE(config), kind="causal-tae", config=config, statistics=statistics, layout="motion272"
+    )
+    modes = {path.stat().st_mode for path in (tmp_path / "m").iterdir()}
+    assert len(modes) == 1

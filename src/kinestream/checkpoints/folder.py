@@ -129,6 +129,8 @@ def write_folder(folder: Path, info: ModelInfo, tensors: Mapping[str, Mapping[st
             text.write("\n")
             text.flush()
             os.fsync(text.fileno())
+        for name in hashes:  # safetensors writes files that only their owner can read
+            os.chmod(fresh / name, (fresh / INFO_NAME).stat().st_mode)
         _take_name(fresh, folder, old)
     except (OSError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
