@@ -12,7 +12,7 @@ import torch
 
 from kinestream.errors import BadInputError, MissingExtraError
 from kinestream.io import fbx
-from kinestream.io.body.mesh import mesh_for
+from kinestream.io.body import body_for
 from kinestream.io.fbx import continuous_euler_deg, write_fbx
 from kinestream.io.fbx_binary import FbxFile
 from kinestream.motion import Motion
@@ -52,7 +52,7 @@ def test_fbx_reads_back_with_all_joints_and_frames(name: str, tmp_path: Path) ->
     assert all(found.rotation_key_counts[joint] == motion.num_frames for joint in skeleton.joint_names)
     truth_cm = 100.0 * motion.joint_positions_m().numpy()
     assert np.abs(found.positions - truth_cm).max() < 0.1  # a millimetre
-    assert found.vertex_count >= len(mesh_for(skeleton).positions_m)
+    assert found.vertex_count >= len(body_for(skeleton).mesh.positions_m)
 
 
 def test_rotation_curves_do_not_jump_when_a_body_turns_round(tmp_path: Path) -> None:

@@ -13,11 +13,13 @@ import pygltflib
 import pytest
 import torch
 
+from kinestream.io.body import body_for
 from kinestream.io.body.figure import MATERIAL_NAMES
-from kinestream.io.body.mesh import mesh_for
+from kinestream.io.bvh import read_bvh
 from kinestream.io.gltf import write_glb
 from kinestream.motion import Motion
 from kinestream.skeleton import Skeleton, smpl22
+from kinestream.skeleton.retarget import retarget
 from tests.io.gltf_reference import Glb
 from tests.io.walking import crane, walking
 
@@ -102,7 +104,7 @@ def test_rotation_keys_take_the_short_way(tmp_path: Path) -> None:
 
 
 def test_default_body_is_closed_and_fully_weighted() -> None:
-    mesh = mesh_for(smpl22())
+    mesh = body_for(smpl22()).mesh
     edges = Counter(
         tuple(sorted(edge)) for face in mesh.faces.tolist() for edge in (face[:2], face[1:], (face[2], face[0]))
     )
@@ -114,7 +116,7 @@ def test_default_body_is_closed_and_fully_weighted() -> None:
 
 
 def test_default_body_is_moved_by_all_joints_of_the_skeleton() -> None:
-    mesh = mesh_for(smpl22())
+    mesh = body_for(smpl22()).mesh
     used = set(mesh.joints[mesh.weights > 0].tolist())
     assert used == set(range(22))
 
@@ -122,10 +124,32 @@ def test_default_body_is_moved_by_all_joints_of_the_skeleton() -> None:
 def test_body_follows_other_proportions_of_the_same_joints() -> None:
     longer = smpl22().offsets_m.clone()
     longer[1:] *= 1.3
-    mesh = mesh_for(Skeleton("tall", smpl22().joint_names, smpl22().parents, longer))
-    usual = mesh_for(smpl22())
+    mesh = body_for(Skeleton("tall", smpl22().joint_names, smpl22().parents, longer)).mesh
+    usual = body_for(smpl22()).mesh
     ratio = np.ptp(mesh.positions_m[:, 1]) / np.ptp(usual.positions_m[:, 1])
     assert 1.2 < ratio < 1.35
+
+
+def test_a_recordings_own_skeleton_wears_the_same_person(tmp_path: Path, bandai_namco_dir: Path) -> None:
+    recording = read_bvh(next(bandai_namco_dir.rglob("dataset-1_walk_normal_001.bvh")))
+    write_glb(recording, tmp_path / "rig.glb")
+    write_glb(retarget(recording, smpl22())[0], tmp_path / "smpl.glb")
+    own, other = Glb(tmp_path / "rig.glb"), Glb(tmp_path / "smpl.glb")
+    names = [own.document["nodes"][joint]["name"] for joint in own.document["skins"][0]["joints"]]
+    assert tuple(names) == recording.skeleton.joint_names
+    assert {material["name"] for material in own.document["materials"]} == set(MATERIAL_NAMES)
+    raw = np.concatenate([own.values(p["attributes"]["POSITION"]) for p in own.document["meshes"][0]["primitives"]])
+    assert np.abs(own.skinned_vertices(None) - raw).max() < 1e-4, (
+        "the nodes' rest is the pose that the body is bound in"
+    )
+    for frame in (0, 40):
+        a, b = own.skinned_vertices(frame), other.skinned_vertices(frame)
+        a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+        assert np.linalg.norm(a - b, axis=-1).mean() < 0.10
+
+
+def test_only_humans_wear_the_default_body() -> None:
+    assert len(body_for(crane().skeleton).mesh.positions_m) < 2000
 
 
 def test_a_joint_named_like_the_body_keeps_its_name(tmp_path: Path) -> None:

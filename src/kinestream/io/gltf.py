@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from kinestream.errors import BadInputError
 from kinestream.io.atomic import atomic_path
+from kinestream.io.body import body_for
 from kinestream.io.body.figure import MATERIAL_NAMES
-from kinestream.io.body.mesh import BodyMesh, mesh_for, rest_positions_m
+from kinestream.io.body.mesh import BodyMesh
 from kinestream.io.stage import palette
 from kinestream.motion import Motion
-from kinestream.rotations import quat_normalize, quat_unrolled
+from kinestream.rotations import quat_from_matrix, quat_normalize, quat_unrolled
 
 _COMPONENT = {
     np.dtype(np.float32): 5126,
@@ -47,7 +48,7 @@ def glb_bytes(motion: Motion, units_per_metre: float = 1.0) -> bytes:
     BadInputError for a motion too long for the format (4 GiB).
     """
     builder = _Builder(units_per_metre)
-    mesh = mesh_for(motion.skeleton)
+    mesh = body_for(motion.skeleton, motion).mesh
     _add_nodes(builder, motion, mesh)
     _add_mesh(builder, mesh)
     _add_animation(builder, motion)
@@ -116,19 +117,27 @@ class _Builder:
 
 
 def _add_nodes(builder: _Builder, motion: Motion, mesh: BodyMesh) -> None:
-    """Joint nodes first (node k is joint k), resting with the soles at height 0, then the body's node; and the skin."""
+    """Joint nodes first (node k is joint k), in the bind pose with the soles at height 0; the body's node; the skin."""
     skeleton = motion.skeleton
-    rest = (rest_positions_m(skeleton) - np.array([0.0, mesh.floor_m, 0.0], np.float32)) * builder.units
+    places = (mesh.bind_positions_m - np.array([0.0, mesh.floor_m, 0.0])) * builder.units
+    turns = mesh.bind_rotations
     nodes: list[dict[str, Any]] = []
     for joint, (name, parent) in enumerate(zip(skeleton.joint_names, skeleton.parents, strict=True)):
-        offset = rest[joint] - (rest[parent] if parent >= 0 else 0.0)
-        node: dict[str, Any] = {"name": name, "translation": offset.tolist()}
+        offset, turn = places[joint], turns[joint]
+        if parent >= 0:
+            offset, turn = turns[parent].T @ (offset - places[parent]), turns[parent].T @ turn
+        node: dict[str, Any] = {"name": name, "translation": offset.astype(np.float32).tolist()}
+        if not np.allclose(turn, np.eye(3), atol=1e-7):
+            w, x, y, z = quat_from_matrix(torch.from_numpy(turn)).tolist()
+            node["rotation"] = [x, y, z, w]
         if skeleton.children(joint):
             node["children"] = list(skeleton.children(joint))
         nodes.append(node)
     nodes.append({"name": _free_name("body", skeleton.joint_names), "mesh": 0, "skin": 0})
-    inverse = np.tile(np.eye(4, dtype=np.float32), (skeleton.num_joints, 1, 1))
-    inverse[:, 3, :3] = -rest  # columns first, as glTF stores matrices
+    inverse = np.zeros((skeleton.num_joints, 4, 4), np.float32)
+    inverse[:, :3, :3] = turns  # columns first, as glTF stores matrices, of the transposed turns
+    inverse[:, 3, :3] = -np.einsum("jki,jk->ji", turns, places)
+    inverse[:, 3, 3] = 1.0
     matrices = builder.accessor(inverse.reshape(-1, 16), "MAT4")
     builder.document["scenes"] = [{"name": motion.name or "motion", "nodes": [0, len(nodes) - 1]}]
     builder.document["nodes"] = nodes

@@ -224,11 +224,11 @@ def _body_colour(px, py, pz, dx, dy, dz, nx, ny, nz, paint, world):  # type: ign
     direct = 1.12 * max((facing + 0.18) / 1.18, 0.0) * lamp
     above = 0.5 + 0.5 * ny
     ambient = sky * (0.20 + 0.26 * above) + 0.10 * (1.0 - above)
-    view = max(-(nx * dx + ny * dy + nz * dz), 0.0)
+    view = abs(nx * dx + ny * dy + nz * dz)
     hx, hy, hz = lx - dx, ly - dy, lz - dz
     half = sqrt(hx * hx + hy * hy + hz * hz) + 1e-9
     shine = max((nx * hx + ny * hy + nz * hz) / half, 0.0) ** (12.0 + 70.0 * gloss) * gloss * lamp
-    shine += (1.0 - view) ** 4 * 0.22 * sky
+    shine += (1.0 - view) ** 4 * 0.14 * sky
     return (
         world.colours[paint, 0] * (direct * 1.03 + ambient * 0.97) + shine,
         world.colours[paint, 1] * (direct + ambient) + shine,

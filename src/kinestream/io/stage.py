@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from kinestream.errors import BadInputError
-from kinestream.io.body.figure import MATERIAL_NAMES, SOLE_M, Figure, figure_for
-from kinestream.io.body.mesh import BodyMesh, mesh_for, rest_positions_m
+from kinestream.io.body import Body, body_for
+from kinestream.io.body.figure import MATERIAL_NAMES
 from kinestream.io.render import Camera, Scene
 from kinestream.io.render_kernels import skin
 from kinestream.motion import Motion, resample
@@ -51,34 +51,33 @@ def palette(person: int) -> FloatArray:
     return np.array([rows[name] for name in MATERIAL_NAMES], np.float32)
 
 
-def floor_height_m(motion: Motion) -> float:
+def floor_height_m(motion: Motion, sole_drop_m: float) -> float:
     """Where the floor under a motion is drawn: the soles' height in the frames in which the body is lowest.
 
-    A motion that never comes near the ground (all of it above 0.25 m) keeps the floor at 0.
+    `sole_drop_m` is how far soles are below the lowest joint. A motion that never comes near the ground (all of it
+    above 0.25 m) keeps the floor at 0.
     """
     lowest = motion.joint_positions_m()[..., 1].amin(dim=1)
-    floor = float(torch.quantile(lowest, 0.05)) - SOLE_M
+    floor = float(torch.quantile(lowest, 0.05)) - sole_drop_m
     return 0.0 if floor > 0.25 else floor
 
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """One body on the stage: its shapes, its joints' places [T, J, 3] and orientations [T, J, 4], its shift [3]."""
+    """One body on the stage: its body, its joints' places [T, J, 3] and orientations [T, J, 4], its shift [3]."""
 
     motion: Motion
-    figure: Figure
-    mesh: BodyMesh
+    body: Body
     positions_m: FloatArray
     rotations: FloatArray
     shift_m: FloatArray
 
     def surface(self, frame: int) -> tuple[FloatArray, FloatArray]:
         """Vertices and normals [V, 3] of the body at a frame."""
-        turn = matrix_from_quat(torch.from_numpy(self.rotations[frame])).numpy()
-        rest = rest_positions_m(self.motion.skeleton)
-        shift = self.positions_m[frame] - np.einsum("jik,jk->ji", turn, rest)
-        matrices = np.concatenate([turn, shift[..., None]], axis=-1).astype(np.float64)
-        mesh = self.mesh
+        mesh = self.body.mesh
+        turn = matrix_from_quat(torch.from_numpy(self.rotations[frame]).double()).numpy()
+        matrices = turn @ mesh.inverse_bind
+        matrices[..., 3] += self.positions_m[frame]
         placed, turned = np.empty_like(mesh.positions_m), np.empty_like(mesh.normals)
         skin(mesh.positions_m, mesh.normals, mesh.joints, mesh.weights, matrices, placed, turned)
         return placed, turned
@@ -101,13 +100,13 @@ class Stage:
         """What no frame changes: faces, their paints, colours, the cones' figures and whether they cast shadows."""
         faces, paints, first = [], [], 0
         for number, person in enumerate(self.persons):
-            mesh = person.mesh
+            mesh = person.body.mesh
             faces.append(mesh.faces + first)
             paints.append(np.repeat(mesh.part_materials, np.diff(mesh.part_starts)) + number * len(MATERIAL_NAMES))
             first += len(mesh.positions_m)
         colours = np.concatenate([palette(number) for number in range(len(self.persons))])
-        figures = [np.full(len(person.figure.radii_m), number) for number, person in enumerate(self.persons)]
-        casts = np.concatenate([person.figure.casts_shadow for person in self.persons])
+        figures = [np.full(len(person.body.figure.radii_m), number) for number, person in enumerate(self.persons)]
+        casts = np.concatenate([person.body.figure.casts_shadow for person in self.persons])
         return np.concatenate(faces), np.concatenate(paints), colours, np.concatenate(figures), casts
 
     def scene(self, frame: int) -> Scene:
@@ -118,7 +117,7 @@ class Stage:
             placed, turned = person.surface(k)
             vertices.append(placed)
             normals.append(turned)
-            cones.append(person.figure.pose(person.positions_m[k : k + 1], person.rotations[k : k + 1])[0])
+            cones.append(person.body.figure.pose(person.positions_m[k : k + 1], person.rotations[k : k + 1])[0])
         faces, paints, colours, figures, casts = self._still
         join = np.concatenate
         return Scene(join(vertices), join(normals), faces, paints, colours, join(cones), figures, casts)
@@ -136,15 +135,14 @@ def stage_motions(motions: Motion | Sequence[Motion], fps: float | None = None) 
     persons = []
     for number, given in enumerate(several):
         motion = resample(given, rate)
-        shift = torch.tensor([0.0, -floor_height_m(motion), 0.0])
+        body = body_for(motion.skeleton, motion)
+        shift = torch.tensor([0.0, -floor_height_m(motion, body.mesh.sole_drop_m), 0.0])
         if len(several) > 1:
             shift[0] = SPACING_M * (number - 0.5 * (len(several) - 1)) - motion.root_position_m[0, 0]
             shift[2] = -motion.root_position_m[0, 2]
         positions = (motion.joint_positions_m() + shift).numpy().astype(np.float32)
         rotations = motion.world_rotations().numpy().astype(np.float32)
-        persons.append(
-            Person(motion, figure_for(motion.skeleton), mesh_for(motion.skeleton), positions, rotations, shift.numpy())
-        )
+        persons.append(Person(motion, body, positions, rotations, shift.numpy()))
     return Stage(tuple(persons), rate)
 
 

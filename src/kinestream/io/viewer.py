@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from kinestream.errors import BadInputError
 from kinestream.io.atomic import atomic_path
-from kinestream.io.body.mesh import BodyMesh, mesh_for, rest_positions_m
+from kinestream.io.body.mesh import BodyMesh
 from kinestream.io.stage import Person, Stage, heading_rad, palette, stage_motions
 from kinestream.motion import FOOT_JOINTS, Motion, foot_contacts
 
@@ -73,7 +73,7 @@ def html_page(
         key = skeleton.to_json().encode()
         if key not in numbers:
             numbers[key] = len(bodies)
-            bodies.append(_body(payload, mesh_for(skeleton), rest_positions_m(skeleton)))
+            bodies.append(_body(payload, person.body.mesh))
         persons.append(_person(payload, person, number, numbers[key], several=len(stage.persons) > 1))
     shown = title or stage.persons[0].motion.name or "motion"
     about = {
@@ -117,7 +117,7 @@ class _Payload:
         return base64.b64encode(zlib.compress(b"".join(self._chunks), 6)).decode("ascii")
 
 
-def _body(payload: _Payload, mesh: BodyMesh, rest: NDArray[np.float32]) -> dict[str, Any]:
+def _body(payload: _Payload, mesh: BodyMesh) -> dict[str, Any]:
     scale = max(float(np.abs(mesh.positions_m).max()), 1e-6) / 32767.0
     faces = mesh.faces.reshape(-1).astype(np.int32)
     bounds = zip(
@@ -126,7 +126,7 @@ def _body(payload: _Payload, mesh: BodyMesh, rest: NDArray[np.float32]) -> dict[
     return {
         "scale": scale,
         "parts": [{"material": material, "first": 3 * a, "count": 3 * (b - a)} for a, b, material in bounds],
-        "rest": payload.add(rest),
+        "inverseBind": payload.add(mesh.inverse_bind.astype(np.float32)),
         "positions": payload.add(np.round(mesh.positions_m / scale).astype(np.int16)),
         "joints": payload.add(mesh.joints.astype(np.uint16)),
         "weights": payload.add(mesh.weights),
@@ -148,7 +148,7 @@ def _person(payload: _Payload, person: Person, number: int, body: int, several: 
         "translations": None if extra is None else payload.add(extra.numpy().astype(np.float32)),
         "offsets": payload.add(skeleton.offsets_m.numpy().astype(np.float32)),
         "colours": palette(number).round(4).tolist(),
-        "balls": _balls(motion),
+        "balls": _balls(person),
         "feet": [],
         "contacts": None,
     }
@@ -159,14 +159,15 @@ def _person(payload: _Payload, person: Person, number: int, body: int, several: 
     return about
 
 
-def _balls(motion: Motion) -> list[tuple[int, float]]:
-    """Joints and radii of what darkens the floor under a body: the root and the joints that end limbs."""
-    skeleton = motion.skeleton
-    size = float(np.ptp(rest_positions_m(skeleton)[:, 1])) or 1.0
+def _balls(person: Person) -> list[tuple[int, float]]:
+    """Joints and radii of what darkens the floor under a body: its middle and the joints that end its limbs below."""
+    skeleton, places = person.motion.skeleton, person.body.mesh.bind_positions_m
+    size = float(np.ptp(places[:, 1])) or 1.0
+    middle = int(np.argmin(np.abs(places[:, 1] - np.median(places[:, 1]))))
     ends = [joint for joint in range(skeleton.num_joints) if joint > 0 and not skeleton.children(joint)]
-    feet = [joint for joint in ends if rest_positions_m(skeleton)[joint, 1] < 0]
+    feet = [joint for joint in ends if places[joint, 1] < places[middle, 1] - 0.2 * size]
     above = [skeleton.parents[joint] for joint in feet if skeleton.parents[joint] > 0]
-    return [(0, 0.09 * size), *((joint, 0.034 * size) for joint in [*feet, *above][:8])]
+    return [(middle, 0.09 * size), *((joint, 0.034 * size) for joint in [*feet, *above][:8])]
 
 
 def _height_m(stage: Stage) -> float:

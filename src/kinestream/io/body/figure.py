@@ -9,15 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kinestream.io.body.fitting import BodyFit
 from kinestream.skeleton import Skeleton, smpl22
 
 FloatArray = NDArray[np.float32]
 
 SKIN, TOP, TROUSERS, SHOES, HAIR, EYES, LIPS = range(7)
 MATERIAL_NAMES = ("skin", "top", "trousers", "shoes", "hair", "eyes", "lips")
-
-# Feature sets put the lowest joint on the floor, a body puts its soles there: a toe joint is this high above the sole.
-SOLE_M = 0.022
 
 
 class _Point(NamedTuple):
@@ -72,27 +70,19 @@ def _rotate(quaternions: FloatArray, vectors: FloatArray) -> FloatArray:
     return rotated
 
 
-def figure_for(skeleton: Skeleton) -> Figure:
-    """The figure that fits a skeleton: a clothed person for SMPL-22's joints, rounded segments for any other."""
-    if skeleton.joint_names == smpl22().joint_names:
-        return _human(_stature(skeleton) / _stature(smpl22()), skeleton)
-    return _segments(skeleton)
-
-
-def _stature(skeleton: Skeleton) -> float:
-    """Length of leg and spine in metres, what a body is scaled by."""
-    lengths = np.linalg.norm(skeleton.offsets_m.numpy(), axis=-1)
-    names = ("left_knee", "left_ankle", "right_knee", "right_ankle", "spine1", "spine2", "spine3", "neck")
-    return float(sum(lengths[skeleton.index(name)] for name in names))
-
-
-def _human(scale: float, skeleton: Skeleton) -> Figure:
-    cones = human_cones()
-    points = [(cone.start, cone.end) for cone in cones]
+def human_figure(fit: BodyFit) -> Figure:
+    """The clothed person on a humanoid skeleton."""
+    cones, index = human_cones(), smpl22().index
+    roles = np.array([[index(p.joint) for p in (cone.start, cone.end)] for cone in cones])
+    offsets = np.array([[p[1:] for p in (cone.start, cone.end)] for cone in cones])
+    joints = fit.joints[roles]
+    placed = fit.anchors_m[roles] + np.einsum("neij,nej->nei", fit.matrices[roles], offsets)
+    local = np.einsum("neji,nej->nei", fit.bind_rotations[joints], placed - fit.bind_positions_m[joints])
+    radii = np.array([[cone.start_radius, cone.end_radius] for cone in cones])
     return Figure(
-        joints=np.array([[skeleton.index(p.joint) for p in pair] for pair in points]),
-        offsets_m=np.array([[p[1:] for p in pair] for pair in points], np.float32) * np.float32(scale),
-        radii_m=np.array([[cone.start_radius, cone.end_radius] for cone in cones], np.float32) * np.float32(scale),
+        joints=joints,
+        offsets_m=local.astype(np.float32),
+        radii_m=(radii * fit.thickness).astype(np.float32),
         materials=np.array([cone.material for cone in cones]),
         casts_shadow=np.array([cone.casts_shadow for cone in cones]),
     )
@@ -191,7 +181,7 @@ def _mirrored(cone: _Cone) -> _Cone:
     return cone._replace(start=flip(cone.start), end=flip(cone.end))
 
 
-def _segments(skeleton: Skeleton) -> Figure:
+def segment_figure(skeleton: Skeleton) -> Figure:
     """A rounded segment for each bone, as thick as its length and place allow; leaves end in their tips."""
     offsets = skeleton.offsets_m.numpy().astype(np.float32)
     lengths = np.linalg.norm(offsets, axis=-1)

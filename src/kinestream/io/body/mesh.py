@@ -1,4 +1,4 @@
-"""Skinned meshes: the default body for SMPL-22's joints, rounded segments for any other skeleton."""
+"""Skinned meshes: the default body for humanoid skeletons, rounded segments for any other."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from functools import lru_cache
 from importlib.resources import as_file, files
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from kinestream.io.body.figure import SOLE_M, Figure, figure_for
-from kinestream.rotations import matrix_from_quat, quat_between
-from kinestream.skeleton import Skeleton, forward_kinematics, smpl22
+from kinestream.io.body.figure import Figure
+from kinestream.io.body.fitting import SOLE_M, BodyFit, rest_positions_m
+from kinestream.skeleton import Skeleton, smpl22
 
 FloatArray = NDArray[np.float32]
 
@@ -23,11 +22,12 @@ _AROUND = 14
 
 @dataclass(frozen=True, eq=False)
 class BodyMesh:
-    """A closed, skinned surface around a skeleton that rests (identity rotations) with its root joint at the origin.
+    """A closed, skinned surface around a skeleton in its bind pose, the root joint at the origin.
 
     `positions_m`, `normals` [V, 3]; `joints` [V, 4] indices and `weights` [V, 4] in 255ths that sum to 255; `faces`
     [F, 3] counter-clockwise from outside; part k has the faces `part_starts[k]:part_starts[k + 1]` and the material
-    `part_materials[k]` (an index into figure.MATERIAL_NAMES). `floor_m` is how far below the root the soles rest.
+    `part_materials[k]` (an index into figure.MATERIAL_NAMES). `bind_positions_m` [J, 3] and `bind_rotations` [J, 3, 3]
+    are the joints' in the world of the bind pose. `floor_m` is the height of the soles in it.
     """
 
     positions_m: FloatArray
@@ -37,7 +37,20 @@ class BodyMesh:
     faces: NDArray[np.int64]
     part_starts: NDArray[np.int64]
     part_materials: NDArray[np.int64]
+    bind_positions_m: NDArray[np.float64]
+    bind_rotations: NDArray[np.float64]
     floor_m: float
+
+    @property
+    def inverse_bind(self) -> NDArray[np.float64]:
+        """[J, 3, 4]: what takes points of the bind pose into each joint's frame."""
+        inverse = self.bind_rotations.transpose(0, 2, 1)
+        return np.concatenate([inverse, -inverse @ self.bind_positions_m[..., None]], axis=-1)
+
+    @property
+    def sole_drop_m(self) -> float:
+        """How far the soles are below the lowest joint when the body stands."""
+        return float(self.bind_positions_m[:, 1].min()) - self.floor_m
 
     def part_faces(self, material: int) -> NDArray[np.int64]:
         """All faces of one material."""
@@ -46,19 +59,37 @@ class BodyMesh:
         return np.concatenate(chosen) if chosen else np.empty((0, 3), np.int64)
 
 
-def mesh_for(skeleton: Skeleton) -> BodyMesh:
-    """The mesh that fits a skeleton; the default body is stretched to other proportions of SMPL-22's joints."""
-    if skeleton.joint_names != smpl22().joint_names:
-        return _segment_mesh(skeleton, figure_for(skeleton))
-    if torch.allclose(skeleton.offsets_m[1:], smpl22().offsets_m[1:], atol=1e-6):
-        return _default_body()
-    return _fitted(_default_body(), skeleton)
+def human_mesh(fit: BodyFit) -> BodyMesh:
+    """The default body on a humanoid skeleton."""
+    body = _default_body()
+    rest = rest_positions_m(smpl22())
+    shares = (body.weights / 255.0)[..., None]
+    offsets = body.positions_m[:, None] - rest[body.joints]
+    moved = fit.anchors_m[body.joints] + np.einsum("vkij,vkj->vki", fit.matrices[body.joints], offsets)
+    positions = (shares * moved).sum(axis=1).astype(np.float32)
+    joints, weights = _merged(fit.joints[body.joints], body.weights)
+    return replace(
+        body,
+        positions_m=positions,
+        normals=_normals(positions, body.faces),
+        joints=joints,
+        weights=weights,
+        bind_positions_m=fit.bind_positions_m,
+        bind_rotations=fit.bind_rotations,
+        floor_m=float(positions[:, 1].min()),
+    )
 
 
-def rest_positions_m(skeleton: Skeleton) -> FloatArray:
-    """Where the joints rest [J, 3] when the root is at the origin."""
-    identity = torch.tensor([1.0, 0.0, 0.0, 0.0]).expand(skeleton.num_joints, 4)
-    return forward_kinematics(skeleton, identity, torch.zeros(3))[0].numpy().astype(np.float32)
+def _merged(joints: NDArray[np.int64], weights: NDArray[np.uint8]) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+    """Each joint once a vertex: where a skeleton has one joint for two of SMPL's, their weights are added."""
+    joints, total = joints.copy(), weights.astype(np.int64)
+    for k in range(1, 4):
+        for earlier in range(k):
+            same = (joints[:, earlier] == joints[:, k]) & (total[:, earlier] > 0)
+            total[:, earlier] += np.where(same, total[:, k], 0)
+            total[:, k] = np.where(same, 0, total[:, k])
+    joints[total == 0] = 0
+    return joints.astype(np.uint16), total.astype(np.uint8)
 
 
 @lru_cache(maxsize=1)
@@ -74,6 +105,8 @@ def _default_body() -> BodyMesh:
             faces=faces,
             part_starts=arrays["part_starts"].astype(np.int64),
             part_materials=arrays["part_materials"].astype(np.int64),
+            bind_positions_m=rest_positions_m(smpl22()),
+            bind_rotations=np.tile(np.eye(3), (smpl22().num_joints, 1, 1)),
             floor_m=float(positions[:, 1].min()),
         )
 
@@ -89,35 +122,7 @@ def _normals(positions: FloatArray, faces: NDArray[np.int64]) -> FloatArray:
     return np.where(lengths > 0, total / np.maximum(lengths, 1e-30), (0.0, 1.0, 0.0)).astype(np.float32)
 
 
-def _fitted(body: BodyMesh, skeleton: Skeleton) -> BodyMesh:
-    """The body on joints that rest elsewhere: each joint's share is turned and stretched along its bone."""
-    old, new = rest_positions_m(smpl22()), rest_positions_m(skeleton)
-    matrices = np.stack([_bone_stretch(joint, old, new, skeleton) for joint in range(skeleton.num_joints)])
-    shares = (body.weights / 255.0).astype(np.float32)[..., None]
-    local = body.positions_m[:, None] - old[body.joints]
-    moved = new[body.joints] + np.einsum("vkij,vkj->vki", matrices[body.joints], local)
-    positions = (shares * moved).sum(axis=1).astype(np.float32)
-    return replace(
-        body, positions_m=positions, normals=_normals(positions, body.faces), floor_m=float(positions[:, 1].min())
-    )
-
-
-def _bone_stretch(joint: int, old: FloatArray, new: FloatArray, skeleton: Skeleton) -> FloatArray:
-    """[3, 3]: what takes the bone from a joint to its first child (a leaf: from its parent) to its new rest."""
-    children = skeleton.children(joint)
-    a, b = (joint, children[0]) if children else (skeleton.parents[joint], joint)
-    before, after = old[b] - old[a], new[b] - new[a]
-    length = float(np.linalg.norm(before))
-    ratio = float(np.linalg.norm(after)) / length
-    if not children:
-        return np.eye(3, dtype=np.float32) * np.float32(np.clip(ratio, 0.5, 2.0))
-    axis = before / length
-    stretch = np.eye(3) + (ratio - 1.0) * np.outer(axis, axis)
-    turn = matrix_from_quat(quat_between(torch.from_numpy(before), torch.from_numpy(after))).numpy()
-    return np.asarray(turn @ stretch, np.float32)
-
-
-def _segment_mesh(skeleton: Skeleton, figure: Figure) -> BodyMesh:
+def segment_mesh(skeleton: Skeleton, figure: Figure) -> BodyMesh:
     """A rounded segment for each bone, rigid on the joint where the bone starts."""
     rest = rest_positions_m(skeleton)
     positions, normals, joints, faces, starts = [], [], [], [], [0]
@@ -140,6 +145,8 @@ def _segment_mesh(skeleton: Skeleton, figure: Figure) -> BodyMesh:
         faces=np.concatenate(faces),
         part_starts=np.array(starts),
         part_materials=figure.materials,
+        bind_positions_m=rest,
+        bind_rotations=np.tile(np.eye(3), (skeleton.num_joints, 1, 1)),
         floor_m=float(rest[:, 1].min()) - SOLE_M,
     )
 

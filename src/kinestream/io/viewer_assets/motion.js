@@ -73,17 +73,20 @@ class Person {
     this.fillMatrices();
   }
 
-  // Three rows of four numbers a joint: what takes the resting body's points to where they are now.
+  // Three rows of four numbers a joint: what takes the body's points in its bind pose to where they are now.
   fillMatrices() {
-    const m = this.matrices, rest = this.body.rest, q = this.world, moved = new Float32Array(3);
+    const m = this.matrices, inverse = this.body.inverseBind, q = this.world;
     for (let j = 0; j < this.joints; j++) {
       const w = q[4 * j], x = q[4 * j + 1], y = q[4 * j + 2], z = q[4 * j + 3], o = 12 * j;
-      m[o] = 1 - 2 * (y * y + z * z); m[o + 1] = 2 * (x * y - w * z); m[o + 2] = 2 * (x * z + w * y);
-      m[o + 4] = 2 * (x * y + w * z); m[o + 5] = 1 - 2 * (x * x + z * z); m[o + 6] = 2 * (y * z - w * x);
-      m[o + 8] = 2 * (x * z - w * y); m[o + 9] = 2 * (y * z + w * x); m[o + 10] = 1 - 2 * (x * x + y * y);
-      moved.fill(0);
-      rotate(moved, 0, q, 4 * j, rest[3 * j], rest[3 * j + 1], rest[3 * j + 2]);
-      for (let k = 0; k < 3; k++) m[o + 4 * k + 3] = this.places[3 * j + k] - moved[k];
+      const turn = [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y), 2 * (x * y + w * z), 1 - 2 * (x * x + z * z),
+        2 * (y * z - w * x), 2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)];
+      for (let row = 0; row < 3; row++) {
+        for (let column = 0; column < 4; column++) {
+          let sum = column === 3 ? this.places[3 * j + row] : 0;
+          for (let k = 0; k < 3; k++) sum += turn[3 * row + k] * inverse[o + 4 * k + column];
+          m[o + 4 * row + column] = sum;
+        }
+      }
     }
   }
 
@@ -94,7 +97,7 @@ class Person {
 }
 
 function makeBody(about, buffer) {
-  const body = { scale: about.scale, parts: about.parts, rest: section(buffer, about.rest) };
+  const body = { scale: about.scale, parts: about.parts, inverseBind: section(buffer, about.inverseBind) };
   body.positions = section(buffer, about.positions);
   body.joints = section(buffer, about.joints);
   body.weights = section(buffer, about.weights);

@@ -52,7 +52,7 @@ void main() {
   float sky = (0.21 + 0.27 * above) * mix(1.0, 0.62, night) + 0.10 * (1.0 - above);
   sky *= mix(0.72, 1.0, smoothstep(0.0, 0.5, at.y));
   float shine = pow(max(dot(n, normalize(light + v)), 0.0), 12.0 + 70.0 * colour.a) * colour.a * sun;
-  shine += pow(1.0 - max(dot(n, v), 0.0), 4.0) * mix(0.18, 0.14, night);
+  shine += pow(1.0 - abs(dot(n, v)), 4.0) * mix(0.18, 0.14, night);
   vec3 warm = vec3(1.03, 1.0, 0.95) * 1.08 * sun, cool = vec3(0.97, 1.0, 1.06) * sky;
   pixel = vec4(encoded(colour.rgb * (warm + cool) + shine), 1.0);
 }`],
