@@ -65,6 +65,13 @@ def _model_table(results: Json, notes: Json) -> str:
     return table(("part", "numbers", "configuration"), rows) + f"\n\n{fingerprint}"
 
 
+def _settings_line(results: Json, notes: Json) -> str:
+    threshold = number(results["model"]["stop_threshold"])
+    return (
+        f"Guidance scale {number(results['guidance'])}; a prompt ends within {threshold} of the reference end latent."
+    )
+
+
 def _sources_table(results: Json, notes: Json) -> str:
     rows = [
         [name, source["licence"], str(source["recordings"]), f"{source['hours']:.2f}", source["citation"]]
@@ -278,6 +285,7 @@ PLACES: dict[str, Callable[[Json, Json], str]] = {
     "generated_note": _generated_note,
     "text_encoder": lambda results, notes: str(results["model"]["text_encoder"]),
     "model_table": _model_table,
+    "settings_line": _settings_line,
     "sources_table": _sources_table,
     "data_summary": _data_summary,
     "pairs_summary": _pairs_summary,

@@ -15,6 +15,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import torch
 
 from benchmarks.quality.classifier import Classifier, ClassifierConfig, cached_classifier
 from benchmarks.quality.facts import data_facts, model_facts, prompt_facts
-from benchmarks.quality.generation import Acted, Studio, Wish
+from benchmarks.quality.generation import OPTIONS, Acted, Studio, Wish
 from benchmarks.quality.plan import PROMPTS, clip_wishes, few_shot_wishes, pair_wishes
 from benchmarks.quality.plausibility import plausibility
 from benchmarks.quality.recognition import few_shot, recognition
@@ -68,6 +69,7 @@ def _options() -> argparse.ArgumentParser:
     options.add_argument("--pairs", type=int, default=96, help="streams of two prompts (default 96)")
     options.add_argument("--few-shot", type=int, default=4, help="clips of each few-shot content (default 4)")
     options.add_argument("--prompts", choices=sorted(PROMPTS), default="held-out", help="which sentences are asked for")
+    options.add_argument("--guidance", type=float, help="guidance scale in place of the sessions' default")
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--processes", type=int, default=2, help="processes and threads (default 2)")
     options.add_argument("--cache", type=Path, default=Path(".cache/quality"), help="classifier and generated clips")
@@ -86,12 +88,13 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     test_clips = evenly(all_clips, given.clips)
     model = load_text_to_motion(given.model)
     fingerprint = Engine(model).fingerprint
+    options = OPTIONS if given.guidance is None else replace(OPTIONS, guidance=given.guidance)
     wishes = clip_wishes(test_clips, given.seed, PROMPTS[given.prompts])
     pairs = pair_wishes(all_clips, given.pairs, given.seed, PROMPTS[given.prompts])
     rare = few_shot_wishes(manifest.clips, given.few_shot, given.seed, PROMPTS[given.prompts])
     classifier = _classifier(given, manifest)
     real = load_takes(given.data, test_clips)
-    with Studio(given.model, fingerprint, given.cache / "generated", given.processes) as studio:
+    with Studio(given.model, given.cache / "generated", given.processes, options) as studio:
         generated = _takes(wishes, _acted(studio, wishes, "generating clips"))
         switching = _acted(studio, pairs, "generating transitions")
         rare_takes = _takes(rare, _acted(studio, rare, "generating few-shot clips"))
@@ -103,6 +106,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         "test_recordings": len(real),
         "data": data_facts(given.data, manifest),
         "model": model_facts(model, fingerprint),
+        "guidance": model.guidance if given.guidance is None else given.guidance,
         "prompts": {"kind": given.prompts, **prompt_facts(given.data, manifest, [*wishes, *pairs, *rare])},
         **_figures(model, classifier, real, generated),
         "transitions": transitions(
@@ -166,6 +170,7 @@ def _command(given: argparse.Namespace) -> str:
         (f"--seed {given.seed}", given.seed),
     ]
     extra += [(f"--pairs {given.pairs}", given.pairs != 96), (f"--few-shot {given.few_shot}", given.few_shot != 4)]
+    extra += [(f"--guidance {given.guidance}", given.guidance is not None)]
     extra += [(f"--prompts {given.prompts}", given.prompts != "held-out")]
     return " ".join([COMMAND, *(text for text, wanted in extra if wanted)])
 

@@ -18,7 +18,8 @@ from safetensors.torch import load, save_file
 from torch import Tensor
 
 import kinestream
-from kinestream.checkpoints import load_text_to_motion
+from kinestream.checkpoints import DEFAULT_MODEL_DIR, load_text_to_motion
+from kinestream.checkpoints.folder import INFO_NAME
 from kinestream.features import motion272_from_motion
 from kinestream.io.atomic import atomic_path
 from kinestream.motion import Motion, concatenate
@@ -70,8 +71,8 @@ class Acted:
 class _Stream:
     """One session on its way through a wish."""
 
-    def __init__(self, engine: Engine, wish: Wish) -> None:
-        self.session: Session = engine.session(wish.seed, OPTIONS)
+    def __init__(self, engine: Engine, wish: Wish, options: SessionOptions) -> None:
+        self.session: Session = engine.session(wish.seed, options)
         self.wish, self.chunks, self.switch_frame = wish, list[Motion](), -1
         self.switched = self.done = False
         self.session.queue(wish.prompt)
@@ -107,9 +108,9 @@ class _Stream:
             self.session.queue(self.wish.then)
 
 
-def act(engine: Engine, wishes: Sequence[Wish]) -> list[Acted]:
+def act(engine: Engine, wishes: Sequence[Wish], options: SessionOptions = OPTIONS) -> list[Acted]:
     """Act the wishes side by side; the result depends on the wishes and their order, never on time."""
-    streams = [_Stream(engine, wish) for wish in wishes]
+    streams = [_Stream(engine, wish, options) for wish in wishes]
     while running := [stream for stream in streams if not stream.done]:
         for stream in running:
             stream.before_step()
@@ -119,22 +120,30 @@ def act(engine: Engine, wishes: Sequence[Wish]) -> list[Acted]:
 
 
 class Job(NamedTuple):
-    """One part to make: its number among the parts, its wishes, and where they go."""
+    """One part to make: its number among the parts, its wishes, where they go, and how streams are made."""
 
     number: int
     wishes: list[Wish]
     path: Path
+    options: SessionOptions
 
 
 class Studio:
     """Acts wishes in parts on several processes; finished parts are kept in `cache` and never made twice.
 
     A context manager: the processes start when the first part is missing and end with the block.
-    `model`: a model folder, None for the packaged one. `fingerprint`: of its weights, part of the cache's names.
+    `model`: a model folder, None for the packaged one.
     """
 
-    def __init__(self, model: Path | None, fingerprint: str, cache: Path, processes: int) -> None:
-        self.model, self.fingerprint, self.cache, self.processes = model, fingerprint, cache, processes
+    def __init__(
+        self,
+        model: Path | None,
+        cache: Path,
+        processes: int,
+        options: SessionOptions = OPTIONS,
+    ) -> None:
+        self.options = options
+        self.model, self.cache, self.processes = model, cache, processes
         self._pool: Pool | None = None
 
     def __enter__(self) -> Studio:
@@ -155,7 +164,7 @@ class Studio:
         missing = [k for k, acted in made.items() if acted is None]
         done = sum(len(part) for k, part in enumerate(parts) if k not in missing)
         on_done(done, len(wishes))
-        for k in self._make([Job(k, parts[k], paths[k]) for k in missing]):
+        for k in self._make([Job(k, parts[k], paths[k], self.options) for k in missing]):
             made[k] = _read_part(paths[k], len(parts[k]))
             done += len(parts[k])
             on_done(done, len(wishes))
@@ -174,8 +183,13 @@ class Studio:
         # The longest parts come last in the wishes' order; beginning with them leaves no process idle at the end.
         return self._pool.imap_unordered(_work, list(reversed(jobs)))
 
+    def _model_digest(self) -> str:
+        """A hash of model.json, which holds the settings and the hashes of all weights; empty without a model."""
+        path = (DEFAULT_MODEL_DIR if self.model is None else self.model) / INFO_NAME
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
     def _key(self, part: Sequence[Wish]) -> str:
-        facts = [_code_digest(), self.fingerprint, OPTIONS.to_json(), [asdict(wish) for wish in part]]
+        facts = [_code_digest(), self._model_digest(), self.options.to_json(), [asdict(wish) for wish in part]]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
 
 
@@ -202,7 +216,7 @@ def _start_worker(model: Path | None) -> None:
 
 def _work(job: Job) -> int:
     assert _engine is not None, "the pool's initializer has loaded the model"
-    write_part(job.path, act(_engine, job.wishes))
+    write_part(job.path, act(_engine, job.wishes, job.options))
     return job.number
 
 

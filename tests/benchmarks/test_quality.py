@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from benchmarks.quality.reconstruction import reconstructed
 from benchmarks.quality.report import TARGETS, target_rows
 from benchmarks.quality.takes import Take, evenly
 from benchmarks.quality.transitions import matched_peaks, transitions, window_peaks
-from kinestream.checkpoints import TextToMotionModel, save_text_to_motion
+from kinestream.checkpoints import TextToMotionModel, load_text_to_motion, save_text_to_motion
 from kinestream.data.captions import training_captions
 from kinestream.data.manifest import Clip, Manifest
 from kinestream.features import MOTION272, Statistics, motion272_from_motion
@@ -278,7 +279,7 @@ def test_a_prompt_that_never_ends_is_cut_at_its_limit_and_queued_prompts_follow(
 
 def test_a_stopped_run_makes_only_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generation, "PART_SIZE", 2)
-    studio = Studio(None, "weights", tmp_path, 1)
+    studio = Studio(tmp_path / "model", tmp_path, 1)
     made: list[int] = []
 
     def make(jobs: Sequence[Job]) -> list[int]:
@@ -297,7 +298,16 @@ def test_a_stopped_run_makes_only_what_is_missing(tmp_path: Path, monkeypatch: p
     assert len(made) == 1, "only the damaged part was made again"
     assert seen[-1] == 5
     assert all(torch.equal(a.features, b.features) for a, b in zip(first, again, strict=True))
-    assert Studio(None, "other", tmp_path, 1)._key(wishes(2)) != studio._key(wishes(2))
+
+
+def test_another_model_guidance_or_threshold_makes_clips_anew(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model")
+    studio = Studio(folder, tmp_path, 1)
+    key = studio._key(wishes(2))
+    assert Studio(folder, tmp_path, 1, replace(generation.OPTIONS, guidance=2.0))._key(wishes(2)) != key
+    save_text_to_motion(folder, replace(load_text_to_motion(folder), stop_threshold=1.0))
+    assert studio._key(wishes(2)) != key
+    assert studio._key(wishes(3)) != studio._key(wishes(2))
 
 
 # Targets.
