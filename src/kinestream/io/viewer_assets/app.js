@@ -24,6 +24,13 @@ function times(a, b) {
   return out;
 }
 
+// Two triangles along a line, as wide as can be seen from `eye`.
+function ribbon(a, b, eye, half) {
+  const side = unit(cross(sub(b, a), sub(eye, a))).map((x) => x * half);
+  const [p, q, r, s] = [[a, 1], [a, -1], [b, 1], [b, -1]].map(([end, sign]) => end.map((x, k) => x + sign * side[k]));
+  return [...p, ...q, ...r, ...r, ...q, ...s];
+}
+
 // `raise` moves the picture up, so that its middle stands above the panel (share of half the height).
 function perspective(aspect, near, far, raise) {
   const f = 1 / Math.tan(FIELD_OF_VIEW / 2);
@@ -112,7 +119,7 @@ class Player {
     const raise = ($("panel").offsetHeight + 18) / canvas.clientHeight;
     const camera = times(perspective(width / height, 0.05, 200, raise), look), theme = THEMES[document.documentElement.dataset.theme];
     this.renderer.draw({
-      camera, eye, ...theme, middle: target, lamp: this.lamp(), balls: this.balls(), marks: this.marks(), lines: this.lines(theme),
+      camera, eye, ...theme, middle: target, lamp: this.lamp(), balls: this.balls(), marks: this.marks(), lines: this.lines(theme, eye),
       horizon: Math.tan(this.elevation) / Math.tan(FIELD_OF_VIEW / 2) + raise + 0.02,
     });
     this.placeLabels(camera, canvas);
@@ -158,20 +165,27 @@ class Player {
     return found;
   }
 
-  lines(theme) {
+  lines(theme, eye) {
     const found = [];
     for (const p of this.persons) {
+      const seen = sub(eye, p.shift), place = (j) => Array.from(p.places.slice(3 * j, 3 * j + 3));
       if (this.on.path) {
-        const points = new Float32Array(3 * p.frames);
-        for (let f = 0; f < p.frames; f++) points.set([p.roots[3 * f], 0.006 - p.shift[1], p.roots[3 * f + 2]], 3 * f);
-        found.push({ points, shift: p.shift, tint: [0.16, 0.50, 0.95, 0.9], mode: "LINE_STRIP", hidden: true });
+        const points = [];
+        for (let f = 1; f < p.frames; f++) {
+          const ends = [f - 1, f].map((k) => [p.roots[3 * k], 0.005 - p.shift[1], p.roots[3 * k + 2]]);
+          points.push(...ribbon(ends[0], ends[1], [ends[0][0], 1e6, ends[0][2]], 0.009));
+        }
+        found.push({ points: new Float32Array(points), shift: p.shift, tint: [0.16, 0.50, 0.95, 0.9], hidden: true });
       }
       if (this.on.skeleton) {
-        const points = [];
-        p.parents.forEach((parent, j) => { if (parent >= 0) points.push(...p.places.slice(3 * parent, 3 * parent + 3), ...p.places.slice(3 * j, 3 * j + 3)); });
+        const bones = [], joints = [];
+        p.parents.forEach((parent, j) => {
+          if (parent >= 0) bones.push(...ribbon(place(parent), place(j), seen, 0.006));
+          joints.push(...ribbon(sub(place(j), [0, 0.011, 0]), sub(place(j), [0, -0.011, 0]), seen, 0.011));
+        });
         const tint = theme.night ? [1, 0.82, 0.35, 1] : [0.98, 0.75, 0.1, 1];
-        found.push({ points: new Float32Array(points), shift: p.shift, tint, mode: "LINES" });
-        found.push({ points: p.places, shift: p.shift, tint: [1, 1, 1, 1], mode: "POINTS" });
+        found.push({ points: new Float32Array(bones), shift: p.shift, tint });
+        found.push({ points: new Float32Array(joints), shift: p.shift, tint: [1, 1, 1, 1] });
       }
     }
     return found;

@@ -100,7 +100,7 @@ void main() {
   pixel = vec4(tint.rgb, tint.a * max(ring, glow));
 }`],
   line: [`layout(location = 0) in vec3 position; uniform mat4 camera; uniform vec3 shift;
-void main() { gl_Position = camera * vec4(position + shift, 1.0); gl_PointSize = 6.0; }`,
+void main() { gl_Position = camera * vec4(position + shift, 1.0); }`,
   `uniform vec4 tint; out vec4 pixel; void main() { pixel = tint; }`],
 };
 
@@ -264,11 +264,11 @@ class Renderer {
     }
     gl.bindVertexArray(this.lines.array);
     gl.bindBuffer(gl.ARRAY_BUFFER, this.lines.buffer);
-    for (const { points, shift, tint, mode, hidden } of view.lines) {
+    for (const { points, shift, tint, hidden } of view.lines) {
       gl.bufferData(gl.ARRAY_BUFFER, points, gl.DYNAMIC_DRAW);
       if (!hidden) gl.disable(gl.DEPTH_TEST);
       this.use("line", { camera: view.camera, shift, tint });
-      gl.drawArrays(gl[mode], 0, points.length / 3);
+      gl.drawArrays(gl.TRIANGLES, 0, points.length / 3);
       gl.enable(gl.DEPTH_TEST);
     }
     gl.depthMask(true);
