@@ -75,7 +75,10 @@ class Skeleton:
         for joint, parent in enumerate(self.parents[1:], start=1):
             depth[joint] = depth[parent] + 1
         return tuple(
-            ([j for j in range(self.num_joints) if depth[j] == d], [self.parents[j] for j in range(self.num_joints) if depth[j] == d])
+            (
+                [j for j in range(self.num_joints) if depth[j] == d],
+                [self.parents[j] for j in range(self.num_joints) if depth[j] == d],
+            )
             for d in range(1, max(depth) + 1)
         )
 
