@@ -172,13 +172,14 @@ def _passing(px, py, pz, lx, ly, lz, cones, i):  # type: ignore[no-untyped-def]
 @_compiled
 def _grid_line(position, spacing, half_width, footprint):  # type: ignore[no-untyped-def]
     """Share of a pixel's footprint that lies on lines `spacing` apart, exactly filtered, so that nothing flickers."""
-    low, high = (position - 0.5 * footprint) / spacing, (position + 0.5 * footprint) / spacing
     width = 2.0 * half_width / spacing
-    shift = 0.5 * width
-
-    below = floor(low + shift) * width + min((low + shift) - floor(low + shift), width)
-    above = floor(high + shift) * width + min((high + shift) - floor(high + shift), width)
-    return (above - below) / max(high - low, 1e-9)
+    low = (position - 0.5 * footprint) / spacing + 0.5 * width
+    high = low + footprint / spacing
+    below, above = np.floor(low), np.floor(high)
+    if below == above and low - below > width:
+        return 0.0
+    covered = (above - below) * width + min(high - above, width) - min(low - below, width)
+    return covered / (high - low)
 
 
 @_compiled
@@ -355,7 +356,9 @@ def shade(world, table, image):  # type: ignore[no-untyped-def]
     for row in range(height):
         for column in range(width):
             r, g, b, left = 0.0, 0.0, 0.0, 4
-            for s in range(4):
+            empty = max(world.owner[row, column, 0], world.owner[row, column, 1]) < 0
+            empty = empty and max(world.owner[row, column, 2], world.owner[row, column, 3]) < 0
+            for s in range(0 if empty else 4):
                 t = world.owner[row, column, s]
                 if t < 0:
                     continue
