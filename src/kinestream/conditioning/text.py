@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -108,7 +109,7 @@ class _EmbeddingCache:
         return computed
 
 
-class _CachedEncoder:
+class _CachedEncoder(ABC):
     """Prompt checks, the cache and batching; a subclass tokenises and embeds."""
 
     name: str
@@ -117,11 +118,13 @@ class _CachedEncoder:
     def __init__(self, cache_size: int = CACHE_SIZE) -> None:
         self._cache = _EmbeddingCache(cache_size)
 
+    @abstractmethod
     def _token_ids(self, text: str) -> list[int]:
-        raise NotImplementedError
+        """Tokens of a text, special ones included."""
 
+    @abstractmethod
     def _embed(self, token_ids: list[list[int]]) -> Tensor:
-        raise NotImplementedError
+        """Embeddings [N, dim] of token lists."""
 
     def _checked_ids(self, text: str) -> list[int]:
         ids = self._token_ids(text)
