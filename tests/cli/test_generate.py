@@ -127,6 +127,7 @@ def test_control_c_leaves_nothing_half_written(tiny_model_dir: Path, tmp_path: P
         stderr=subprocess.PIPE,
         text=True,
         cwd=tmp_path,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells ignore it in background jobs
     )
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(4.0)
