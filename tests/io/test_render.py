@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from kinestream.io.body.mesh import _rounded_cone
 from kinestream.io.render import Camera, Scene, _cone_table, render
 from kinestream.io.render_kernels import _core
-from kinestream.io.stage import follow, stage_motions
+from kinestream.io.stage import follow, stage_motions, travelling_joint
+from kinestream.motion import Motion
+from kinestream.skeleton import Skeleton
 from tests.io.walking import walking
+from tests.test_motion import swaying
 
 CAMERA = Camera((0.0, 1.0, 5.0), (0.0, 1.0, 0.0), 0.5)
 RED, BLUE = (0.8, 0.05, 0.05, 0.0), (0.05, 0.05, 0.8, 0.0)
@@ -106,3 +110,23 @@ def test_bodies_face_their_own_front() -> None:
         head = picture[10:32]
         skin.append(((head[..., 0] > 150) & (head[..., 0] - head[..., 2] > 35)).sum())
     assert skin[0] > 2 * skin[1] + 10
+
+
+def test_camera_follows_the_body_when_a_top_joint_stays_behind() -> None:
+    walk = swaying(frames=60)
+    body = walk.skeleton
+    above = Skeleton(
+        "with_reference",
+        ("reference", *body.joint_names),
+        (-1, *(parent + 1 for parent in body.parents)),
+        torch.cat((torch.zeros(1, 3), body.offsets_m)),
+    )
+    still = torch.zeros(60, 1, 4)
+    still[..., 0] = 1.0
+    places = above.offsets_m.expand(60, -1, -1).clone()
+    places[:, 1] = walk.root_position_m + torch.linspace(0, 8, 60)[:, None] * torch.tensor([0.0, 0.0, 1.0])
+    motion = Motion(above, torch.cat((still, walk.local_rotations), dim=1), torch.zeros(60, 3), 30.0, places)
+    assert travelling_joint(motion) == 1
+    assert travelling_joint(walk) == 0
+    cameras = follow(stage_motions(motion), 16 / 9)
+    assert cameras[-1].target_m[2] > 7.0

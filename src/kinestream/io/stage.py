@@ -153,6 +153,17 @@ def heading_rad(motion: Motion) -> float:
     return float(torch.atan2(facing[0], facing[2]))
 
 
+def travelling_joint(motion: Motion) -> int:
+    """The first joint that goes where the body goes: some files have a top joint that stays while its child travels."""
+    joint, translations = 0, motion.joint_translations_m
+    while translations is not None and len(motion.skeleton.children(joint)) == 1:
+        child = motion.skeleton.children(joint)[0]
+        if float((translations[:, child] - translations[:1, child]).norm(dim=-1).max()) < 0.01:
+            break
+        joint = child
+    return joint
+
+
 def follow(stage: Stage, aspect: float, azimuth_rad: float | None = None, elevation_rad: float = 0.19) -> list[Camera]:
     """A camera for each frame: it keeps its direction, glides along with the persons and keeps all of them in view.
 
@@ -165,9 +176,19 @@ def follow(stage: Stage, aspect: float, azimuth_rad: float | None = None, elevat
     )
     held = [np.minimum(np.arange(stage.num_frames), len(person.positions_m) - 1) for person in stage.persons]
     points = np.concatenate(
-        [person.positions_m[rows] for person, rows in zip(stage.persons, held, strict=True)], axis=1
+        [
+            person.positions_m[rows, travelling_joint(person.motion) :]
+            for person, rows in zip(stage.persons, held, strict=True)
+        ],
+        axis=1,
     ).astype(np.float64)
-    roots = np.stack([person.positions_m[rows, 0] for person, rows in zip(stage.persons, held, strict=True)], axis=1)
+    roots = np.stack(
+        [
+            person.positions_m[rows, travelling_joint(person.motion)]
+            for person, rows in zip(stage.persons, held, strict=True)
+        ],
+        axis=1,
+    )
     sigma = CAMERA_SMOOTHING_S * stage.fps
     target = _smoothed(roots.mean(axis=1).astype(np.float64), sigma)
     target[:, 1] = 0.5 * float(np.quantile(points[..., 1].max(axis=1), 0.98) + 0.12) - 0.03

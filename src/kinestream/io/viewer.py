@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from kinestream.errors import BadInputError
 from kinestream.io.atomic import atomic_path
 from kinestream.io.body.mesh import BodyMesh
-from kinestream.io.stage import Person, Stage, heading_rad, palette, stage_motions
+from kinestream.io.stage import Person, Stage, heading_rad, palette, stage_motions, travelling_joint
 from kinestream.motion import FOOT_JOINTS, Motion, foot_contacts
 
 _SCRIPTS = ("motion.js", "render.js", "app.js")
@@ -145,6 +145,7 @@ def _person(payload: _Payload, person: Person, number: int, body: int, several: 
         "shift": person.shift_m.tolist(),
         "rotations": payload.add(np.round(motion.local_rotations.numpy() * 32767.0).astype(np.int16)),
         "roots": payload.add(motion.root_position_m.numpy().astype(np.float32)),
+        "centres": payload.add(person.positions_m[:, travelling_joint(motion)] - person.shift_m),
         "translations": None if extra is None else payload.add(extra.numpy().astype(np.float32)),
         "offsets": payload.add(skeleton.offsets_m.numpy().astype(np.float32)),
         "colours": palette(number).round(4).tolist(),

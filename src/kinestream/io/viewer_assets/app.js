@@ -60,8 +60,8 @@ class Player {
       const middle = [0, 0];
       for (const p of this.persons) {
         const k = 3 * Math.min(f, p.frames - 1);
-        middle[0] += (p.roots[k] + p.shift[0]) / this.persons.length;
-        middle[1] += (p.roots[k + 2] + p.shift[2]) / this.persons.length;
+        middle[0] += (p.centres[k] + p.shift[0]) / this.persons.length;
+        middle[1] += (p.centres[k + 2] + p.shift[2]) / this.persons.length;
       }
       raw.push(middle);
     }
@@ -172,7 +172,7 @@ class Player {
       if (this.on.path) {
         const points = [];
         for (let f = 1; f < p.frames; f++) {
-          const ends = [f - 1, f].map((k) => [p.roots[3 * k], 0.005 - p.shift[1], p.roots[3 * k + 2]]);
+          const ends = [f - 1, f].map((k) => [p.centres[3 * k], 0.005 - p.shift[1], p.centres[3 * k + 2]]);
           points.push(...ribbon(ends[0], ends[1], [ends[0][0], 1e6, ends[0][2]], 0.009));
         }
         found.push({ points: new Float32Array(points), shift: p.shift, tint: [0.16, 0.50, 0.95, 0.9], hidden: true });

@@ -36,6 +36,7 @@ class Person {
     this.joints = this.parents.length;
     this.rotations = section(buffer, about.rotations);
     this.roots = section(buffer, about.roots);
+    this.centres = section(buffer, about.centres); // where the body is: a top joint may stay behind
     this.translations = about.translations ? section(buffer, about.translations) : null;
     this.contacts = about.contacts ? section(buffer, about.contacts) : null;
     this.offsets = section(buffer, about.offsets);
