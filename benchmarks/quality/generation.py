@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from multiprocessing.pool import Pool
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -20,6 +21,7 @@ from torch import Tensor
 import kinestream
 from kinestream.checkpoints import DEFAULT_MODEL_DIR, load_text_to_motion
 from kinestream.checkpoints.folder import INFO_NAME
+from kinestream.errors import KinestreamError
 from kinestream.features import motion272_from_motion
 from kinestream.io.atomic import atomic_path
 from kinestream.motion import Motion, concatenate
@@ -144,15 +146,14 @@ class Studio:
     ) -> None:
         self.options = options
         self.model, self.cache, self.processes = model, cache, processes
-        self._pool: Pool | None = None
+        self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Studio:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._pool is not None:
-            self._pool.terminate()
-            self._pool.join()
+            self._pool.shutdown(cancel_futures=True)
             self._pool = None
 
     def act(self, wishes: Sequence[Wish], on_done: Callable[[int, int], None]) -> list[Acted]:
@@ -174,14 +175,20 @@ class Studio:
             found.extend(acted)
         return found
 
-    def _make(self, jobs: Sequence[Job]) -> Iterable[int]:
+    def _make(self, jobs: Sequence[Job]) -> Iterator[int]:
+        """Numbers of the jobs as they are done; KinestreamError where a process died."""
         if not jobs:
-            return []
+            return
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
-            self._pool = context.Pool(self.processes, initializer=_start_worker, initargs=(self.model,))
+            self._pool = ProcessPoolExecutor(self.processes, context, _start_worker, (self.model,))
         # The longest parts come last in the wishes' order; beginning with them leaves no process idle at the end.
-        return self._pool.imap_unordered(_work, list(reversed(jobs)))
+        waiting = [self._pool.submit(_work, job) for job in reversed(jobs)]
+        try:
+            for done in as_completed(waiting):
+                yield done.result()
+        except BrokenProcessPool as error:
+            raise KinestreamError(f"a generating process died: {error}. Run again with fewer --processes.") from error
 
     def _model_digest(self) -> str:
         """A hash of model.json, which holds the settings and the hashes of all weights; empty without a model."""
