@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml
 demo: setup
 	@mkdir -p $(OUT)
 	$(BIN)/kinestream generate "walks forward" "turns left while walking" "waves with both hands, happy" \
-		-o $(OUT)/demo.glb -o $(OUT)/demo.html -o $(OUT)/demo.mp4 --seed 7
+		--seconds 3,4,3.5 -o $(OUT)/demo.glb -o $(OUT)/demo.html -o $(OUT)/demo.mp4 --seed 7
 	@echo "Open $(OUT)/demo.html in a browser, play $(OUT)/demo.mp4, or drop $(OUT)/demo.glb into a viewer."
 
 lint: setup
