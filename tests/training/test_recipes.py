@@ -107,7 +107,7 @@ def test_decoder_alone_goes_on_from_a_trained_autoencoder(tiny_data: Path, train
     config = tmp_path / "fine.toml"
     config.write_text(
         f'data = ["{tiny_data}"]\n[model]\nhidden_dim = 32\nlatent_dim = 8\n[task]\ncrop_frames = 32\n'
-        f'smoothness_weight = 1.0\nstart_from = "{trained_tae / "model"}"\ndecoder_only = true\n'
+        f'joint_weight = 1.0\nstart_from = "{trained_tae / "model"}"\ndecoder_only = true\n'
         "[loop]\nsteps = 3\nbatch_size = 4\nlog_every = 1\nvalidate_every = 9\n"
     )
     train_causal_tae(config, tmp_path / "out")

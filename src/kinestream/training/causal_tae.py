@@ -18,7 +18,7 @@ from kinestream.features import MOTION272, Statistics, positions_from_motion272
 from kinestream.features.recovery import world_joints_from_rotations
 from kinestream.metrics import jitter_mps3, mpjpe_mm
 from kinestream.models.causal_tae.config import CausalTAEConfig
-from kinestream.models.causal_tae.loss import causal_tae_loss, motion_smoothness_loss
+from kinestream.models.causal_tae.loss import causal_tae_loss, joint_loss
 from kinestream.models.causal_tae.model import CausalTAE
 from kinestream.motion import FOOT_JOINTS
 from kinestream.skeleton import smpl22
@@ -35,8 +35,8 @@ class CausalTAETaskConfig:
     """Frames of a training crop (N); shorter clips hold their last pose to the end."""
     root_weight: float = 7.0
     """Weight of the root loss (lambda)."""
-    smoothness_weight: float = 0.0
-    """Weight of the steps and jerks of joint positions in the loss (not in the paper; see its function)."""
+    joint_weight: float = 0.0
+    """Weight of joint positions, foot heights, steps and jerks in the loss (not in the paper; see `joint_loss`)."""
     start_from: str = ""
     """Folder of a trained autoencoder to go on from, for example on your own recordings."""
     decoder_only: bool = False
@@ -85,14 +85,14 @@ class CausalTAETask:
         recon = self.model.decode(latents.to(posterior.mean.dtype))
         terms = causal_tae_loss(recon, batch["features"], posterior, root_weight=self.config.root_weight)
         values = terms._asdict()
-        if self.config.smoothness_weight > 0:
+        if self.config.joint_weight > 0:
             joints, target = (
                 world_joints_from_rotations(self.statistics.denormalize(features.float()))
                 for features in (recon, batch["features"])
             )
-            smoothness = motion_smoothness_loss(joints, target, self._feet)._asdict()
-            values |= smoothness
-            values["total"] = terms.total + self.config.smoothness_weight * sum(smoothness.values())
+            of_joints = joint_loss(joints, target, self._feet)._asdict()
+            values |= of_joints
+            values["total"] = terms.total + self.config.joint_weight * sum(of_joints.values())
         return values
 
     def validate(self, step: int, folder: Path) -> Mapping[str, float]:

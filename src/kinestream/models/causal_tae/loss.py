@@ -54,29 +54,38 @@ def causal_tae_loss(
     return CausalTAELoss(reconstruction + kl + root_weight * root, reconstruction, kl, root, sigma)
 
 
-class MotionSmoothnessLoss(NamedTuple):
-    """velocity, feet (velocity of the feet alone), jerk: scalar tensors with gradient."""
+class JointLoss(NamedTuple):
+    """pose, height (of the feet), velocity, feet (velocity of the feet alone), jerk: scalar tensors with gradient."""
 
+    pose: Tensor
+    height: Tensor
     velocity: Tensor
     feet: Tensor
     jerk: Tensor
 
 
-def motion_smoothness_loss(
+def joint_loss(
     joints_m: Float[Tensor, "b t j 3"], target_joints_m: Float[Tensor, "b t j 3"], feet: Sequence[int]
-) -> MotionSmoothnessLoss:
-    """Give the log-likelihoods of first and third differences of joint positions, each with its own analytic sigma.
+) -> JointLoss:
+    """Give the log-likelihoods of joint positions and of their first and third differences, each with its own sigma.
 
-    Not in the paper. Equation 3 hardly sees an error of two millimetres that changes sign from frame to frame, but an
-    animator does, and a foot that should stand slides by it: the step of a joint (first difference) and its jerk
-    (third) are therefore scored on their own scale, and the steps of the joints `feet` once more on theirs.
+    Not in the paper. Equation 3 hardly sees an error of two millimetres that changes sign from frame to frame, nor a
+    body that stands two centimetres too low, but an animator does: positions around the root (joint 0), the heights of
+    the joints `feet`, steps (first difference) and jerks (third) are therefore scored on their own scales, and the
+    steps of the feet once more on theirs.
     """
     error = joints_m.float() - target_joints_m.float()
-    velocity, jerk = _difference_nll(error, 1), _difference_nll(error, 3)
-    return MotionSmoothnessLoss(velocity, _difference_nll(error[..., list(feet), :], 1), jerk)
+    on_feet = error[..., list(feet), :]
+    return JointLoss(
+        pose=_likelihood(error - error[..., :1, :]),
+        height=_likelihood(on_feet[..., 1]),
+        velocity=_likelihood(error.diff(n=1, dim=1)),
+        feet=_likelihood(on_feet.diff(n=1, dim=1)),
+        jerk=_likelihood(error.diff(n=3, dim=1)),
+    )
 
 
-def _difference_nll(error: Tensor, order: int) -> Tensor:
-    squares = error.diff(n=order, dim=1).square()
+def _likelihood(error: Tensor) -> Tensor:
+    squares = error.square()
     sigma = squares.mean().detach().sqrt().clamp_min(_MIN_SIGMA_M)
     return (squares / (2 * sigma.square()) + sigma.log()).mean()
