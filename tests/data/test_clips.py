@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from kinestream.data.clips import MotionClips, StreamPairs, held
+from kinestream.data.clips import MotionClips, StreamPairs, _content_weights, held
 from kinestream.data.sources.humanml3d_272 import clip_parts
 from kinestream.errors import BadInputError
 
@@ -74,6 +75,18 @@ def test_pairs_tell_both_texts_and_where_they_change(root: Path) -> None:
 def test_weights_are_even_without_a_manifest(root: Path) -> None:
     clips = MotionClips.load([root], "train")
     assert clips.weights == [1.0] * len(clips.parts)
+
+
+def test_a_contents_share_grows_with_the_cube_root_of_its_clips(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [part.name for part in MotionClips.load([root], "train").parts]
+    contents = ["rare", *["common"] * 8]
+    listed = [SimpleNamespace(name=f"{i}" if i else names[0], content=content) for i, content in enumerate(contents)]
+    (root / "manifest.json").touch()
+    manifest = SimpleNamespace(split_clips=lambda split: listed)
+    monkeypatch.setattr("kinestream.data.clips.load_manifest", lambda folder: manifest)
+    weights = _content_weights(root, "train")
+    assert sum(weights.values()) == pytest.approx(9)
+    assert 8 * weights["1"] == pytest.approx(2 * weights[names[0]])
 
 
 def test_frames_that_are_not_finite_are_an_error_when_they_are_read(root: Path) -> None:

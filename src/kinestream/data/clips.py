@@ -38,7 +38,7 @@ class MotionClips:
         """Read folders in the HumanML3D-272 layout; the first folder's statistics hold for all.
 
         Captions that hold for a part of a clip only (start and end seconds) make a clip of that part. Where a manifest
-        tells the contents, a content's weight as a whole grows with the root of its number of clips: rare actions are
+        tells the contents, a content's weight as a whole grows with the cube root of its number of clips: rare actions are
         met more often than their share. BadInputError when a split cannot be read or nothing in it is usable.
         """
         parts, weights, rejects = [], [], []
@@ -106,10 +106,11 @@ def _frames(path: Path, start: int, stop: int) -> Tensor:
 
 
 def _content_weights(root: Path, split: str) -> dict[str, float]:
-    """1 / sqrt(clips of the same content) relative to the mean, by clip name; empty without a manifest."""
+    """(Clips of the same content)^(-2/3) relative to the mean, by clip name; empty without a manifest."""
     if not (root / MANIFEST_NAME).is_file():
         return {}
     clips = load_manifest(root).split_clips(split)
     counts = Counter(clip.content for clip in clips)
-    mean = sum(counts[clip.content] ** -0.5 for clip in clips) / max(1, len(clips))
-    return {clip.name: counts[clip.content] ** -0.5 / mean for clip in clips}
+    weights = {clip.name: float(counts[clip.content]) ** (-2 / 3) for clip in clips}
+    mean = sum(weights.values()) / max(1, len(weights))
+    return {name: weight / mean for name, weight in weights.items()}
