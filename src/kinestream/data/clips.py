@@ -38,8 +38,8 @@ class MotionClips:
         """Read folders in the HumanML3D-272 layout; the first folder's statistics hold for all.
 
         Captions that hold for a part of a clip only (start and end seconds) make a clip of that part. Where a manifest
-        tells the contents, a content's weight as a whole grows with the cube root of its number of clips: rare actions are
-        met more often than their share. BadInputError when a split cannot be read or nothing in it is usable.
+        tells the contents, a content's weight as a whole grows with the cube root of its number of clips: rare actions
+        are met more often than their share. BadInputError when a split cannot be read or nothing in it is usable.
         """
         parts, weights, rejects = [], [], []
         for root in map(Path, roots):
