@@ -13,6 +13,7 @@ from kinestream.errors import BadInputError
 from kinestream.models.ar_diffusion import (
     ARDiffusion,
     ARDiffusionConfig,
+    DiffusionLoss,
     SamplingNoise,
     diffusion_loss,
     draw_sampling_noise,
@@ -218,6 +219,21 @@ def test_history_and_padding_carry_no_loss_but_history_conditions() -> None:
     assert not used[1, 5:].any()
     assert not used[2, 4:].any()
     assert used[2, :3].all()
+
+
+def test_opening_latents_of_a_prompt_count_more_often(model: ARDiffusion, monkeypatch: pytest.MonkeyPatch) -> None:
+    latents = torch.arange(20.0).reshape(1, 5, 4)
+    mask = torch.tensor([[False, True, True, True, False]])  # one latent of history, one of padding
+    seen: list[Tensor] = []
+
+    def record(head: object, conditions: Tensor, targets: Tensor, **settings: object) -> DiffusionLoss:
+        seen.append(targets)
+        assert len(conditions) == len(targets)
+        return DiffusionLoss(targets.sum(), targets, targets)
+
+    monkeypatch.setattr("kinestream.models.ar_diffusion.loss.diffusion_loss", record)
+    two_forward_loss(model, torch.randn(1, 6), latents, mask, 0.0, opening=2, opening_mul=3)
+    assert sorted(seen[0][:, 0].tolist()) == [4, 4, 4, 8, 8, 8, 12]
 
 
 def test_padding_may_hold_anything() -> None:

@@ -45,6 +45,10 @@ class ARDiffusionTaskConfig:
     """How Two-Forward predicts: "sample" draws in few steps, "denoise" denoises a random level (the release)."""
     estimate_steps: int = 4
     """Sampling steps of such a draw."""
+    opening: int = 0
+    """Latents from a prompt's first on that count `opening_mul` times in the loss (not in the paper)."""
+    opening_mul: int = 1
+    """How often they count."""
     pair_weight: float = 1.0
     """How often a contextual pair is drawn, relative to a clip."""
     prompts: tuple[str, ...] = ("a person walks forward", "a person waves with both hands", "a tired person runs")
@@ -125,6 +129,7 @@ class ARDiffusionTask:
             self.model, batch["text"], self.model.normalize_latents(batch["latents"]), batch["mask"], share, generator,
             lengths=batch["lengths"], batch_mul=self.config.diffusion_draws,
             estimate=self.config.estimate, sample_steps=self.config.estimate_steps,  # type: ignore[arg-type]
+            opening=self.config.opening, opening_mul=self.config.opening_mul,
         )  # fmt: skip
         return {"total": result.loss, "replaced": result.replaced}
 

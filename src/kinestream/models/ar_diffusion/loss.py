@@ -81,6 +81,8 @@ def two_forward_loss(
     estimate: Estimate = "denoise",
     sample_steps: int = 8,
     estimate_limit: float = 5.0,
+    opening: int = 0,
+    opening_mul: int = 1,
 ) -> TwoForwardLoss:
     """Give the training loss with Two-Forward (MotionStreamer, section 3.3 and appendix A).
 
@@ -94,6 +96,9 @@ def two_forward_loss(
     estimate: "denoise" takes the x_0 estimate from a random noise level, as the release does; "sample" draws a real
     sample in `sample_steps` steps, which costs more and is closer to generation. Both are clamped to +-estimate_limit
     deviations, since an estimate from the highest levels multiplies the network's error by up to 1015.
+
+    opening: so many latents from a prompt's first on count `opening_mul` times (not in the paper). Content and style
+    are decided there, from the text alone; all later latents can read them off the motion so far.
     """
     if loss_mask.dtype != torch.bool or loss_mask.shape != latents.shape[:2]:
         raise BadInputError(
@@ -114,9 +119,12 @@ def two_forward_loss(
         inputs = torch.where(swap[..., None], predicted.clamp(-estimate_limit, estimate_limit), latents)
         replaced = swap.sum() / loss_mask.sum()
     conditions = model.conditions(text, _inputs_that_matter(inputs), lengths)[:, : latents.shape[1]]
-    loss = diffusion_loss(
-        model.head, conditions[loss_mask], latents[loss_mask], generator=generator, batch_mul=batch_mul
-    ).loss
+    rows, targets = conditions[loss_mask], latents[loss_mask]
+    if opening_mul > 1:
+        first = loss_mask & (loss_mask.cumsum(dim=1) <= opening)
+        rows = torch.cat((rows, conditions[first].repeat(opening_mul - 1, 1)))
+        targets = torch.cat((targets, latents[first].repeat(opening_mul - 1, 1)))
+    loss = diffusion_loss(model.head, rows, targets, generator=generator, batch_mul=batch_mul).loss
     return TwoForwardLoss(loss, replaced)
 
 
