@@ -8,15 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.quality.estimates import Statistic, estimate, ratio
+from benchmarks.quality.estimates import estimate, ratio
 from benchmarks.quality.takes import FPS, Take
-from kinestream.metrics import floor_penetration_m, foot_skating_ratio, jitter_mps3
+from kinestream.metrics import floating_share, floor_penetration_m, foot_skating_ratio, jitter_mps3, penetration_share
+from kinestream.metrics.estimates import Statistic
 from kinestream.skeleton import smpl22
 
 TOES = tuple(smpl22().index(name) for name in ("left_foot", "right_foot"))
-DEEP_M = 0.02
-# Standing bodies keep their lowest joint below this; running ones leave it for some frames of a step.
-FLOATING_M = 0.05
 
 
 def measured(takes: Sequence[Take]) -> dict[str, Tensor]:
@@ -30,14 +28,12 @@ def measured(takes: Sequence[Take]) -> dict[str, Tensor]:
 
 def _of_take(take: Take) -> dict[str, float]:
     joints = take.joints_m
-    below = floor_penetration_m(joints)
-    lowest = joints[..., 1].amin(dim=-1)
     return {
         "foot_skating_ratio": float(foot_skating_ratio(joints[:, list(TOES)], FPS)),
         "jitter_mps3": float(jitter_mps3(joints, FPS)),
-        "share_below_floor_2cm": float((below > DEEP_M).double().mean()),
-        "worst_depth_m": float(below.max()),
-        "share_floating_5cm": float((lowest > FLOATING_M).double().mean()),
+        "share_below_floor_2cm": float(penetration_share(joints)),
+        "worst_depth_m": float(floor_penetration_m(joints).max()),
+        "share_floating_5cm": float(floating_share(joints)),
         "length_s": take.num_frames / FPS,
     }
 

@@ -11,10 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from benchmarks.quality.estimates import Statistic, estimate, ratio
+from benchmarks.quality.estimates import estimate, ratio
 from benchmarks.quality.generation import Wish
 from benchmarks.quality.takes import FPS, Take
 from kinestream.metrics import peak_jerk_mps3
+from kinestream.metrics.estimates import Statistic
 
 # Frames on each side of a switch; a window of twice that is looked at, inside recordings too.
 HALF_WINDOW = 15

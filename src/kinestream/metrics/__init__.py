@@ -1,19 +1,75 @@
-"""Pure measurements on joint positions [.., T, J, 3] in metres, Y up, floor at 0; every figure carries its unit."""
+"""Measurements: pure functions on joints [.., T, J, 3] (metres, Y up, floor at 0) or embeddings [N, D].
 
-from kinestream.metrics.pose import (
-    floor_penetration_m,
-    foot_skating_ratio,
-    jerk_mps3,
-    jitter_mps3,
-    mpjpe_mm,
-    peak_jerk_mps3,
+Every figure carries its unit in its name or docstring, with its equation, its source and how it can be fooled; the
+page docs/metrics.md is the overview.
+"""
+
+from kinestream.metrics.beats import BeatControl, beat_alignment, beat_alignment_control, motion_beats
+from kinestream.metrics.contact import physical_foot_contact
+from kinestream.metrics.dance import FeatureScores, feature_scores, standardized
+from kinestream.metrics.distribution import diversity, frechet_distance, mean_pairwise_distance, multimodality
+from kinestream.metrics.estimates import (
+    Estimate,
+    bootstrap,
+    bootstrap_ratio,
+    bootstrap_rows,
+    over_repeats,
+    paired_difference,
+    repeat,
+    repeat_generators,
 )
+from kinestream.metrics.geometric import geometric_features
+from kinestream.metrics.ground import floating_share, floor_clearance_m, floor_penetration_m, penetration_share
+from kinestream.metrics.inputs import joints_and_rate
+from kinestream.metrics.kinetic import kinetic_features, published_pose
+from kinestream.metrics.latency import Latency, latency_summary
+from kinestream.metrics.matching import batches, chance_recall, multimodal_distance, r_precision, retrieval_recall
+from kinestream.metrics.pose import foot_skating_ratio, jerk_mps3, jitter_mps3, mpjpe_mm, peak_jerk_mps3
+from kinestream.metrics.transitions import TransitionJerk, mean_transition_jerk, transition_curve, transition_jerk
 
 __all__ = [
+    "BeatControl",
+    "Estimate",
+    "FeatureScores",
+    "Latency",
+    "TransitionJerk",
+    "batches",
+    "beat_alignment",
+    "beat_alignment_control",
+    "bootstrap",
+    "bootstrap_ratio",
+    "bootstrap_rows",
+    "chance_recall",
+    "diversity",
+    "feature_scores",
+    "floating_share",
+    "floor_clearance_m",
     "floor_penetration_m",
     "foot_skating_ratio",
+    "frechet_distance",
+    "geometric_features",
     "jerk_mps3",
     "jitter_mps3",
+    "joints_and_rate",
+    "kinetic_features",
+    "latency_summary",
+    "mean_pairwise_distance",
+    "mean_transition_jerk",
+    "motion_beats",
     "mpjpe_mm",
+    "multimodal_distance",
+    "multimodality",
+    "over_repeats",
+    "paired_difference",
     "peak_jerk_mps3",
+    "penetration_share",
+    "physical_foot_contact",
+    "published_pose",
+    "r_precision",
+    "repeat",
+    "repeat_generators",
+    "retrieval_recall",
+    "standardized",
+    "transition_curve",
+    "transition_jerk",
 ]
