@@ -26,7 +26,8 @@ class _FeedForward(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.narrow(self.dropout(functional.gelu(self.widen(self.norm(x)))))
+        narrowed: Tensor = self.narrow(self.dropout(functional.gelu(self.widen(self.norm(x)))))
+        return narrowed
 
 
 class _Block(nn.Module):
@@ -38,7 +39,8 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor, inside: Tensor | None) -> Tensor:
         x = x + self.dropout(self.attention(x, inside))
-        return x + self.dropout(self.feed_forward(x))
+        moved: Tensor = x + self.dropout(self.feed_forward(x))
+        return moved
 
 
 class SequenceEncoder(nn.Module):

@@ -1,0 +1,163 @@
+"""The retrieval recipe learns, reports recall beside chance, and leaves a network with an index that belongs to it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from kinestream.checkpoints.retrieval import import_infinitedance_retrieval, load_retrieval, save_retrieval
+from kinestream.data.dance_windows import DanceClips
+from kinestream.data.reference_index import ReferenceIndex
+from kinestream.errors import BadInputError
+from kinestream.features import MOTION272, Statistics
+from kinestream.training.retrieval import INDEX_NAME, held_out_recall, train_retrieval
+
+pytest.importorskip("faiss", reason="needs the extra `dance`: faiss-cpu")
+
+
+def write_dances(root: Path) -> Path:
+    """Twelve "dances" whose features follow those of their music."""
+    for folder in ("motion_data", "music", "split", "mean_std"):
+        (root / folder).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    mixing = rng.standard_normal((6, MOTION272.width)).astype(np.float32)
+    names = {"train": [f"t{k}" for k in range(9)], "val": ["v0", "v1", "v2"]}
+    for split, members in names.items():
+        (root / "split" / f"{split}.txt").write_text("\n".join(members))
+        for name in members:
+            steady = rng.standard_normal((1, 6)) + 0.2 * rng.standard_normal((90, 6))
+            music = steady.astype(np.float32)
+            np.savez(root / "music" / f"{name}.npz", features=music)
+            np.save(root / "motion_data" / f"{name}.npy", music @ mixing)
+    frames = [torch.from_numpy(np.load(root / "motion_data" / f"{name}.npy")) for name in names["train"]]
+    statistics = Statistics.of(frames, MOTION272)
+    np.save(root / "mean_std" / "Mean.npy", statistics.mean.numpy())
+    np.save(root / "mean_std" / "Std.npy", statistics.std.numpy())
+    return root
+
+
+@pytest.fixture(scope="module")
+def dances(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dances(tmp_path_factory.mktemp("dances") / "set")
+
+
+def config_text(data: Path, steps: int = 40) -> str:
+    return (
+        f'data = ["{data}"]\n[model]\nmax_frames = 40\nembedding_dim = 16\nnum_heads = 2\nmlp_dim = 32\n'
+        "num_layers = 1\ndropout = 0.0\n[task]\nwindow_frames = 30\nshortest_share = 0.5\nnoise = 0.05\n"
+        f"reference_hop = 15\n[loop]\nsteps = {steps}\nbatch_size = 16\nlearning_rate = 5e-3\nwarmup_steps = 3\n"
+        'log_every = 5\nvalidate_every = 100\nema_decay = 0.8\nprecision = "fp32"\n'
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(dances: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("retrieval")
+    (folder / "c.toml").write_text(config_text(dances))
+    train_retrieval(folder / "c.toml", folder / "out")
+    return folder / "out"
+
+
+def test_it_learns_and_reports_recall_beside_chance(trained: Path) -> None:
+    lines = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()]
+    losses = [line["total"] for line in lines if "total" in line]
+    assert losses[-1] < 0.6 * losses[0]
+    (report,) = [line for line in lines if "val/chance@1" in line]
+    assert report["val/chance@1"] == pytest.approx(1 / 9, abs=1e-4)
+    assert report["val/music_to_dance_recall@5"] > report["val/chance@5"]
+    provenance = load_retrieval(trained / "model").provenance
+    assert provenance["recall_val"]["dance_to_music"]["windows"] == 9
+
+
+def test_the_index_belongs_to_its_network_and_finds_dances_of_the_music(trained: Path, dances: Path) -> None:
+    retrieval = load_retrieval(trained / "model")
+    index = ReferenceIndex.load(trained / INDEX_NAME, retrieval.fingerprint)
+    clips = DanceClips.load([dances], "train")
+    assert len(index) == 9 * 5
+    music = [clips.music(place, 10, 40) for place in range(9)]
+    own = [clip.recording for clip in clips.clips]
+    hits = [m[0].window.recording for m in retrieval.search(index, music, 3)]
+    assert sum(hit == recording for hit, recording in zip(hits, own, strict=True)) >= 5
+    for recording, matches in zip(own, retrieval.search(index, music, 3, without=own), strict=True):
+        assert recording not in {match.window.recording for match in matches}
+
+
+def test_a_stale_index_is_refused(trained: Path, dances: Path) -> None:
+    retrieval = load_retrieval(trained / "model")
+    index = ReferenceIndex.load(trained / INDEX_NAME)
+    with torch.no_grad():
+        retrieval.model.music_encoder.input.weight[0, 0] += 1e-3
+    music = DanceClips.load([dances], "train").music(0, 0, 30)
+    with pytest.raises(BadInputError, match="build it again"):
+        retrieval.search(index, [music], 1)
+
+
+def test_a_saved_network_gives_the_same_embeddings(trained: Path, dances: Path, tmp_path: Path) -> None:
+    retrieval = load_retrieval(trained / "model")
+    save_retrieval(tmp_path / "copy", retrieval)
+    copy = load_retrieval(tmp_path / "copy")
+    clips = DanceClips.load([dances], "val")
+    windows = [clips.dance(0, 0, 30), clips.dance(1, 5, 20)]
+    assert torch.equal(copy.embed_dance(windows), retrieval.embed_dance(windows))
+    assert copy.fingerprint == retrieval.fingerprint
+    assert held_out_recall(copy, clips) == held_out_recall(retrieval, clips)
+
+
+def test_the_released_network_is_imported(golden_dir: Path, tmp_path: Path) -> None:
+    tensors = load_file(golden_dir / "retrieval_tiny.safetensors")
+    lightning = {"state_dict": {f"model.{name}": value for name, value in tensors.items()}, "epoch": 3}
+    torch.save(lightning, tmp_path / "last.ckpt")
+    import_infinitedance_retrieval(tmp_path / "last.ckpt", tmp_path / "model")
+    retrieval = load_retrieval(tmp_path / "model")
+    assert (retrieval.layout, retrieval.window_frames) == ("humanml264", 64)
+    with np.load(golden_dir / "retrieval_tiny.npz") as arrays:
+        golden = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    for got, expected in (
+        (retrieval.embed_music(list(golden["music55"])), golden["music_emb"]),
+        (retrieval.embed_dance(list(golden["motion264"])), golden["motion_emb"]),
+    ):
+        torch.testing.assert_close(got, expected, rtol=0, atol=1e-4)
+
+
+def test_an_incomplete_release_is_refused(golden_dir: Path, tmp_path: Path) -> None:
+    tensors = load_file(golden_dir / "retrieval_tiny.safetensors")
+    del tensors["cond_encoder.proj_out.bias"]
+    save_file(tensors, tmp_path / "cut.safetensors")
+    with pytest.raises(BadInputError, match=r"1 missing \(such as cond_encoder.proj_out.bias\)"):
+        import_infinitedance_retrieval(tmp_path / "cut.safetensors", tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_what_has_no_music_is_listed_and_its_absence_named(dances: Path, tmp_path: Path) -> None:
+    root = write_dances(tmp_path / "set")
+    (root / "music" / "v1.npz").unlink()
+    np.savez(root / "music" / "v2.npz", features=np.zeros((40, 6), np.float32))
+    clips = DanceClips.load([root], "val")
+    assert [clip.name for clip in clips.clips] == ["v0"]
+    assert [(r.name, r.reason) for r in clips.rejects] == [
+        ("v1", "it has no music"),
+        ("v2", "90 frames of motion but 40 of music"),
+    ]
+    with pytest.raises(BadInputError, match="no dance with music of at least 500 frames"):
+        DanceClips.load([dances], "val", min_frames=500)
+
+
+def test_bad_windows_are_refused(trained: Path) -> None:
+    retrieval = load_retrieval(trained / "model")
+    with pytest.raises(BadInputError, match=r"window 1: expected music features \[1 to 40 frames, 6\]"):
+        retrieval.embed_music([torch.zeros(10, 6), torch.zeros(41, 6)])
+    with pytest.raises(BadInputError, match="NaN"):
+        retrieval.embed_dance([torch.full((10, 272), float("nan"))])
+
+
+def test_settings_that_make_no_sense_are_refused(dances: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(config_text(dances))
+    with pytest.raises(BadInputError, match="more than \\[model\\] max_frames 40"):
+        train_retrieval(tmp_path / "c.toml", tmp_path / "out", overrides=["task.window_frames=60"])
+    with pytest.raises(BadInputError, match="own_recording"):
+        train_retrieval(tmp_path / "c.toml", tmp_path / "out", overrides=["task.own_recording=maybe"])
