@@ -1,0 +1,183 @@
+"""The convolutional encoder and decoder between motion frames and quarter-rate vectors, causal or symmetric.
+
+Causal nets stream exactly and keep the streaming protocol; symmetric ones pad evenly on both sides, as the released
+InfiniteDance tokenizer does, and only know whole sequences.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kinestream.errors import BadInputError
+from kinestream.nn.causal_conv import CausalConv1d
+from kinestream.nn.streaming import select_rows, zero_inactive
+
+Apply = Callable[[nn.Conv1d, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class ConvSizes:
+    """Channels and depth of one net: `in_dim` to `hidden_dim` to `out_dim`, time halved or doubled some times.
+
+    Each halving has one residual block per dilation, in this order. `causal`: no output sees a later input.
+    """
+
+    in_dim: int
+    hidden_dim: int
+    out_dim: int
+    num_halvings: int
+    dilations: tuple[int, ...]
+    causal: bool
+
+    @property
+    def frames_per_vector(self) -> int:
+        """Frames that one vector stands for."""
+        return int(2**self.num_halvings)
+
+
+class ConvStates(NamedTuple):
+    """Inputs that the convolutions still need, one tensor [B, channels, padding] per convolution, in their order."""
+
+    convs: tuple[Tensor, ...]
+
+
+def _convolution(
+    sizes: ConvSizes, in_dim: int, out_dim: int, kernel: int, stride: int = 1, dilation: int = 1
+) -> nn.Conv1d:
+    if sizes.causal:
+        return CausalConv1d(in_dim, out_dim, kernel, stride=stride, dilation=dilation)
+    padding = ((kernel - 1) * dilation + 1 - stride + 1) // 2
+    return nn.Conv1d(in_dim, out_dim, kernel, stride=stride, dilation=dilation, padding=padding)
+
+
+class _Stepper:
+    """Applies each convolution to a chunk with its own state, in the order of the network."""
+
+    def __init__(self, state: ConvStates) -> None:
+        self._old = iter(state.convs)
+        self.new: list[Tensor] = []
+
+    def __call__(self, conv: nn.Conv1d, x: Tensor) -> Tensor:
+        assert isinstance(conv, CausalConv1d)
+        out, state = conv.step(x, next(self._old))
+        self.new.append(state)
+        return out
+
+
+def _whole(conv: nn.Conv1d, x: Tensor) -> Tensor:
+    return conv.forward(x)
+
+
+class ResidualBlock(nn.Module):
+    """x + pointwise(relu(dilated(relu(x))))."""
+
+    def __init__(self, sizes: ConvSizes, dilation: int) -> None:
+        super().__init__()
+        self.dilated = _convolution(sizes, sizes.hidden_dim, sizes.hidden_dim, 3, dilation=dilation)
+        self.pointwise = _convolution(sizes, sizes.hidden_dim, sizes.hidden_dim, 1)
+
+    def run(self, x: Tensor, apply: Apply) -> Tensor:
+        """Run over a chunk or a whole sequence, as `apply` does it."""
+        return x + apply(self.pointwise, functional.relu(apply(self.dilated, functional.relu(x))))
+
+
+class ResizeStage(nn.Module):
+    """One halving (encoder) or doubling (decoder) of time with its residual blocks."""
+
+    def __init__(self, sizes: ConvSizes, *, kernel_size: int, stride: int) -> None:
+        super().__init__()
+        self.resize = _convolution(sizes, sizes.hidden_dim, sizes.hidden_dim, kernel_size, stride=stride)
+        self.blocks = nn.ModuleList(ResidualBlock(sizes, dilation) for dilation in sizes.dilations)
+
+    def run_blocks(self, x: Tensor, apply: Apply) -> Tensor:
+        """Run the residual blocks."""
+        for block in self.blocks:
+            assert isinstance(block, ResidualBlock)
+            x = block.run(x, apply)
+        return x
+
+
+class _ConvNet(nn.Module, ABC):
+    """What encoder and decoder share: the two ways to run, and the state of all convolutions."""
+
+    def __init__(self, sizes: ConvSizes, chunk: int) -> None:
+        super().__init__()
+        self.sizes, self._chunk = sizes, chunk
+
+    @abstractmethod
+    def _network(self, x: Tensor, apply: Apply) -> Tensor:
+        """Run every convolution through `apply`, in the network's order; channels first."""
+
+    def forward(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b u e"]:
+        """Run over whole sequences."""
+        return self._network(x.transpose(1, 2), _whole).transpose(1, 2)
+
+    def init_state(
+        self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> ConvStates:
+        """Give the state before the first input: zeros, as the whole-sequence form pads. Causal nets only."""
+        if not self.sizes.causal:
+            raise BadInputError("This network looks into the future, so it can't stream; run it on whole sequences.")
+        order: list[CausalConv1d] = []
+
+        def record(conv: nn.Conv1d, x: Tensor) -> Tensor:
+            assert isinstance(conv, CausalConv1d)
+            order.append(conv)
+            return x.new_empty(1, conv.out_channels, x.shape[-1] // conv.hop)
+
+        self._network(torch.zeros(1, self.sizes.in_dim, self._chunk), record)
+        return ConvStates(tuple(conv.init_state(batch_size, device=device, dtype=dtype) for conv in order))
+
+    def step(
+        self, x: Float[Tensor, "b n d"], state: ConvStates, active: Tensor | None = None
+    ) -> tuple[Float[Tensor, "b m e"], ConvStates]:
+        """Run over the next inputs; gives their outputs and the next state."""
+        if not x.shape[1] or x.shape[1] % self._chunk:
+            raise BadInputError(f"A step takes a multiple of {self._chunk} inputs, at least one, got {x.shape[1]}.")
+        stepper = _Stepper(state)
+        out = self._network(x.transpose(1, 2), stepper).transpose(1, 2)
+        return zero_inactive(active, out), select_rows(active, ConvStates(tuple(stepper.new)), state)
+
+
+class ConvEncoder(_ConvNet):
+    """Frames to vectors: conv, then (halve time, residual blocks) per halving, conv."""
+
+    def __init__(self, sizes: ConvSizes) -> None:
+        super().__init__(sizes, sizes.frames_per_vector)
+        self.input = _convolution(sizes, sizes.in_dim, sizes.hidden_dim, 3)
+        self.stages = nn.ModuleList(ResizeStage(sizes, kernel_size=4, stride=2) for _ in range(sizes.num_halvings))
+        self.output = _convolution(sizes, sizes.hidden_dim, sizes.out_dim, 3)
+
+    def _network(self, x: Tensor, apply: Apply) -> Tensor:
+        x = functional.relu(apply(self.input, x))
+        for stage in self.stages:
+            assert isinstance(stage, ResizeStage)
+            x = stage.run_blocks(apply(stage.resize, x), apply)
+        return apply(self.output, x)
+
+
+class ConvDecoder(_ConvNet):
+    """Vectors to frames: conv, then (residual blocks, repeat each step, conv) per doubling, two convs."""
+
+    def __init__(self, sizes: ConvSizes) -> None:
+        super().__init__(sizes, 1)
+        self.input = _convolution(sizes, sizes.in_dim, sizes.hidden_dim, 3)
+        self.stages = nn.ModuleList(ResizeStage(sizes, kernel_size=3, stride=1) for _ in range(sizes.num_halvings))
+        self.before_output = _convolution(sizes, sizes.hidden_dim, sizes.hidden_dim, 3)
+        self.output = _convolution(sizes, sizes.hidden_dim, sizes.out_dim, 3)
+
+    def _network(self, x: Tensor, apply: Apply) -> Tensor:
+        x = functional.relu(apply(self.input, x))
+        for stage in self.stages:
+            assert isinstance(stage, ResizeStage)
+            x = stage.run_blocks(x, apply).repeat_interleave(2, dim=-1)
+            x = apply(stage.resize, x)
+        return apply(self.output, functional.relu(apply(self.before_output, x)))
