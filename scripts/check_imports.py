@@ -30,6 +30,7 @@ LAYERS = (
     "metrics",
     "models",
     "checkpoints",
+    "inference",
     "training",
     "streaming",
     "restoration",

@@ -1,10 +1,13 @@
-"""The cosine noise schedule and its reverse steps (DDPM with noise prediction and fixed small variance)."""
+"""The cosine noise schedule, its reverse steps (DDPM, noise prediction, fixed small variance) and a fast solver."""
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +19,21 @@ from kinestream.errors import BadInputError
 Array = npt.NDArray[np.float64]
 
 _MAX_BETA = 0.999
+
+
+class SolverStep(NamedTuple):
+    """One step of a multistep solver.
+
+    The start estimate is made first: x_0 = of_noisy x - of_noise noise_estimate. Then
+    x <- of_current x + sum of history[j] times the x_0 of j steps ago + std fresh_noise.
+    """
+
+    timestep: int
+    of_noisy: float
+    of_noise: float
+    of_current: float
+    history: tuple[float, ...]
+    std: float
 
 
 @dataclass(frozen=True)
@@ -111,3 +129,59 @@ def cosine_schedule(num_steps: int = 50) -> DiffusionSchedule:
     betas = [min(1 - signal((i + 1) / num_steps) / signal(i / num_steps), _MAX_BETA) for i in range(num_steps)]
     alphas_cumprod: Array = np.cumprod(1.0 - np.array(betas, dtype=np.float64), dtype=np.float64)
     return DiffusionSchedule(alphas_cumprod, tuple(range(num_steps)))
+
+
+def solver_steps(
+    schedule: DiffusionSchedule, levels: Sequence[int], *, order: int = 2, stochasticity: float = 0.0
+) -> tuple[SolverStep, ...]:
+    """Give the steps of an exponential multistep solver through `levels` (falling) and on to the clean sample.
+
+    With l = log(alpha / sigma), h = l_s - l_t and c = 1 + stochasticity the reverse equation has the exact solution
+    x_s = sigma_s / sigma_t exp(-(c - 1) h) x_t + alpha_s c int exp(-c (l_s - l)) x_0(l) dl + noise, where x_0(l) is
+    interpolated through the newest `order` estimates. stochasticity 0 is the ordinary differential equation: order 1
+    is DDIM, 2 and 3 are DPM-Solver++ 2M and 3M (Lu et al., 2022, algorithm 2) with the integral taken exactly.
+    stochasticity 1 takes as much fresh noise as the ancestral chain, and with order 1 its steps. The last step, to no
+    noise at all, takes the newest estimate.
+    """
+    if not levels or any(not 0 <= level < schedule.num_steps for level in levels):
+        raise BadInputError(f"Solver levels lie in 0 to {schedule.num_steps - 1}, got {list(levels)}.")
+    if any(later >= earlier for earlier, later in itertools.pairwise(levels)):
+        raise BadInputError(f"Solver levels fall from step to step, got {list(levels)}.")
+    if order < 1 or not 0.0 <= stochasticity <= 1.0:
+        raise BadInputError(f"A solver has order 1 or more and stochasticity 0 to 1, got {order}, {stochasticity}.")
+    alpha, sigma = np.sqrt(schedule.alphas_cumprod), np.sqrt(1.0 - schedule.alphas_cumprod)
+    half_log_snr = np.log(alpha / sigma)
+    speed = 1.0 + stochasticity
+    of_noisy, of_noise = schedule.start_coefficients
+    steps = []
+    for index, level in enumerate(levels):
+        estimate = (schedule.timesteps[level], float(of_noisy[level]), float(of_noise[level]))
+        if index == len(levels) - 1:
+            steps.append(SolverStep(*estimate, 0.0, (1.0,), 0.0))
+            break
+        following = levels[index + 1]
+        known = [levels[index - back] for back in range(min(order, index + 1))]
+        span = half_log_snr[following] - half_log_snr[level]
+        weights = alpha[following] * _interpolation_weights(half_log_snr[known] - half_log_snr[level], span, speed)
+        kept = sigma[following] / sigma[level] * math.exp(-stochasticity * span)
+        std = sigma[following] * math.sqrt(1.0 - math.exp(-2.0 * stochasticity * span))
+        steps.append(SolverStep(*estimate, float(kept), tuple(float(weight) for weight in weights), float(std)))
+    return tuple(steps)
+
+
+@lru_cache(maxsize=64)
+def fast_sampling(schedule: DiffusionSchedule, steps: int) -> tuple[SolverStep, ...]:
+    """Give the solver steps that suit a trained chain when few are taken."""
+    top = schedule.num_steps - (1 if steps == schedule.num_steps else 2)
+    levels = np.linspace(top, 0, steps).round().astype(int).tolist()
+    return solver_steps(schedule, levels, order=2)
+
+
+def _interpolation_weights(nodes: Array, span: float, speed: float) -> Array:
+    """Weights w with sum w_j p(nodes_j) = speed int_0^span exp(speed (u - span)) p(u) du for polynomials p."""
+    moments = [-math.expm1(-speed * span)]
+    for power in range(1, len(nodes)):
+        moments.append(span**power - power / speed * moments[-1])
+    powers = np.vander(nodes, increasing=True).T
+    weights: Array = np.linalg.solve(powers, np.array(moments))
+    return weights

@@ -9,9 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from kinestream.inference.networks import ContextState, Networks
 from kinestream.models.ar_diffusion import ARDiffusion
-from kinestream.models.ar_diffusion.transformer import TransformerState
-from kinestream.nn.streaming import join_rows, take_rows
 from kinestream.streaming.control import Control, Prompt
 
 
@@ -30,7 +29,7 @@ class Context:
     start: int
     prefilled_to: int
     fed_to: int
-    state: TransformerState
+    state: ContextState
     condition: Float[Tensor, "r h"]
 
 
@@ -59,8 +58,10 @@ class Request:
         )
 
 
-def advance(model: ARDiffusion, requests: Sequence[Request]) -> list[Context]:
+def advance(networks: Networks, model: ARDiffusion, requests: Sequence[Request]) -> list[Context]:
     """Contexts that condition each request's latent: streams that only go on share one batched step.
+
+    `model` knows how its latents are normalised and what the empty text is; `networks` compute.
 
     A context is always filled in the same order (at once to `prefilled_to`, then latent by latent), also when it is
     made again after a rewind, so that a stream that goes back and repeats itself gives the same bits.
@@ -68,15 +69,15 @@ def advance(model: ARDiffusion, requests: Sequence[Request]) -> list[Context]:
     contexts = []
     for request in requests:
         old = request.old
-        contexts.append(old if old is not None and request.reusable() else _prefill(model, request))
+        contexts.append(old if old is not None and request.reusable() else _prefill(networks, model, request))
     while behind := [row for row, request in enumerate(requests) if contexts[row].fed_to < request.index]:
-        moved = _feed(model, [requests[row] for row in behind], [contexts[row] for row in behind])
+        moved = _feed(networks, model, [requests[row] for row in behind], [contexts[row] for row in behind])
         for row, context in zip(behind, moved, strict=True):
             contexts[row] = context
     return contexts
 
 
-def _prefill(model: ARDiffusion, request: Request) -> Context:
+def _prefill(networks: Networks, model: ARDiffusion, request: Request) -> Context:
     control = request.control
     embedding = control.prompt.embedding
     assert embedding is not None, "only prompts with a text are acted by the model"
@@ -86,23 +87,25 @@ def _prefill(model: ARDiffusion, request: Request) -> Context:
     if control.prefilled_to > control.context_start:
         latents = request.latents(control.context_start, control.prefilled_to).to(model.latent_mean)
         history = model.normalize_latents(latents).expand(len(texts), -1, -1)
-    condition, state = model.prefill(texts, history, model.init_state(len(texts)))
+    condition, state = networks.prefill(texts, history)
     return Context(control.prompt, control.context_start, control.prefilled_to, control.prefilled_to, state, condition)
 
 
-def _feed(model: ARDiffusion, requests: Sequence[Request], contexts: Sequence[Context]) -> list[Context]:
+def _feed(
+    networks: Networks, model: ARDiffusion, requests: Sequence[Request], contexts: Sequence[Context]
+) -> list[Context]:
     rows, fed = [], []
     for request, context in zip(requests, contexts, strict=True):
         rows.append(len(context.condition))
         latent = request.latents(context.fed_to, context.fed_to + 1).to(model.latent_mean)
         fed.append(model.normalize_latents(latent).expand(rows[-1], -1))
-    state = contexts[0].state if len(contexts) == 1 else join_rows([context.state for context in contexts])
-    condition, state = model.step(torch.cat(fed)[:, None], state)
+    state = networks.join([context.state for context in contexts])
+    condition, state = networks.step(torch.cat(fed)[:, None], state)
     moved, place = [], 0
     for context, count in zip(contexts, rows, strict=True):
         mine = list(range(place, place + count))
         place += count
-        own = state if len(contexts) == 1 else take_rows(state, mine)
+        own = state if len(contexts) == 1 else networks.take(state, mine)
         moved.append(
             Context(context.prompt, context.start, context.prefilled_to, context.fed_to + 1, own, condition[mine])
         )

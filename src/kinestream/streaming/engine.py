@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -16,6 +18,8 @@ from kinestream.checkpoints import TextToMotionModel
 from kinestream.conditioning.text import TextEncoder, text_encoder
 from kinestream.errors import BadInputError, KinestreamError
 from kinestream.features import MOTION272
+from kinestream.inference import CompiledNetworks, ModuleNetworks, Networks
+from kinestream.inference.networks import Mode
 from kinestream.models.ar_diffusion.head import SamplingNoise
 from kinestream.models.causal_tae.model import ConvStates
 from kinestream.nn.streaming import join_rows, take_rows
@@ -30,6 +34,8 @@ from kinestream.streaming.timeline import Record, StepResult, keeps_snapshot
 # A prompt that has just begun is not over: a sample near the end latent is drawn again, at most so often, and then the
 # pose is held for this latent.
 MAX_REDRAWS = 8
+# Embeddings of the newest prompts are kept: a prompt that comes again is not encoded again.
+MAX_EMBEDDINGS = 256
 
 
 class Engine:
@@ -38,17 +44,23 @@ class Engine:
     Args:
         model: a text-to-motion model; its `ar.empty_text` is filled in where an imported model lacks it.
         encoder: the sentence encoder; None loads the one that the model names.
+        mode: "exact" runs the networks as they were trained, with all sampling steps; "fast" runs them compiled, with
+            int8 weights and few steps, on the CPU.
 
     Raises:
-        BadInputError: the model and the encoder don't fit together, or the features are not motion272.
+        BadInputError: the model and the encoder don't fit together, the features are not motion272, or there is no such
+            mode.
+        MissingExtraError: fast mode without the extra `fast`.
     """
 
-    def __init__(self, model: TextToMotionModel, encoder: TextEncoder | None = None) -> None:
+    def __init__(self, model: TextToMotionModel, encoder: TextEncoder | None = None, *, mode: Mode = "exact") -> None:
         if model.tae.config.feature_dim != MOTION272.width:
             raise BadInputError(
                 f"Streaming needs a model of {MOTION272.name} features ({MOTION272.width} numbers a frame); "
                 f"this one has {model.tae.config.feature_dim}."
             )
+        if mode not in ("exact", "fast"):
+            raise BadInputError(f'An engine\'s mode is "exact" or "fast"; got {mode!r}.')
         self.model = model
         model.tae.eval()
         model.ar.eval()
@@ -58,6 +70,9 @@ class Engine:
         if not model.empty_text_known:
             # A released checkpoint does not hold the embedding of the empty text, which guidance needs.
             model.ar.empty_text.copy_(self._checked(self.encoder.encode_blank()))
+        self.networks: Networks = ModuleNetworks(model) if mode == "exact" else CompiledNetworks(model)
+        self._embeddings: OrderedDict[str, Tensor] = OrderedDict()
+        self._embeddings_lock = threading.Lock()
 
     @property
     def frames_per_latent(self) -> int:
@@ -78,7 +93,17 @@ class Engine:
 
     def encode(self, text: str) -> Float[Tensor, " d"]:
         """The embedding of one prompt; BadInputError for an empty or over-long one, or an encoder of another width."""
-        return self._checked(self.encoder.encode([text])[0])
+        with self._embeddings_lock:
+            known = self._embeddings.get(text)
+            if known is not None:
+                self._embeddings.move_to_end(text)
+                return known
+        embedding = self._checked(self.encoder.encode([text])[0])
+        with self._embeddings_lock:
+            self._embeddings[text] = embedding
+            if len(self._embeddings) > MAX_EMBEDDINGS:
+                self._embeddings.popitem(last=False)
+        return embedding
 
     def _checked(self, embedding: Tensor) -> Tensor:
         expected = self.model.ar.config.text_dim
@@ -123,11 +148,10 @@ class Engine:
 
     def replay_decoder(self, state: ConvStates | None, latents: Float[Tensor, "l c"]) -> ConvStates:
         """The decoder's state after these latents, one by one as they were first decoded; None starts afresh."""
-        decoder = self.model.tae.decoder
         state = self.initial_decoder_state if state is None else state
         with torch.inference_mode():
             for latent in latents:
-                _, state = decoder.step(latent.to(state.convs[0])[None, None], state)
+                _, state = self.networks.decode(latent[None, None], state)
         return state
 
     def _choose_latents(self, turns: Sequence[_Turn]) -> None:
@@ -148,23 +172,23 @@ class Engine:
         model = self.model.ar
         for turn in turns:
             turn.control = fit_context(turn.control, turn.index, turn.session.limits)
-        for turn, context in zip(turns, advance(model, [turn.request() for turn in turns]), strict=True):
+        for turn, context in zip(turns, advance(self.networks, model, [turn.request() for turn in turns]), strict=True):
             turn.context = context
         groups: dict[tuple[bool, int], list[_Turn]] = {}
         for turn in turns:
             options = turn.session.options
-            steps = model.config.diffusion_steps if options.sampling_steps is None else options.sampling_steps
+            steps = self.networks.sampling_steps if options.sampling_steps is None else options.sampling_steps
             groups.setdefault((turn.session.guidance != 1.0, steps), []).append(turn)
         for (guided, steps), members in groups.items():
             conditions = [turn.context.condition for turn in members if turn.context is not None]
             noise = torch.stack([turn.noise(steps, model.config.latent_dim) for turn in members], dim=1)
             noise = noise.to(conditions[0].device)
-            drawn = model.head.sample(
+            drawn = self.networks.sample(
                 torch.stack([rows[0] for rows in conditions]),
                 torch.stack([rows[1] for rows in conditions]) if guided else None,
                 noise.new_tensor([turn.session.guidance for turn in members]),
-                noise=SamplingNoise(noise[0], noise[1:]),
-                steps=steps,
+                SamplingNoise(noise[0], noise[1:]),
+                steps,
             )
             for turn, latent in zip(
                 members, model.denormalize_latents(drawn.to(model.latent_mean)).float(), strict=True
@@ -219,11 +243,10 @@ class Engine:
     def _decode(self, turns: Sequence[_Turn]) -> None:
         if not turns:
             return
-        decoder = self.model.tae.decoder
         states = [self.initial_decoder_state if turn.decoder is None else turn.decoder for turn in turns]
         state = states[0] if len(states) == 1 else join_rows(states)
         latents = torch.stack([turn.latent for turn in turns if turn.latent is not None])[:, None]
-        frames, state = decoder.step(latents.to(states[0].convs[0]), state)
+        frames, state = self.networks.decode(latents, state)
         features = self.model.statistics.denormalize(frames.float()).cpu()
         if not bool(torch.isfinite(features).all()):
             raise KinestreamError("The decoder gave frames that are not finite. The weights are damaged.")

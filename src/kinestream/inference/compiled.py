@@ -1,0 +1,77 @@
+"""Text to motion on compiled networks with int8 weights and a short sampling chain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from kinestream.checkpoints import TextToMotionModel
+from kinestream.inference.decoder_program import DecoderProgram
+from kinestream.inference.graph import Precision, Runtime, load_runtime
+from kinestream.inference.head_programs import HeadPrograms, array
+from kinestream.inference.networks import Mode
+from kinestream.inference.transformer_program import CacheState, TransformerProgram
+from kinestream.models.ar_diffusion.head import SamplingNoise
+from kinestream.models.causal_tae.model import ConvStates
+from kinestream.nn.diffusion import fast_sampling
+
+# On the knee of quality over speed; see docs/performance.md.
+FAST_STEPS = 10
+
+
+class CompiledNetworks:
+    """The networks of a model, compiled. They hold their own copy of the weights; the model's can be let go.
+
+    Args:
+        model: weights are read, nothing is changed.
+        runtime: what compiles; None takes the extra's.
+        precision: of the weights; "float32" gives the numbers of the networks themselves to rounding.
+
+    Raises:
+        MissingExtraError: no runtime is given and the extra `fast` is not installed.
+    """
+
+    mode: Mode = "fast"
+
+    def __init__(self, model: TextToMotionModel, runtime: Runtime | None = None, precision: Precision = "int8") -> None:
+        runtime = load_runtime() if runtime is None else runtime
+        self.runtime = runtime
+        self._schedule = model.ar.head.schedule
+        self.sampling_steps = min(FAST_STEPS, self._schedule.num_steps)
+        with torch.inference_mode():
+            self._transformer = TransformerProgram(model.ar, runtime, precision)
+            self._head = HeadPrograms(model.ar.head, runtime, precision)
+            self._decoder = DecoderProgram(model.tae.decoder, runtime, precision)
+
+    def prefill(self, text: Tensor, history: Tensor | None) -> tuple[Tensor, CacheState]:
+        """Start contexts."""
+        condition, state = self._transformer.prefill(array(text), None if history is None else array(history))
+        return torch.from_numpy(condition), state
+
+    def step(self, latents: Tensor, state: CacheState) -> tuple[Tensor, CacheState]:
+        """Go on by one latent."""
+        condition, state = self._transformer.step(array(latents), state)
+        return torch.from_numpy(condition), state
+
+    def join(self, states: Sequence[CacheState]) -> CacheState:
+        """Put contexts together."""
+        return self._transformer.join(states)
+
+    def take(self, state: CacheState, rows: Sequence[int]) -> CacheState:
+        """Take rows out."""
+        return self._transformer.take(state, rows)
+
+    def sample(
+        self, cond: Tensor, uncond: Tensor | None, guidance_scale: Tensor, noise: SamplingNoise, steps: int
+    ) -> Tensor:
+        """The short chain."""
+        plan = fast_sampling(self._schedule, steps)
+        unconditioned = None if uncond is None else array(uncond)
+        latents = self._head.sample(array(cond), unconditioned, array(guidance_scale), noise, plan)
+        return torch.from_numpy(latents)
+
+    def decode(self, latents: Tensor, state: ConvStates) -> tuple[Tensor, ConvStates]:
+        """The new frames only."""
+        return self._decoder.step(array(latents[:, 0]), state)

@@ -1,0 +1,169 @@
+"""Graphs compiled by OpenVINO for the processor: int8 weights, one scale an output, sums of int8 products."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import openvino
+import torch
+from openvino import opset13 as ops
+
+from kinestream.inference.graph import Affine, Array, Node, Precision, Program, joined_bias, quantised
+
+# Smaller matrices stay in float32: reading them costs nothing, and rounding them would.
+_SMALL_WEIGHTS = 64 * 1024
+
+
+class OpenVINORuntime:
+    """Holds the settings of all programs.
+
+    Activations of an int8 product are rounded to int8 as well, with one scale a row that is found while it runs; all
+    else is float32.
+    """
+
+    name = "OpenVINO"
+
+    def __init__(self, threads: int | None = None) -> None:
+        self._core = openvino.Core()
+        self._threads = torch.get_num_threads() if threads is None else threads
+        able: Sequence[str] = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        self.int8 = "INT8" in able
+        self.notes: tuple[str, ...] = ()
+        if not self.int8:
+            self.notes = ("this processor has no fast int8 products; fast mode keeps float32 weights",)
+
+    def graph(self, precision: Precision) -> OpenVINOGraph:
+        """An empty graph; float32 where the processor has no int8 products."""
+        return OpenVINOGraph(self, precision if self.int8 else "float32")
+
+    def compiled(self, model: openvino.Model) -> openvino.CompiledModel:
+        """Compile for one caller who waits for each answer."""
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": self._threads,
+            "ENABLE_CPU_PINNING": False,
+            "INFERENCE_PRECISION_HINT": "f32",
+            # The largest group is the whole row.
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": 2**32 - 1,
+        }
+        return self._core.compile_model(model, "CPU", settings)
+
+
+class OpenVINOGraph:
+    """One graph; see `kinestream.inference.graph.Graph`."""
+
+    def __init__(self, runtime: OpenVINORuntime, precision: Precision) -> None:
+        self._runtime = runtime
+        self._precision = precision
+        self._inputs: list[Node] = []
+
+    def input(self, *shape: int) -> Node:
+        """The next input."""
+        node = ops.parameter(list(shape), np.float32)
+        self._inputs.append(node)
+        return node
+
+    def constant(self, values: Array | float) -> Node:
+        """Fixed numbers."""
+        return ops.constant(np.ascontiguousarray(values, dtype=np.float32))
+
+    def linear(self, x: Node, layers: Sequence[Affine]) -> Node:
+        """Matrix products with the layers' weights."""
+        size = sum(weight.size for weight, _ in layers)
+        if self._precision == "int8" and size > _SMALL_WEIGHTS:
+            values, scales = quantised(layers)
+            weight = ops.multiply(ops.convert(ops.constant(values), "f32"), ops.constant(scales))
+        else:
+            weight = self.constant(np.concatenate([weight for weight, _ in layers]))
+        product = ops.matmul(x, weight, False, True)
+        bias = joined_bias(layers)
+        return product if bias is None else ops.add(product, self.constant(bias))
+
+    def add(self, a: Node, b: Node) -> Node:
+        """Sum."""
+        return ops.add(a, b)
+
+    def multiply(self, a: Node, b: Node) -> Node:
+        """Product."""
+        return ops.multiply(a, b)
+
+    def matmul(self, a: Node, b: Node, *, transpose_b: bool = False) -> Node:
+        """Matrix product."""
+        return ops.matmul(a, b, False, transpose_b)
+
+    def relu(self, x: Node) -> Node:
+        """max(x, 0)."""
+        return ops.relu(x)
+
+    def silu(self, x: Node) -> Node:
+        """x sigmoid(x)."""
+        return ops.swish(x)
+
+    def softmax(self, x: Node) -> Node:
+        """Softmax over the last dimension."""
+        return ops.softmax(x, -1)
+
+    def layer_norm(self, x: Node, eps: float) -> Node:
+        """Mean 0, variance 1."""
+        return ops.mvn(x, _index(-1), True, eps, "inside_sqrt")
+
+    def rms_norm(self, x: Node, gain: Array, eps: float) -> Node:
+        """Unit mean square, then a gain."""
+        mean = ops.reduce_mean(ops.multiply(x, x), _index(-1), True)
+        root = ops.sqrt(ops.add(mean, self.constant(eps)))
+        return ops.multiply(ops.divide(x, root), self.constant(gain))
+
+    def unit_norm(self, x: Node) -> Node:
+        """Unit length."""
+        square = ops.reduce_sum(ops.multiply(x, x), _index(-1), True)
+        return ops.divide(x, ops.sqrt(ops.maximum(square, self.constant(1e-24))))
+
+    def reshape(self, x: Node, *shape: int) -> Node:
+        """New sizes."""
+        return ops.reshape(x, ops.constant(np.array(shape, np.int64)), True)
+
+    def transpose(self, x: Node, *order: int) -> Node:
+        """New order of dimensions."""
+        return ops.transpose(x, ops.constant(np.array(order, np.int64)))
+
+    def concatenate(self, parts: Sequence[Node], axis: int) -> Node:
+        """Join."""
+        return ops.concat(list(parts), axis)
+
+    def split(self, x: Node, parts: int, axis: int) -> list[Node]:
+        """Equal parts."""
+        node = ops.split(x, ops.constant(np.int64(axis)), parts)
+        return [node.output(index) for index in range(parts)]
+
+    def slice(self, x: Node, axis: int, start: int, stop: int | None) -> Node:
+        """A range."""
+        end = np.iinfo(np.int64).max if stop is None else stop
+        return ops.slice(x, _index(start), _index(end), _index(1), _index(axis))
+
+    def compile(self, *outputs: Node) -> Program:
+        """Compile; the recorded graph and its weights are let go."""
+        model = openvino.Model(list(outputs), self._inputs, "kinestream")
+        program = _OpenVINOProgram(self._runtime.compiled(model))
+        self._inputs = []
+        return program
+
+
+class _OpenVINOProgram:
+    """Runs one compiled graph."""
+
+    def __init__(self, compiled: openvino.CompiledModel) -> None:
+        self._request = compiled.create_infer_request()
+        self._outputs = len(compiled.outputs)
+
+    def __call__(self, *inputs: Array) -> tuple[Array, ...]:
+        """Run; inputs are read in place, outputs are copies."""
+        found = self._request.infer(
+            [np.ascontiguousarray(part) for part in inputs], share_inputs=True, share_outputs=True
+        )
+        return tuple(found[index].copy() for index in range(self._outputs))
+
+
+def _index(value: int) -> Node:
+    return ops.constant(np.array([value], np.int64))

@@ -1,0 +1,162 @@
+"""The causal transformer as one program: new positions attend to a key-value cache and to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from kinestream.inference.graph import Affine, Array, Graph, Node, Precision, Program, Runtime
+from kinestream.inference.head_programs import affine, array
+from kinestream.models.ar_diffusion.model import ARDiffusion
+from kinestream.models.ar_diffusion.transformer import Block
+from kinestream.nn.attention import rotary_tables
+
+_RMS_EPS = 1e-5
+_HIDDEN = np.float32(-1e30)
+
+
+@dataclass(frozen=True)
+class CacheState:
+    """Keys and values of R contexts, [2 layers, R, heads, capacity, head_dim], of which `lengths` [R] places count.
+
+    States that follow each other share the array: a step writes behind the places that older states read. `written` is
+    the longest length that any state of the array has; a state that is shorter is copied before it goes on, so that
+    branches don't write over each other.
+    """
+
+    cache: Array
+    lengths: tuple[int, ...]
+    written: list[int] = field(default_factory=list)
+
+    def writable(self) -> CacheState:
+        """This state, alone on its array or the newest on it."""
+        if self.written == [max(self.lengths)]:
+            return self
+        return CacheState(self.cache.copy(), self.lengths, [max(self.lengths)])
+
+
+class TransformerProgram:
+    """Runs a compiled transformer over one or many new positions."""
+
+    def __init__(self, model: ARDiffusion, runtime: Runtime, precision: Precision) -> None:
+        config = model.config
+        self._capacity = config.capacity
+        self._shape = (2 * config.num_layers, config.num_heads, config.hidden_dim // config.num_heads)
+        self._text_in, self._latent_in = affine(model.text_in), affine(model.latent_in)
+        self._text_scale = np.float32(config.text_scale)
+        cos, sin = rotary_tables(config.capacity, self._shape[2], torch.device("cpu"))
+        self._cos, self._sin = array(cos), array(sin)
+        self._program = _compile(model, runtime, precision)
+
+    def prefill(self, text: Array, history: Array | None) -> tuple[Array, CacheState]:
+        """Contexts of text [R, E] and history [R, K, C]; gives the conditions [R, H] of the next latents."""
+        tokens = _apply(self._text_in, text * self._text_scale)[:, None]
+        if history is not None:
+            tokens = np.concatenate([tokens, _apply(self._latent_in, history)], axis=1)
+        layers, heads, head_dim = self._shape
+        cache = np.zeros((layers, len(text), heads, self._capacity, head_dim), np.float32)
+        return self._run(tokens, CacheState(cache, (0,) * len(text), [0]))
+
+    def step(self, latents: Array, state: CacheState) -> tuple[Array, CacheState]:
+        """One latent [R, 1, C] a context; gives the conditions of the next ones."""
+        return self._run(_apply(self._latent_in, latents), state.writable())
+
+    def join(self, states: Sequence[CacheState]) -> CacheState:
+        """Put contexts together."""
+        if len(states) == 1:
+            return states[0]
+        lengths = tuple(length for state in states for length in state.lengths)
+        return CacheState(np.concatenate([state.cache for state in states], axis=1), lengths, [max(lengths)])
+
+    def take(self, state: CacheState, rows: Sequence[int]) -> CacheState:
+        """Take rows out."""
+        lengths = tuple(state.lengths[row] for row in rows)
+        return CacheState(state.cache[:, list(rows)], lengths, [max(lengths)])
+
+    def _run(self, tokens: Array, state: CacheState) -> tuple[Array, CacheState]:
+        new = tokens.shape[1]
+        places = np.array(state.lengths)[:, None] + np.arange(new)
+        cos, sin = self._cos[places][:, None], self._sin[places][:, None]
+        out, added = self._program(tokens, cos, sin, self._mask(state.lengths, new), *state.cache)
+        for row, length in enumerate(state.lengths):
+            state.cache[:, row, :, length : length + new] = added[row].reshape(*self._shape[:2], new, self._shape[2])
+        lengths = tuple(length + new for length in state.lengths)
+        state.written[0] = max(lengths)
+        return out, CacheState(state.cache, lengths, state.written)
+
+    def _mask(self, lengths: Sequence[int], new: int) -> Array:
+        """What each new position does not see, [R, 1, new, capacity + new]: 0 or a large negative number."""
+        mask = np.full((len(lengths), 1, new, self._capacity + new), _HIDDEN)
+        for row, length in enumerate(lengths):
+            mask[row, :, :, :length] = 0.0
+        mask[..., self._capacity :] = np.triu(np.full((new, new), _HIDDEN), 1)
+        return mask
+
+
+def _apply(layer: Affine, x: Array) -> Array:
+    out: Array = x @ layer.weight.T
+    return out if layer.bias is None else out + layer.bias
+
+
+def _compile(model: ARDiffusion, runtime: Runtime, precision: Precision) -> Program:
+    """(tokens, cos, sin, mask, each layer's cache) -> (last condition, keys and values [R, 2 layers heads, T, d])."""
+    config = model.config
+    graph = runtime.graph(precision)
+    heads, head_dim = config.num_heads, config.hidden_dim // config.num_heads
+    x = graph.input(-1, -1, config.hidden_dim)
+    cos, sin = graph.input(-1, 1, -1, head_dim // 2), graph.input(-1, 1, -1, head_dim // 2)
+    mask = graph.input(-1, 1, -1, -1)
+    caches = [graph.input(-1, heads, config.capacity, head_dim) for _ in range(2 * config.num_layers)]
+    added: list[Node] = []
+    for index, block in enumerate(model.transformer.blocks):
+        assert isinstance(block, Block)
+        normed = graph.rms_norm(x, array(block.attention_norm.scale), _RMS_EPS)
+        old = caches[2 * index : 2 * index + 2]
+        attended, new = _attention(graph, block, normed, (cos, sin), mask, old)
+        added += new
+        x = graph.add(x, attended)
+        normed = graph.rms_norm(x, array(block.mlp_norm.scale), _RMS_EPS)
+        gate = graph.silu(graph.linear(normed, [affine(block.mlp.gate)]))
+        inner = graph.multiply(gate, graph.linear(normed, [affine(block.mlp.up)]))
+        x = graph.add(x, graph.linear(inner, [affine(block.mlp.down)]))
+    last = graph.rms_norm(graph.slice(x, 1, -1, None), array(model.transformer.final_norm.scale), _RMS_EPS)
+    condition = graph.linear(graph.reshape(last, 0, config.hidden_dim), [affine(model.out)])
+    return graph.compile(condition, graph.concatenate(added, 1))
+
+
+def _attention(
+    graph: Graph, block: Block, x: Node, rotation: tuple[Node, Node], mask: Node, old: Sequence[Node]
+) -> tuple[Node, list[Node]]:
+    attention = block.attention
+    heads = attention.num_heads
+    width = attention.qkv.in_features
+    head_dim = width // heads
+    # Pairs are turned as halves here: even numbers first, then odd ones, in queries and keys alike.
+    order = np.concatenate([np.arange(0, head_dim, 2), np.arange(1, head_dim, 2)])
+    rows = (np.arange(heads)[:, None] * head_dim + order).reshape(-1)
+    weights = array(attention.qkv.weight).reshape(3, width, width)
+    q, k, v = (
+        graph.transpose(graph.reshape(part, 0, 0, heads, head_dim), 0, 2, 1, 3)
+        for part in graph.split(
+            graph.linear(x, [Affine(weights[0][rows]), Affine(weights[1][rows]), Affine(weights[2])]), 3, 2
+        )
+    )
+    scale = graph.constant(float(attention.scale))
+    q = graph.multiply(_rotated(graph, graph.unit_norm(q), rotation), scale)
+    k = _rotated(graph, graph.unit_norm(k), rotation)
+    keys, values = (graph.concatenate([past, new], 2) for past, new in zip(old, (k, v), strict=True))
+    shares = graph.softmax(graph.add(graph.matmul(q, keys, transpose_b=True), mask))
+    mixed = graph.transpose(graph.matmul(shares, values), 0, 2, 1, 3)
+    return graph.linear(graph.reshape(mixed, 0, 0, width), [affine(attention.out)]), [k, v]
+
+
+def _rotated(graph: Graph, x: Node, rotation: tuple[Node, Node]) -> Node:
+    cos, sin = rotation
+    even, odd = graph.split(x, 2, 3)
+    minus = graph.constant(-1.0)
+    turned_even = graph.add(graph.multiply(even, cos), graph.multiply(minus, graph.multiply(odd, sin)))
+    turned_odd = graph.add(graph.multiply(even, sin), graph.multiply(odd, cos))
+    return graph.concatenate([turned_even, turned_odd], 3)
