@@ -8,20 +8,32 @@ from kinestream.checkpoints.bundle import (
     reference_end_latent,
     save_text_to_motion,
 )
+from kinestream.checkpoints.evaluator import (
+    DEFAULT_EVALUATOR_DIR,
+    TextMotionEvaluator,
+    load_evaluator,
+    save_evaluator,
+)
+from kinestream.checkpoints.evaluator_released import import_motionstreamer_evaluator
 from kinestream.checkpoints.folder import ModelInfo, load_causal_tae, load_model, read_model_info, save_model
 from kinestream.checkpoints.released import import_motionstreamer
 
 __all__ = [
+    "DEFAULT_EVALUATOR_DIR",
     "DEFAULT_MODEL_DIR",
     "EndLatentSource",
     "ModelInfo",
+    "TextMotionEvaluator",
     "TextToMotionModel",
     "import_motionstreamer",
+    "import_motionstreamer_evaluator",
     "load_causal_tae",
+    "load_evaluator",
     "load_model",
     "load_text_to_motion",
     "read_model_info",
     "reference_end_latent",
+    "save_evaluator",
     "save_model",
     "save_text_to_motion",
 ]

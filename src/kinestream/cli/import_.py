@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kinestream.cli.parser import add_verb, existing_file, positive_int
+from kinestream.errors import BadInputError
 
 if TYPE_CHECKING:
     from kinestream.cli.parser import Subparsers
@@ -14,9 +15,12 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Turn MotionStreamer's released files into a model folder for --model. Loading is safe: code inside the files' pickles
 never runs. The released model reads sentence-t5-xxl embeddings; point KINESTREAM_SENTENCE_T5 at your copy to use it.
+With --evaluator it is the released text-motion evaluator that becomes a model folder.
 
   kinestream import motionstreamer --tae Causal_TAE/net_last.pth --ar motion_model/latest.pth \\
       --stats humanml3d_272/mean_std -o models/motionstreamer
+  kinestream import motionstreamer --evaluator Evaluator_272/epoch=99.ckpt --stats humanml3d_272/mean_std \\
+      -o models/motionstreamer_evaluator
 """
 
 
@@ -25,14 +29,15 @@ def add_parser(verbs: Subparsers) -> None:
     parser = add_verb(
         verbs,
         "import",
-        usage="import motionstreamer --tae FILE --ar FILE --stats PATH -o DIR [options]",
+        usage="import motionstreamer {--tae FILE --ar FILE | --evaluator FILE} --stats PATH -o DIR [options]",
         summary="turn released checkpoints into a model folder",
         description=DESCRIPTION,
         run=run,
     )
     parser.add_argument("source", choices=["motionstreamer"], metavar="SOURCE", help="whose files: motionstreamer")
-    parser.add_argument("--tae", type=Path, required=True, metavar="FILE", help="the causal autoencoder's checkpoint")
-    parser.add_argument("--ar", type=Path, required=True, metavar="FILE", help="the autoregressive model's checkpoint")
+    parser.add_argument("--tae", type=Path, metavar="FILE", help="the causal autoencoder's checkpoint")
+    parser.add_argument("--ar", type=Path, metavar="FILE", help="the autoregressive model's checkpoint")
+    parser.add_argument("--evaluator", type=Path, metavar="FILE", help="the evaluator's checkpoint, by itself")
     parser.add_argument(
         "--stats",
         type=Path,
@@ -55,6 +60,11 @@ def add_parser(verbs: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Import and print the folder."""
+    if arguments.evaluator is not None:
+        _import_evaluator(arguments)
+        return
+    if arguments.tae is None or arguments.ar is None:
+        raise BadInputError("import: expected --tae and --ar together, or --evaluator alone")
     existing_file(arguments.tae, "the released causal autoencoder's checkpoint")
     existing_file(arguments.ar, "the released autoregressive model's checkpoint")
     from kinestream.checkpoints import import_motionstreamer
@@ -66,5 +76,17 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.output,
         num_heads=arguments.num_heads,
         end_latent=arguments.end_latent,
+    )
+    print(arguments.output)
+
+
+def _import_evaluator(arguments: argparse.Namespace) -> None:
+    if arguments.tae is not None or arguments.ar is not None:
+        raise BadInputError("import: expected --tae and --ar together, or --evaluator alone")
+    existing_file(arguments.evaluator, "the released evaluator's checkpoint")
+    from kinestream.checkpoints import import_motionstreamer_evaluator
+
+    import_motionstreamer_evaluator(
+        arguments.evaluator, arguments.stats, arguments.output, num_heads=arguments.num_heads
     )
     print(arguments.output)

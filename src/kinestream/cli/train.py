@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 MODELS = {
     "causal-tae": "the motion autoencoder: 4 frames to one latent and back, causally",
     "ar-diffusion": "the text-to-motion model over the latents of a trained causal-tae",
+    "evaluator": "the text-motion evaluator in whose space generated motion is judged",
 }
 
 DESCRIPTION = """\
-Train one of the two models. CONFIG is a TOML file; configs/ holds the ones that the packaged model was trained with.
+Train one of the models. CONFIG is a TOML file; configs/ holds the ones that the packaged model was trained with.
 The run's folder gets checkpoints, TensorBoard logs, rendered samples and, in model/, the trained model. A killed run
 goes on with --resume at the very step it would have taken next.
 
@@ -33,12 +34,12 @@ def add_parser(verbs: Subparsers) -> None:
     parser = add_verb(
         verbs,
         "train",
-        usage="train {causal-tae,ar-diffusion} CONFIG [--out DIR] [--resume] [--set KEY=VALUE]",
+        usage="train MODEL CONFIG [--out DIR] [--resume] [--set KEY=VALUE]",
         summary="train a model from a TOML configuration",
         description=DESCRIPTION,
         run=run,
     )
-    parser.add_argument("model", choices=sorted(MODELS, reverse=True), metavar="MODEL", help=_models_text())
+    parser.add_argument("model", choices=list(MODELS), metavar="MODEL", help=_models_text())
     parser.add_argument("config", type=Path, metavar="CONFIG", help="TOML file with the recipe's settings")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the run's folder (default: runs/NAME-OF-CONFIG)")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in the run's folder")
@@ -59,9 +60,10 @@ def run(arguments: argparse.Namespace) -> None:
         if not override.partition("=")[0].strip() or "=" not in override:
             raise BadInputError(f"--set expects KEY=VALUE, got {override!r}")
     output = arguments.out if arguments.out is not None else Path("runs") / config.stem
-    from kinestream.training import train_ar_diffusion, train_causal_tae
+    from kinestream.training import train_ar_diffusion, train_causal_tae, train_evaluator
 
-    recipe = {"causal-tae": train_causal_tae, "ar-diffusion": train_ar_diffusion}[arguments.model]
+    recipes = {"causal-tae": train_causal_tae, "ar-diffusion": train_ar_diffusion, "evaluator": train_evaluator}
+    recipe = recipes[arguments.model]
     recipe(config, output, resume=arguments.resume, overrides=arguments.overrides)
     print(output)
 
