@@ -18,6 +18,8 @@ PUBLISHED_FPS = 30.0
 SMOOTHING_FRAMES = 5.0
 SMOOTHING_S = SMOOTHING_FRAMES / PUBLISHED_FPS
 TOLERANCE_S = 3.0 / PUBLISHED_FPS
+# Finer changes of speed are rounding.
+RESOLUTION_MPS = 1e-5
 
 Over = Literal["music", "motion", "both"]
 
@@ -26,7 +28,8 @@ def kinetic_speed_mps(joints_m: Float[Tensor, "t j 3"], fps: float) -> Float[Ten
     """Mean speed of the joints between each two frames, m/s."""
     require_joints(joints_m, "motion beats", frames=2)
     require_fps(fps, "motion beats")
-    return joints_m.double().diff(dim=-3).norm(dim=-1).mean(dim=-1) * fps
+    length: Tensor = joints_m.double().diff(dim=-3).norm(dim=-1)
+    return length.mean(dim=-1) * fps
 
 
 def motion_beats(joints_m: Float[Tensor, "t j 3"], fps: float, *, compat: bool = False) -> Float[Tensor, "k"]:
@@ -41,9 +44,18 @@ def motion_beats(joints_m: Float[Tensor, "t j 3"], fps: float, *, compat: bool =
     """
     speed = kinetic_speed_mps(joints_m, fps)
     smooth = smoothed(speed, SMOOTHING_FRAMES if compat else SMOOTHING_S * fps)
-    inner = smooth[1:-1]
-    frames = 1 + torch.nonzero((inner < smooth[:-2]) & (inner < smooth[2:]))[:, 0]
-    return (frames.double() + (0.0 if compat else 0.5)) / fps
+    if compat:
+        return _minima(smooth).double() / fps
+    # A rest between two frames leaves both their speeds alike: such a run is one beat, at its middle.
+    levels, lengths = torch.unique_consecutive((smooth / RESOLUTION_MPS).round(), return_counts=True)
+    middles: Tensor = lengths.cumsum(0).double() - 0.5 * (lengths + 1)
+    return (middles[_minima(levels)] + 0.5) / fps
+
+
+def _minima(values: Tensor) -> Tensor:
+    inner = values[1:-1]
+    lower: Tensor = (inner < values[:-2]) & (inner < values[2:])
+    return 1 + torch.nonzero(lower)[:, 0]
 
 
 def smoothed(values: Float[Tensor, "t"], sigma: float) -> Float[Tensor, "t"]:
@@ -74,12 +86,20 @@ def beat_alignment(
     over other songs, which have the tempo but not the beat. 0 for a body without beats; BadInputError for music
     without.
     """
-    for beats, what in ((motion_beats_s, "motion beats"), (music_beats_s, "music beats")):
-        require_rows(beats, "beat alignment", least=0, what=f"{what} in seconds", dims=1)
+    _require_beats(motion_beats_s, music_beats_s, tolerance_s)
     if len(music_beats_s) == 0:
         raise BadInputError("beat alignment needs at least one beat of the music while it is danced to, got none")
-    if tolerance_s <= 0.0:
+    return _score(motion_beats_s, music_beats_s, tolerance_s, over)
+
+
+def _require_beats(motion_beats_s: Tensor, music_beats_s: Tensor, tolerance_s: float) -> None:
+    for beats, what in ((motion_beats_s, "motion beats"), (music_beats_s, "music beats")):
+        require_rows(beats, "beat alignment", least=0, what=f"{what} in seconds", dims=1)
+    if not tolerance_s > 0.0:
         raise BadInputError(f"beat alignment: expected a positive tolerance in seconds, got {tolerance_s}")
+
+
+def _score(motion_beats_s: Tensor, music_beats_s: Tensor, tolerance_s: float, over: Over) -> Tensor:
     if len(motion_beats_s) == 0:
         return torch.zeros((), dtype=torch.float64)
     apart = (music_beats_s.double()[:, None] - motion_beats_s.double()).abs()
@@ -127,16 +147,21 @@ def beat_alignment_control(
         raise BadInputError("beat alignment needs dances to at least 2 songs for its control, got 1 song")
     own, paired, shuffled = [], [], []
     for k in range(count):
-        rivals = [j for j in range(count) if names[j] != names[k]]
-        mine, theirs = [], []
-        for j in rivals:
+        _require_beats(motion_beats_s[k], music_beats_s[k], tolerance_s)
+        mine: list[Tensor] = []
+        theirs: list[Tensor] = []
+        ends: dict[float, Tensor] = {}
+        for j in range(count):
             end = min(durations_s[k], durations_s[j])
             moved, meant, foreign = (
                 beats[beats <= end] for beats in (motion_beats_s[k], music_beats_s[k], music_beats_s[j])
             )
-            if len(meant) and len(foreign):
-                mine.append(beat_alignment(moved, meant, tolerance_s=tolerance_s, over=over))
-                theirs.append(beat_alignment(moved, foreign, tolerance_s=tolerance_s, over=over))
+            if names[j] == names[k] or len(meant) == 0 or len(foreign) == 0:
+                continue
+            if end not in ends:
+                ends[end] = _score(moved, meant, tolerance_s, over)
+            mine.append(ends[end])
+            theirs.append(_score(moved, foreign, tolerance_s, over))
         if not mine:
             raise BadInputError(f"beat alignment: dance {k} shares no stretch of time with beats of another song")
         own.append(beat_alignment(motion_beats_s[k], music_beats_s[k], tolerance_s=tolerance_s, over=over))

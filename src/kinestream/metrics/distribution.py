@@ -36,7 +36,7 @@ def frechet_distance(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[
     (mean_a, root_a), (mean_b, root_b) = _moments(a), _moments(b)
     cross = torch.linalg.svdvals(root_a @ root_b.T).sum()
     distance = (mean_a - mean_b).square().sum() + root_a.square().sum() + root_b.square().sum() - 2.0 * cross
-    return distance.clamp_min(0.0)
+    return torch.clamp(distance, min=0.0)
 
 
 def _moments(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,7 +69,8 @@ def diversity(
     require_rows(x, "diversity", least=2, because=" for a pair")
     first, second = _pairs(len(x), pairs, generator, "diversity", "samples")
     x = x.double()
-    return (x[first] - x[second]).norm(dim=-1).mean()
+    distances: Tensor = (x[first] - x[second]).norm(dim=-1)
+    return distances.mean()
 
 
 def multimodality(
@@ -85,7 +86,8 @@ def multimodality(
         raise BadInputError(f"multimodality needs at least 2 samples of each prompt, got {x.shape[1]}")
     first, second = _pairs(x.shape[1], pairs, generator, "multimodality", "samples of each prompt")
     x = x.double()
-    return (x[:, first] - x[:, second]).norm(dim=-1).mean()
+    distances: Tensor = (x[:, first] - x[:, second]).norm(dim=-1)
+    return distances.mean()
 
 
 def _pairs(

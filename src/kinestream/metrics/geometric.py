@@ -118,8 +118,10 @@ class _Scene:
         value = getattr(self, question.kind)(*question.joints)
         bound = question.bound * LENGTHS_M[question.length]
         if question.kind == "lowered":
-            return value < bound
-        return (value > bound) & (value < question.most)
+            low: Tensor = value < bound
+            return low
+        yes: Tensor = (value > bound) & (value < question.most)
+        return yes
 
     def along(self, a: int, b: int, c: int) -> Tensor:
         return _projected(self.velocity[c] - self.velocity[a], self.place[b] - self.place[a])
@@ -139,7 +141,8 @@ class _Scene:
     lowered = raised
 
     def fast(self, a: int) -> Tensor:
-        return self.velocity[a].norm(dim=-1)
+        speed: Tensor = self.velocity[a].norm(dim=-1)
+        return speed
 
     def bent(self, a: int, b: int, c: int, d: int) -> Tensor:
         return _angle_deg(self.place[b] - self.place[a], self.place[d] - self.place[c])
@@ -149,11 +152,13 @@ class _Scene:
         return _angle_deg(spine, spine.new_tensor((0.0, 1.0, 0.0)).expand_as(spine))
 
     def _normal(self, a: int, b: int, c: int) -> Tensor:
-        return torch.linalg.cross(self.place[c] - self.place[a], self.place[b] - self.place[a])
+        normal: Tensor = torch.linalg.cross(self.place[c] - self.place[a], self.place[b] - self.place[a])
+        return normal
 
 
 def _projected(vector: Tensor, direction: Tensor) -> Tensor:
-    return (vector * direction).sum(dim=-1) / direction.norm(dim=-1)
+    unit: Tensor = direction / direction.norm(dim=-1, keepdim=True)
+    return (vector * unit).sum(dim=-1)
 
 
 def _angle_deg(a: Tensor, b: Tensor) -> Tensor:

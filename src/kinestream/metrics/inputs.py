@@ -34,7 +34,7 @@ def require_rows(
     rows: Tensor, metric: str, *, least: int = 1, because: str = "", what: str = "samples", dims: int = 2
 ) -> None:
     """A table [N, D] (`dims` axes in all) of finite numbers with at least `least` rows; `because` says why so many."""
-    if rows.ndim != dims or rows.shape[-1] == 0 or not rows.is_floating_point():
+    if rows.ndim != dims or (dims > 1 and rows.shape[-1] == 0) or not rows.is_floating_point():
         shape = {1: "[N]", 2: "[N, D]", 3: "[P, R, D]"}[dims]
         raise BadInputError(f"{metric}: expected {what} as floating point numbers {shape}, got {_described(rows)}")
     if len(rows) < least:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,7 +13,8 @@ from kinestream.errors import BadInputError
 from kinestream.metrics.inputs import require_finite
 
 
-class Latency(NamedTuple):
+@dataclass(frozen=True)
+class Latency:
     """Seconds: `first` until the first frame was there, then `median`, `p99` and `worst` of the `count` steps after."""
 
     first_s: float

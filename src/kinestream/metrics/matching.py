@@ -91,7 +91,8 @@ def multimodal_distance(text: Float[Tensor, "n d"], motion: Float[Tensor, "n d"]
     model that draws towards the mean embedding lowers it without matching anything: R-Precision sees that.
     """
     _require_matched(text, motion, "multimodal distance")
-    return (text.double() - motion.double()).norm(dim=-1).mean()
+    distance: Tensor = (text.double() - motion.double()).norm(dim=-1).mean()
+    return distance
 
 
 def retrieval_recall(
