@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +130,37 @@ def test_what_is_no_weight_of_the_release_is_left_out(
     back = load_evaluator(tmp_path / "out")
     assert torch.equal(back.model.motion_in.weight, evaluator.model.motion_in.weight)
     assert back.provenance["source"] == "MotionStreamer, released evaluator"
+
+
+class Settings:
+    """What a training framework saves beside the weights."""
+
+    def __init__(self) -> None:
+        self.values = {"latent_dim": 32}
+
+
+class Harmful:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str, str]]:
+        return shutil.copy, (__file__, str(self.target))
+
+
+def test_settings_beside_the_weights_do_no_harm(golden_dir: Path, statistics_file: Path, tmp_path: Path) -> None:
+    released = load_file(golden_dir / "evaluator_tiny.safetensors")
+    target = tmp_path / "harm"
+    torch.save(
+        {"state_dict": released, "hyper_parameters": Settings(), "callbacks": [Harmful(target)]}, tmp_path / "a.ckpt"
+    )
+    back = import_motionstreamer_evaluator(tmp_path / "a.ckpt", statistics_file, tmp_path / "out")
+    assert torch.equal(back.model.motion_in.bias, released["motionencoder.skel_embedding.bias"])
+    assert not target.exists()
+    torch.save({"state_dict": {"a": Settings()}}, tmp_path / "b.ckpt")
+    with pytest.raises(BadInputError, match="expected tensors by name"):
+        import_motionstreamer_evaluator(tmp_path / "b.ckpt", statistics_file, tmp_path / "other")
 
 
 def test_sentences_pass_through_the_language_model_inside(

@@ -33,9 +33,9 @@ def import_motionstreamer_evaluator(
 ) -> TextMotionEvaluator:
     """Turn the authors' evaluator into a model folder `out`, and give it.
 
-    checkpoint: a .ckpt or .pth file (a state dict under "state_dict") or .safetensors with the same names. stats: an
-    npz with mean and std, or a folder with Mean.npy and Std.npy. The configuration is read off the tensors' shapes;
-    numbers of heads only where they are not the released ones.
+    checkpoint: a .ckpt or .pth file (a state dict under "state_dict", whatever settings beside it) or .safetensors with
+    the same names. stats: an npz with mean and std, or a folder with Mean.npy and Std.npy. The configuration is read
+    off the tensors' shapes; numbers of heads only where they are not the released ones.
 
     Raises:
         BadInputError: a file is missing, damaged, holds more than tensors, or is of another model.
@@ -43,7 +43,7 @@ def import_motionstreamer_evaluator(
     """
     checkpoint = Path(checkpoint)
     statistics = Statistics.load(stats)
-    released = load_released(checkpoint, "state_dict")
+    released = _state_dict(checkpoint)
     weights = fused({name: tensor for name, tensor in released.items() if is_weight(name)}, str(checkpoint))
     config = config_from_released_shapes(
         {name: tuple(tensor.shape) for name, tensor in released.items()}, num_heads, language_heads
@@ -68,7 +68,7 @@ def load_distilbert(path: str | Path, model: Evaluator) -> None:
     path, inside = Path(path), "textencoder.text_model."
     published = {
         inside + name.removeprefix("distilbert."): tensor
-        for name, tensor in load_released(path, "state_dict").items()
+        for name, tensor in _state_dict(path).items()
         if not name.startswith("vocab_")
     }
     weights = fused({name: tensor for name, tensor in published.items() if is_weight(name)}, str(path))
@@ -84,6 +84,49 @@ def load_distilbert(path: str | Path, model: Evaluator) -> None:
         tensors, {name: tuple(value.shape) for name, value in model.language.state_dict().items()}, where=str(path)
     )
     model.language.load_state_dict(tensors)
+
+
+class _Inert:
+    """Stands for whatever a training file's settings are made of: takes anything, does nothing."""
+
+    def __new__(cls, *_: object, **__: object) -> _Inert:
+        return super().__new__(cls)
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def __setstate__(self, _: object) -> None:
+        pass
+
+
+def _state_dict(path: Path) -> dict[str, Tensor]:
+    """The tensors of a released file.
+
+    A training's own file holds settings too, objects of libraries that needn't be here. Where the plain safe loading
+    refuses those, they are read as objects that do nothing: their code never runs.
+    """
+    try:
+        return load_released(path, "state_dict")
+    except BadInputError as refused:
+        state = _state_dict_beside_settings(path)
+        if state is None:
+            raise
+        if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()):
+            raise BadInputError(f'{path}: expected tensors by name under "state_dict".') from refused
+        return {name.removeprefix("module."): value for name, value in state.items()}
+
+
+def _state_dict_beside_settings(path: Path) -> Mapping[str, Tensor] | None:
+    if not path.is_file() or path.suffix.lower() == ".safetensors":
+        return None
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        with torch.serialization.safe_globals([(_Inert, name) for name in names]):
+            whole = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # what a damaged or hostile file raises is anybody's guess; the first refusal is the answer
+        return None
+    state = whole.get("state_dict") if isinstance(whole, Mapping) else None
+    return state if isinstance(state, Mapping) and state else None
 
 
 def fused(released: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
