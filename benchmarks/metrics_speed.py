@@ -1,0 +1,222 @@
+"""How long the metrics take on 1,000 clips of 196 frames, and how much faster that is than a plain loop.
+
+The plain loop is what published code does: one clip, one frame and one joint after another (dance features), one pair
+after another (distances). It gets a few clips, at least one second's worth, and is scaled up; both run in the same
+process, in processor seconds, so that the ratio holds on a busy machine too.
+
+    python benchmarks/metrics_speed.py                 # JSON on stdout
+    python benchmarks/metrics_speed.py --check         # exit 1 where all metrics together take over 20 processor seconds
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kinestream.metrics import (
+    batches,
+    beat_alignment,
+    bootstrap,
+    diversity,
+    feature_scores,
+    floating_share,
+    foot_skating_ratio,
+    frechet_distance,
+    geometric_features,
+    jitter_mps3,
+    kinetic_features,
+    mean_pairwise_distance,
+    motion_beats,
+    mpjpe_mm,
+    multimodal_distance,
+    multimodality,
+    peak_jerk_mps3,
+    penetration_share,
+    physical_foot_contact,
+    r_precision,
+    retrieval_recall,
+    transition_jerk,
+)
+
+FPS = 30.0
+LIMIT_S = 20.0
+TOES = [10, 11]
+
+
+def clips(count: int, frames: int) -> Tensor:
+    """Bodies of 22 joints that wander smoothly."""
+    generator = torch.Generator().manual_seed(0)
+    rest = torch.rand(1, 1, 22, 3, generator=generator) * torch.tensor((0.6, 1.8, 0.4))
+    steps = 0.01 * torch.randn(count, frames // 4 + 1, 22 * 3, generator=generator)
+    smooth = torch.nn.functional.interpolate(steps.cumsum(1).mT, size=frames, mode="linear").mT
+    return rest + smooth.reshape(count, frames, 22, 3)
+
+
+def joint_metrics(joints: Tensor) -> dict[str, Callable[[], object]]:
+    """Every metric on joints, over all clips."""
+    other = joints + 0.01
+    music = torch.arange(0.0, joints.shape[1] / FPS, 0.5)
+    middle = joints.shape[1] // 2
+    return {
+        "mpjpe": lambda: mpjpe_mm(other, joints),
+        "foot skating": lambda: foot_skating_ratio(joints[:, :, TOES], FPS),
+        "jitter": lambda: jitter_mps3(joints, FPS),
+        "peak jerk": lambda: peak_jerk_mps3(joints, FPS),
+        "transition jerk": lambda: [transition_jerk(clip, middle, FPS) for clip in joints],
+        "penetration and floating": lambda: (penetration_share(joints), floating_share(joints)),
+        "physical foot contact": lambda: physical_foot_contact(joints, FPS),
+        "beat alignment": lambda: [beat_alignment(motion_beats(clip, FPS), music) for clip in joints],
+        "kinetic features": lambda: kinetic_features(joints, FPS),
+        "geometric features": lambda: geometric_features(joints, FPS),
+    }
+
+
+def embedding_metrics(
+    motion: Tensor, text: Tensor, kinetic: Tensor, geometric: Tensor
+) -> dict[str, Callable[[], object]]:
+    """Every metric on embeddings, and those on the dances' features."""
+    half = len(motion) // 2
+    return {
+        "FID": lambda: frechet_distance(motion, text),
+        "R-Precision": lambda: r_precision(text, motion),
+        "multimodal distance": lambda: multimodal_distance(text, motion),
+        "diversity": lambda: diversity(motion, min(300, len(motion))),
+        "multimodality": lambda: multimodality(motion[: half // 10 * 10].unflatten(0, (-1, 10)), 5),
+        "retrieval recall": lambda: retrieval_recall(text, motion),
+        "FID_k, Div_k": lambda: feature_scores(kinetic[:half], kinetic[half:]),
+        "FID_g, Div_g": lambda: feature_scores(geometric[:half], geometric[half:]),
+        "bootstrap": lambda: bootstrap(motion[:, 0]),
+    }
+
+
+def plain_kinetic(clip: np.ndarray) -> list[float]:
+    """Kinetic features of one clip, written as their definition reads."""
+    frames, joints, _ = clip.shape
+    found = []
+    for joint in range(joints):
+        flat = upward = spent = 0.0
+        for i in range(1, frames):
+            steps = [clip[k, joint] - clip[k - 1, joint] for k in range(i - 2, i + 3) if 1 <= k < frames]
+            velocity = np.mean(steps, axis=0) * FPS
+            flat += velocity[0] ** 2 + velocity[2] ** 2
+            upward += velocity[1] ** 2
+            turns = [
+                clip[k + 1, joint] - 2 * clip[k, joint] + clip[k - 1, joint]
+                for k in range(i - 2, i + 3)
+                if 1 <= k < frames - 1
+            ]
+            spent += float(np.linalg.norm(np.mean(turns, axis=0) * FPS**2))
+        found += [flat / (frames - 1), upward / (frames - 1), spent / (frames - 1)]
+    return found
+
+
+def plain_jitter(clip: np.ndarray) -> float:
+    """Jitter of one clip, frame by frame and joint by joint."""
+    jerks = [
+        np.linalg.norm(clip[t + 3, j] - 3 * clip[t + 2, j] + 3 * clip[t + 1, j] - clip[t, j]) * FPS**3
+        for t in range(len(clip) - 3)
+        for j in range(clip.shape[1])
+    ]
+    return float(np.mean(jerks))
+
+
+def plain_pairwise(rows: np.ndarray) -> float:
+    """Mean distance over pairs, one pair after another."""
+    return float(np.mean([np.linalg.norm(a - b) for k, a in enumerate(rows) for b in rows[k + 1 :]]))
+
+
+def plain_precision(text: np.ndarray, motion: np.ndarray) -> float:
+    """R-Precision top 1, one pair after another."""
+    hits = []
+    for rows in batches(len(text)).tolist():
+        for row in rows:
+            nearest = min(rows, key=lambda other: float(np.linalg.norm(text[row] - motion[other])))
+            hits.append(nearest == row)
+    return float(np.mean(hits))
+
+
+def taken(work: Callable[[], object]) -> tuple[float, float]:
+    """Wall-clock and processor seconds of `work`."""
+    wall, processor = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - wall, time.process_time() - processor
+
+
+def ratios(joints: Tensor, motion: Tensor, text: Tensor, own: dict[str, float]) -> dict[str, float]:
+    """How many times longer the plain loops take, for the same numbers (checked)."""
+    few = joints[:2].double()
+    share = len(joints) / len(few)
+    results: dict[str, object] = {}
+
+    def keep(name: str, work: Callable[[], object]) -> float:
+        def run() -> None:
+            results[name] = work()
+
+        return taken(run)[1]
+
+    seconds = {
+        "kinetic features": share * keep("kinetic features", lambda: [plain_kinetic(clip.numpy()) for clip in few]),
+        "jitter": share * keep("jitter", lambda: [plain_jitter(clip.numpy()) for clip in few]),
+        "R-Precision": keep("R-Precision", lambda: plain_precision(text.numpy(), motion.numpy())),
+        "mean pairwise distance": keep("mean pairwise distance", lambda: plain_pairwise(motion.numpy())),
+    }
+    own["mean pairwise distance"] = taken(lambda: mean_pairwise_distance(motion))[1]
+    torch.testing.assert_close(torch.tensor(results["kinetic features"]).double(), kinetic_features(few, FPS))
+    torch.testing.assert_close(torch.tensor(results["jitter"]).double(), jitter_mps3(few, FPS))
+    torch.testing.assert_close(torch.tensor(results["R-Precision"]).double(), r_precision(text, motion)[0])
+    torch.testing.assert_close(
+        torch.tensor(results["mean pairwise distance"]).double(), mean_pairwise_distance(motion), rtol=1e-5, atol=1e-5
+    )
+    return {name: value / max(own[name], 1e-4) for name, value in seconds.items()}
+
+
+def main() -> int:
+    """Measure, print, and check against the limit."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--clips", type=int, default=1000)
+    parser.add_argument("--frames", type=int, default=196)
+    parser.add_argument("--width", type=int, default=256, help="width of the embeddings")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--check", action="store_true", help="exit 1 where the limit is missed")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    generator = torch.Generator().manual_seed(1)
+    joints = clips(given.clips, given.frames)
+    text = torch.randn(given.clips, given.width, generator=generator)
+    motion = text + torch.randn(text.shape, generator=generator)
+    kinetic, geometric = kinetic_features(joints[:2], FPS), geometric_features(joints[:2], FPS)
+    repeats = given.clips // 2
+    work = joint_metrics(joints) | embedding_metrics(
+        motion,
+        text,
+        kinetic.repeat(repeats, 1) + torch.rand(2 * repeats, 66, generator=generator),
+        geometric.repeat(repeats, 1) + torch.rand(2 * repeats, 32, generator=generator),
+    )
+    walls, processor = {}, {}
+    for name, one in work.items():
+        walls[name], processor[name] = taken(one)
+    total = sum(processor.values())
+    result = {
+        "clips": given.clips,
+        "frames": given.frames,
+        "threads": given.threads,
+        "total_wall_s": round(sum(walls.values()), 3),
+        "total_processor_s": round(total, 3),
+        "processor_s": {name: round(value, 4) for name, value in processor.items()},
+        "times_plain_loop": {name: round(value, 1) for name, value in ratios(joints, motion, text, processor).items()},
+    }
+    print(json.dumps(result, indent=2))
+    if total > LIMIT_S:
+        print(f"total_processor_s is {total:.1f}, should be at most {LIMIT_S:g}", file=sys.stderr)
+    return 1 if given.check and total > LIMIT_S else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
