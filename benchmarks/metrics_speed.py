@@ -5,7 +5,7 @@ after another (distances). It gets a few clips, at least one second's worth, and
 process, in processor seconds, so that the ratio holds on a busy machine too.
 
     python benchmarks/metrics_speed.py                 # JSON on stdout
-    python benchmarks/metrics_speed.py --check         # exit 1 where all metrics together take over 20 processor seconds
+    python benchmarks/metrics_speed.py --check         # exit 1 where they take over 20 processor seconds
 """
 
 from __future__ import annotations
