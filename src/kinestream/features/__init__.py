@@ -1,5 +1,16 @@
 """Named layouts of feature vectors, their statistics, and the way from and to Motion."""
 
+from kinestream.features.humanml import (
+    HUMANML259,
+    HUMANML263,
+    HUMANML264,
+    humanml259_from_motion,
+    humanml263_from_motion,
+    humanml264_from_motion,
+    motion_from_humanml259,
+    motion_from_humanml263,
+    motion_from_humanml264,
+)
 from kinestream.features.layout import MOTION272, FeatureLayout, layout_by_name
 from kinestream.features.motion272 import (
     RootIntegrator,
@@ -11,13 +22,22 @@ from kinestream.features.motion272 import (
 from kinestream.features.statistics import Statistics
 
 __all__ = [
+    "HUMANML259",
+    "HUMANML263",
+    "HUMANML264",
     "MOTION272",
     "FeatureLayout",
     "RootIntegrator",
     "RootState",
     "Statistics",
+    "humanml259_from_motion",
+    "humanml263_from_motion",
+    "humanml264_from_motion",
     "layout_by_name",
     "motion272_from_motion",
+    "motion_from_humanml259",
+    "motion_from_humanml263",
+    "motion_from_humanml264",
     "motion_from_motion272",
     "positions_from_motion272",
 ]

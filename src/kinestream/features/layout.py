@@ -50,11 +50,12 @@ MOTION272 = FeatureLayout(
     fps=30.0,
 )
 
-_LAYOUTS = {MOTION272.name: MOTION272}
-
 
 def layout_by_name(name: str) -> FeatureLayout:
     """The layout of that name; BadInputError lists the known ones."""
-    if name not in _LAYOUTS:
-        raise BadInputError(f"unknown feature layout {name!r}; known: {', '.join(sorted(_LAYOUTS))}")
-    return _LAYOUTS[name]
+    from kinestream.features.humanml import HUMANML259, HUMANML263, HUMANML264
+
+    known = {layout.name: layout for layout in (MOTION272, HUMANML259, HUMANML263, HUMANML264)}
+    if name not in known:
+        raise BadInputError(f"unknown feature layout {name!r}; known: {', '.join(sorted(known))}")
+    return known[name]
