@@ -61,9 +61,11 @@ def _minima(values: Tensor) -> Tensor:
 def smoothed(values: Float[Tensor, "t"], sigma: float) -> Float[Tensor, "t"]:
     """Gaussian of `sigma` samples, cut at four of them, the ends mirrored (half a sample beyond the last)."""
     reach = int(4.0 * sigma + 0.5)
-    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=values.dtype) / sigma).square())
+    weights = torch.exp(
+        -0.5 * (torch.arange(-reach, reach + 1, dtype=values.dtype, device=values.device) / sigma).square()
+    )
     count = len(values)
-    places = torch.arange(-reach, count + reach) % (2 * count)
+    places = torch.arange(-reach, count + reach, device=values.device) % (2 * count)
     mirrored = values[torch.where(places < count, places, 2 * count - 1 - places)]
     return torch.nn.functional.conv1d(mirrored[None, None], (weights / weights.sum())[None, None])[0, 0]
 

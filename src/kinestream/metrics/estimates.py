@@ -61,6 +61,7 @@ def bootstrap(
     """
     require_rows(values, "bootstrap", what="values", dims=1)
     _require_settings(resamples, level)
+    values = values.cpu()
     generator = generator or torch.Generator().manual_seed(1)
     if groups is not None:
         if statistic != "mean" or weights is not None:
@@ -86,6 +87,7 @@ def bootstrap_ratio(
     for values in (above, below):
         require_rows(values, "bootstrap", what="values", dims=1)
     _require_settings(resamples, level)
+    above, below = above.cpu(), below.cpu()
     divisor = _statistic(below, statistic, below_weights)
     if float(divisor) == 0.0:
         return None

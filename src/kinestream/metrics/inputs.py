@@ -16,6 +16,7 @@ RATE_TOLERANCE = 1e-3
 
 def require_joints(joints_m: Tensor, metric: str, *, frames: int = 1, joints: int = 1) -> None:
     """Joint positions [..., T, J, 3] in metres, finite, with at least so many frames and joints."""
+    _require_tensor(joints_m, metric)
     if joints_m.ndim < 3 or joints_m.shape[-1] != 3 or not joints_m.is_floating_point():
         raise BadInputError(
             f"{metric}: expected joint positions [..., frames, joints, 3] in metres, got {_described(joints_m)}"
@@ -34,6 +35,7 @@ def require_rows(
     rows: Tensor, metric: str, *, least: int = 1, because: str = "", what: str = "samples", dims: int = 2
 ) -> None:
     """A table [N, D] (`dims` axes in all) of finite numbers with at least `least` rows; `because` says why so many."""
+    _require_tensor(rows, metric)
     if rows.ndim != dims or (dims > 1 and rows.shape[-1] == 0) or not rows.is_floating_point():
         shape = {1: "[N]", 2: "[N, D]", 3: "[P, R, D]"}[dims]
         raise BadInputError(f"{metric}: expected {what} as floating point numbers {shape}, got {_described(rows)}")
@@ -94,6 +96,11 @@ def joints_and_rate(motions: Sequence[Motion]) -> tuple[list[Float[Tensor, "t j 
                 f"second, {other.name or 'another'!r} {other.fps:g}; resample them to one"
             )
     return [motion.joint_positions_m() for motion in motions], first.fps
+
+
+def _require_tensor(values: object, metric: str) -> None:
+    if not isinstance(values, Tensor):
+        raise BadInputError(f"{metric}: expected a tensor, got {type(values).__name__}: torch.as_tensor makes one")
 
 
 def _both(a: Tensor, b: Tensor) -> str:

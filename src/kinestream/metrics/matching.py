@@ -111,7 +111,7 @@ def retrieval_recall(
     for rows, what in ((queries, "queries"), (gallery, "gallery entries")):
         require_rows(rows, "retrieval recall", what=what)
     require_same_width(queries, gallery, "retrieval recall")
-    right = _positives(len(queries), len(gallery), positives, ks)
+    right = _positives(len(queries), len(gallery), positives, ks).to(queries.device)
     a, b = (torch.nn.functional.normalize(rows.double(), dim=-1) for rows in (queries, gallery))
     similarity = a @ b.T
     best = similarity.masked_fill(~right, -torch.inf).amax(dim=-1, keepdim=True)
