@@ -45,6 +45,15 @@ def test_published_beats_are_half_a_frame_early_and_miss_a_rest_between_two_fram
     assert len(motion_beats(between, 30.0, compat=True)) < len(motion_beats(between, 30.0)) == 6
 
 
+def test_less_smoothing_finds_quick_steps() -> None:
+    joints = swaying(30.0, 4.2, 0.25, 0.1)
+    assert len(motion_beats(joints, 30.0, smoothing_s=0.05)) == 17
+    slow_and_quick = joints + 3.0 * swaying(30.0, 4.2, 1.4, 0.4)
+    assert len(motion_beats(slow_and_quick, 30.0)) < len(motion_beats(slow_and_quick, 30.0, smoothing_s=0.05))
+    with pytest.raises(BadInputError, match="positive smoothing"):
+        motion_beats(joints, 30.0, smoothing_s=0.0)
+
+
 def test_smoothing_keeps_constants_and_mirrors_the_ends() -> None:
     torch.testing.assert_close(smoothed(torch.ones(3), 5.0), torch.ones(3))
     ramp = torch.arange(50.0).double()
