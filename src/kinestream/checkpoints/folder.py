@@ -23,6 +23,10 @@ from kinestream.models.ar_diffusion.config import ARDiffusionConfig
 from kinestream.models.ar_diffusion.model import ARDiffusion
 from kinestream.models.causal_tae.config import CausalTAEConfig
 from kinestream.models.causal_tae.model import CausalTAE
+from kinestream.models.choreo_llama.config import ChoreoLlamaConfig
+from kinestream.models.choreo_llama.model import ChoreoLlama
+from kinestream.models.rvq_vae.config import RVQVAEConfig
+from kinestream.models.rvq_vae.model import RVQVAE
 from kinestream.nn.config import ModelConfig
 
 FORMAT = "kinestream-model"
@@ -30,10 +34,14 @@ VERSION = 1
 INFO_NAME = "model.json"
 CAUSAL_TAE = "causal-tae"
 AR_DIFFUSION = "ar-diffusion"
+RVQ_VAE = "rvq-vae"
+CHOREO_LLAMA = "choreo-llama"
 
 _KINDS: dict[str, tuple[type[ModelConfig], type[nn.Module]]] = {
     CAUSAL_TAE: (CausalTAEConfig, CausalTAE),
     AR_DIFFUSION: (ARDiffusionConfig, ARDiffusion),
+    RVQ_VAE: (RVQVAEConfig, RVQVAE),
+    CHOREO_LLAMA: (ChoreoLlamaConfig, ChoreoLlama),
 }
 
 
@@ -241,13 +249,17 @@ def load_tensors(folder: Path, info: ModelInfo, name: str) -> dict[str, Tensor]:
         raise BadInputError(f"{path} is no safetensors file: {error}.") from error
 
 
-def load_network(folder: Path, info: ModelInfo, kind: str) -> nn.Module:
-    """Build the network of this kind and give it the folder's weights, in float32 and eval mode."""
+def load_network(folder: Path, info: ModelInfo, kind: str, shared: Mapping[str, Tensor] | None = None) -> nn.Module:
+    """Build the network of this kind and give it the folder's weights, in float32 and eval mode.
+
+    shared: tensors by name that the file leaves out since another network of the folder holds them.
+    """
     config_class, model_class = _KINDS[kind]
     if kind not in info.configs:
         raise BadInputError(f"{folder / INFO_NAME} has no configuration of a {kind} model.")
     config = config_class.from_json(info.configs[kind])
-    return build_network(model_class, config, load_tensors(folder, info, kind), where=str(folder))
+    tensors = {**load_tensors(folder, info, kind), **(shared or {})}
+    return build_network(model_class, config, tensors, where=str(folder))
 
 
 def build_network(

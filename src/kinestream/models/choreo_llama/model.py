@@ -104,10 +104,18 @@ class ChoreoLlama(nn.Module):
 
     # Whole windows ------------------------------------------------------------------------------------------------
 
-    def forward(self, conditions: Float[Tensor, "b n h"], codes: Int[Tensor, "b l k"]) -> Float[Tensor, "b l k c"]:
-        """Give the logits of every code of whole windows, each from the codes before it; what training needs."""
+    def forward(
+        self,
+        conditions: Float[Tensor, "b n h"],
+        codes: Int[Tensor, "b l k"],
+        history: Int[Tensor, "b l k"] | None = None,
+    ) -> Float[Tensor, "b l k c"]:
+        """Give the logits of every code of whole windows, each from the codes before it; what training needs.
+
+        history: the codes that are read, where they are others than those predicted (a noisy past).
+        """
         config = self.config
-        tokens = self.embed_codes(codes).flatten(1, 2)
+        tokens = self.embed_codes(codes if history is None else history).flatten(1, 2)
         if config.arrangement == "prefix":
             inputs = torch.cat((conditions, tokens[:, :-1].to(conditions.dtype)), dim=1)
             hidden = self.backbone(self.drop(inputs))[:, conditions.shape[1] - 1 :]

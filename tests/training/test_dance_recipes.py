@@ -1,0 +1,236 @@
+"""The recipes of the tokenizer and of ChoreoLLaMA learn, resume, and leave models that dance."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from kinestream.checkpoints.dance import load_music_to_dance, load_rvq_vae
+from kinestream.checkpoints.retrieval import MusicDanceRetrieval, save_retrieval
+from kinestream.data.dance_windows import DanceClips
+from kinestream.errors import BadInputError
+from kinestream.features import MOTION272, Statistics, motion272_from_motion
+from kinestream.models.choreo_llama import generate_codes
+from kinestream.models.retrieval import RetrievalConfig, RetrievalModel
+from kinestream.motion import face_forward, ground
+from kinestream.training.choreo_llama import ChoreoLlamaTask, ChoreoLlamaTaskConfig, train_choreo_llama
+from kinestream.training.dance_codes import ReferenceDances
+from kinestream.training.motion_layouts import held_features, motion_layout
+from kinestream.training.rvq_vae import RVQVAETask, RVQVAETaskConfig, joint_loss, train_rvq_vae
+from tests.test_motion import swaying
+
+pytestmark = pytest.mark.slow
+
+LLAMA = """
+arrangement = "aligned"
+genre_dim = 4
+num_references = 2
+bridge_heads = 2
+hidden_dim = 16
+num_layers = 1
+num_heads = 2
+num_kv_heads = 2
+head_dim = 8
+mlp_dim = 24
+rope_factor = 1.0
+window_steps = 12
+window_music_frames = 48
+music_frames_per_position = 4
+window_reference_frames = 48
+reference_frames_per_position = 4
+"""
+
+
+@pytest.fixture
+def unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pictures: the tokenizer's test draws some, and the renderer is slow to start."""
+    monkeypatch.setattr("kinestream.training.choreo_llama.write_strips", lambda path, clips: None)
+
+
+def logged(folder: Path, name: str) -> list[float]:
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [line[name] for line in lines if name in line]
+
+
+@pytest.fixture(scope="module")
+def dances(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Swaying bodies whose music is the phase of the swaying."""
+    root = tmp_path_factory.mktemp("dances")
+    for folder in ("motion_data", "music", "split", "mean_std"):
+        (root / folder).mkdir()
+    clips = []
+    for split, names in {"train": ["a", "b", "c"], "val": ["d"]}.items():
+        (root / "split" / f"{split}.txt").write_text("\n".join(names))
+        for name in names:
+            clip = motion272_from_motion(face_forward(ground(swaying(frames=90))))
+            time = np.arange(90)[:, None] * np.array([[0.2, 0.4]])
+            np.save(root / "motion_data" / f"{name}.npy", clip.numpy())
+            np.savez(root / "music" / f"{name}.npz", features=np.sin(time).astype(np.float32))
+            clips.append(clip)
+    statistics = Statistics.of(clips, MOTION272)
+    np.save(root / "mean_std" / "Mean.npy", statistics.mean.numpy())
+    np.save(root / "mean_std" / "Std.npy", statistics.std.numpy())
+    return root
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("rvq")
+    (folder / "rvq.toml").write_text(
+        f'data = ["{tiny_data}"]\n[model]\nhidden_dim = 24\ncode_dim = 8\nnum_codes = 32\n[task]\ncrop_frames = 32\n'
+        "joint_weight = 0.2\n[loop]\nsteps = 40\nbatch_size = 8\nlearning_rate = 3e-3\nwarmup_steps = 5\n"
+        "log_every = 4\n"
+        'validate_every = 40\nsave_every = 40\nema_decay = 0.9\nprecision = "fp32"\n'
+    )
+    train_rvq_vae(folder / "rvq.toml", folder / "out")
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def retrieval(dances: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    clips = DanceClips.load([dances], "train")
+    config = RetrievalConfig(
+        music_dim=2, dance_dim=272, embedding_dim=8, num_heads=2, mlp_dim=8, num_layers=1, dropout=0.0
+    )
+    folder = tmp_path_factory.mktemp("retrieval") / "model"
+    model = RetrievalModel(config).eval()
+    save_retrieval(folder, MusicDanceRetrieval(model, clips.statistics, clips.music_statistics(), 48))
+    return folder
+
+
+def test_tokenizer_learns_and_reports_its_codes(tokenizer: Path) -> None:
+    features = logged(tokenizer, "features")
+    assert features[-1] < 0.8 * features[0]
+    assert logged(tokenizer, "perplexity_0")[-1] > 1.5
+    assert 0.0 < logged(tokenizer, "val/mpjpe_mm")[-1] < 300.0
+    assert 0.0 <= logged(tokenizer, "val/unused_codes")[-1] < 1.0
+    assert len(list((tokenizer / "samples").glob("*.png"))) == 2
+    model, statistics, info = load_rvq_vae(tokenizer / "model")
+    assert model.config.num_codes == 32
+    assert statistics.mean.shape == (272,)
+    assert info.layout == "motion272"
+
+
+@pytest.mark.parametrize("layout", ["humanml259", "humanml264"])
+def test_tokenizer_takes_other_layouts(tiny_data: Path, layout: str, tmp_path: Path) -> None:
+    table = {"hidden_dim": 8, "code_dim": 4, "num_codes": 8}
+    task = RVQVAETask(table, RVQVAETaskConfig(layout=layout, crop_frames=16), [str(tiny_data)], 0)
+    batch = task.batch(2, np.random.default_rng(0))
+    width = motion_layout(layout).layout.width
+    assert batch["features"].shape == (2, 16, width)
+    assert torch.isfinite(task.losses(batch, torch.Generator().manual_seed(0), 0.0)["total"])
+    assert task.model.eval().config.feature_dim == width
+    assert task.validate(1, tmp_path)["val/mpjpe_mm"] > 0
+    with pytest.raises(BadInputError, match="motion272"):
+        RVQVAETask(table, RVQVAETaskConfig(layout=layout, joint_weight=1.0), [str(tiny_data)], 0)
+    with pytest.raises(BadInputError, match="humanml259"):
+        motion_layout("humanml")
+
+
+def test_a_held_pose_stands_still() -> None:
+    clip = motion272_from_motion(face_forward(ground(swaying(frames=20))))
+    held = held_features(clip, 30, MOTION272)
+    assert torch.equal(held[:20], clip)
+    assert not MOTION272.take(held[20:], "velocities").any()
+    assert not MOTION272.take(held[20:], "root_velocity").any()
+
+
+def test_joint_loss_sees_jitter_that_squares_hardly_see() -> None:
+    joints = torch.zeros(1, 30, 22, 3)
+    moved, shaken = joints.clone(), joints.clone()
+    moved[..., 1] += 0.004
+    shaken[:, ::2, 1:, 1] += 0.002
+    shaken[:, 1::2, 1:, 1] -= 0.002
+    assert float(joint_loss(joints, joints, [10, 11])) == 0.0
+    assert float(joint_loss(shaken, joints, [10, 11])) > 5 * float(joint_loss(moved, joints, [10, 11]))
+
+
+def choreo_config(folder: Path, dances: Path, tokenizer: Path, retrieval: Path, loop: str, task: str = "") -> Path:
+    path = folder / "choreo.toml"
+    path.write_text(
+        f'data = ["{dances}"]\n[task]\ntokenizer = "{tokenizer / "model"}"\nretrieval = "{retrieval}"\nphases = 2\n'
+        f"{task}[model]\n{LLAMA}[loop]\nbatch_size = 4\nlearning_rate = 5e-3\nwarmup_steps = 2\nlog_every = 1\n"
+        f'validate_every = 1000\nprecision = "fp32"\nema_decay = 0.5\n{loop}'
+    )
+    return path
+
+
+@pytest.mark.usefixtures("unseen")
+def test_choreo_llama_learns_in_two_stages_and_dances(
+    dances: Path, tokenizer: Path, retrieval: Path, tmp_path: Path
+) -> None:
+    config = choreo_config(tmp_path, dances, tokenizer, retrieval, "steps = 40\n", "bridge_steps = 4\n")
+    train_choreo_llama(config, tmp_path / "out")
+    loss = logged(tmp_path / "out", "total")
+    assert np.mean(loss[-5:]) < 0.9 * np.mean(loss[:5])
+    assert logged(tmp_path / "out", "val/loss")[-1] > 0
+    assert set(json.loads((tmp_path / "out" / "log.jsonl").read_text().splitlines()[-1])) >= {"val/loss_other_music"}
+    model = load_music_to_dance(tmp_path / "out" / "model")
+    assert torch.equal(model.llama.codebooks, model.tokenizer.codebooks)
+    music = torch.randn(1, 100, 2)
+    codes = generate_codes(model.llama, music, torch.tensor([-1]), generator=torch.Generator().manual_seed(0))
+    assert model.decode(codes).shape == (1, 100, 272)
+    first = load_music_to_dance(tmp_path / "out" / "bridges" / "model").llama.state_dict()
+    fresh = ChoreoLlamaTask(
+        *_task_arguments(config), [str(dances)], 0
+    ).model.state_dict()  # the first stage leaves the LLaMA's layers as they were drawn
+    same = {name: torch.equal(first[name], fresh[name]) for name in fresh}
+    assert all(equal for name, equal in same.items() if name.startswith("backbone"))
+    assert not same["bridge.base.proj.weight"]
+
+
+def _task_arguments(config: Path) -> tuple[dict[str, object], ChoreoLlamaTaskConfig]:
+    import tomllib
+
+    table = tomllib.loads(config.read_text())
+    return table["model"], ChoreoLlamaTaskConfig(**table["task"])
+
+
+@pytest.mark.usefixtures("unseen")
+def test_a_resumed_run_takes_the_same_next_step(dances: Path, tokenizer: Path, retrieval: Path, tmp_path: Path) -> None:
+    config = choreo_config(tmp_path, dances, tokenizer, retrieval, "steps = 3\nsave_every = 2\n")
+    train_choreo_llama(config, tmp_path / "out")
+    for path in (tmp_path / "out" / "checkpoints").iterdir():
+        if path.name.endswith("3"):
+            shutil.rmtree(path)
+    train_choreo_llama(config, tmp_path / "out", resume=True)
+    first, *_, whole, resumed = logged(tmp_path / "out", "total")
+    assert resumed == pytest.approx(whole, abs=1e-6)
+    assert resumed != first
+
+
+def test_references_never_come_from_the_same_recording(dances: Path, retrieval: Path) -> None:
+    from kinestream.checkpoints.retrieval import load_retrieval
+
+    clips = DanceClips.load([dances], "train")
+    found = ReferenceDances(
+        load_retrieval(retrieval), clips, clips, motion_layout("motion272"), clips.statistics, count=2
+    )
+    for (clip, _), matches in found._found.items():
+        assert matches
+        assert all(place != clip for place, _ in matches)
+    window, there = found.weighted(0, 70, 48)
+    assert there
+    assert window.shape == (48, 272)
+
+
+def test_missing_parts_are_named(dances: Path, tokenizer: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="tokenizer"):
+        ChoreoLlamaTask({}, ChoreoLlamaTaskConfig(), [str(dances)], 0)
+    task = ChoreoLlamaTaskConfig(tokenizer=str(tokenizer / "model"), phases=1)
+    sizes = {
+        "arrangement": "aligned", "hidden_dim": 16, "num_layers": 1, "num_heads": 2, "num_kv_heads": 2, "head_dim": 8,
+        "mlp_dim": 8, "window_steps": 8, "window_music_frames": 32, "music_frames_per_position": 4,
+        "window_reference_frames": 32, "reference_frames_per_position": 4, "bridge_heads": 2,
+    }  # fmt: skip
+    with pytest.raises(BadInputError, match="retrieval"):
+        ChoreoLlamaTask(sizes, task, [str(dances)], 0)
+    with pytest.raises(BadInputError, match="window_music_frames"):
+        ChoreoLlamaTask({**sizes, "window_music_frames": 64, "music_frames_per_position": 8}, task, [str(dances)], 0)
+    assert ChoreoLlamaTask(sizes | {"bridge": "linear"}, task, [str(dances)], 0).references is None
