@@ -24,7 +24,7 @@ def features(results: list[StepResult]) -> torch.Tensor:
 
 
 def test_each_step_gives_four_frames_that_continue_the_motion(engine: Engine) -> None:
-    session = engine.session(seed=1)
+    session = engine.session(seed=1, options=SessionOptions(foot_lock=False))
     session.prompt("walks")
     results = run(session, 5)
     assert [result.index for result in results] == [0, 1, 2, 3, 4]

@@ -114,7 +114,7 @@ def _generate(
 ) -> tuple[list[Motion], list[tuple[float, float, str]]]:
     """The samples, and when each prompt is acted (no captions where that differs from sample to sample)."""
     engine = open_engine(arguments)
-    from kinestream.streaming import StepResult, generate
+    from kinestream.streaming import SessionOptions, StepResult, generate
 
     known = [value for value in seconds if value is not None]
     fixed = len(known) == len(seconds)
@@ -138,6 +138,7 @@ def _generate(
             arguments.seed,
             arguments.guidance,
             arguments.samples,
+            options=SessionOptions(foot_lock=arguments.foot_lock),
             on_step=on_step,
         )
     took = time.perf_counter() - began

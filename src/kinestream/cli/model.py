@@ -20,7 +20,7 @@ SMALL_MODEL = 50_000_000
 
 
 def add_model_options(parser: Parser) -> None:
-    """Add --seed, --model, --guidance and --device."""
+    """Add --seed, --model, --guidance, --no-foot-lock and --device."""
     parser.add_argument("--seed", type=seed_int, default=0, metavar="N", help="same seed, same motion (default: 0)")
     parser.add_argument("--model", type=Path, metavar="DIR", help="a model folder (default: the packaged model)")
     parser.add_argument(
@@ -28,6 +28,9 @@ def add_model_options(parser: Parser) -> None:
         type=positive_float,
         metavar="G",
         help="classifier-free guidance: 1 is none, more follows the text more closely (default: the model's own)",
+    )
+    parser.add_argument(
+        "--no-foot-lock", dest="foot_lock", action="store_false", help="leave sliding feet as the model made them"
     )
     parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda, cuda:1 (default: cpu)")
 

@@ -71,7 +71,9 @@ def run(arguments: argparse.Namespace) -> None:
     from kinestream.streaming import FastClock, RealtimeClock, SessionOptions
 
     fast = arguments.pace == "fast"
-    options = SessionOptions(guidance=arguments.guidance, when_idle="end" if fast else "idle")
+    options = SessionOptions(
+        guidance=arguments.guidance, foot_lock=arguments.foot_lock, when_idle="end" if fast else "idle"
+    )
     if typed:
         say(f"type what the body should do; Ctrl-D ends.\n{COMMANDS}")
     clock = FastClock() if fast else RealtimeClock()

@@ -88,13 +88,13 @@ def toe_anchor_shift(
 
 
 def shift_ankles(
-    thigh: Float[Tensor, "t f 4"],
-    shin: Float[Tensor, "t f 4"],
-    thigh_bone_m: Float[Tensor, "t f 3"],
-    shin_bone_m: Float[Tensor, "t f 3"],
-    shift_m: Float[Tensor, "t f 3"],
-    knee_forward: Float[Tensor, "t f 3"],
-) -> tuple[Float[Tensor, "t f 4"], Float[Tensor, "t f 4"]]:
+    thigh: Float[Tensor, "*t f 4"],
+    shin: Float[Tensor, "*t f 4"],
+    thigh_bone_m: Float[Tensor, "*t f 3"],
+    shin_bone_m: Float[Tensor, "*t f 3"],
+    shift_m: Float[Tensor, "*t f 3"],
+    knee_forward: Float[Tensor, "*t f 3"],
+) -> tuple[Float[Tensor, "*t f 4"], Float[Tensor, "*t f 4"]]:
     """World orientations of thigh and shin that move the ankle by `shift_m`: two-bone solution in the knee's plane.
 
     Bones are world vectors (hip to knee, knee to ankle), `knee_forward` where a straight knee would bend to. An ankle

@@ -25,7 +25,7 @@ from kinestream.models.causal_tae.model import ConvStates
 from kinestream.nn.streaming import join_rows, take_rows
 from kinestream.streaming.context import Context, Request, advance
 from kinestream.streaming.control import Control, after_end, fit_context, settle
-from kinestream.streaming.frames import damp_root, motion_chunk
+from kinestream.streaming.frames import damp_root
 from kinestream.streaming.hold import LOOK_BACK_LATENTS, SETTLE_LATENTS, root_keep, settling_latents
 from kinestream.streaming.options import SessionOptions
 from kinestream.streaming.session import Session
@@ -280,9 +280,8 @@ class _Turn:
         return Request(self.control, self.index, guided, self.context, self.session.timeline.latents)
 
     def noise(self, steps: int, latent_dim: int) -> Float[Tensor, "s c"]:
-        """All noise of one latent: it depends on seed, latent and attempt only, never on what was drawn before."""
-        generator = torch.Generator().manual_seed(_mixed_seed(self.session.seed, self.index, self.attempt))
-        return torch.randn(steps + 1, latent_dim, generator=generator)
+        """All noise of this turn's latent."""
+        return latent_noise(self.session.seed, self.index, self.attempt, steps, latent_dim)
 
     def record(self) -> Record | None:
         """What the step adds to the session's timeline; None when the stream has ended."""
@@ -296,7 +295,7 @@ class _Turn:
             keep[0] = 0.0
         if keep is not None:
             features = damp_root(features, keep)
-        motion, root = motion_chunk(features, self.session.root)
+        motion, root, feet = self.session.posed(features)
         prompt = self.control.prompt
         result = StepResult(
             index=self.index,
@@ -309,7 +308,16 @@ class _Turn:
             features=features,
             motion=replace(motion, name=prompt.text),
         )
-        return Record(result, self.control, root, self.decoder if keeps_snapshot(self.index) else None)
+        return Record(result, self.control, root, feet, self.decoder if keeps_snapshot(self.index) else None)
+
+
+def latent_noise(seed: int, index: int, attempt: int, steps: int, latent_dim: int) -> Float[Tensor, "s c"]:
+    """All noise of one latent: it depends on seed, latent and attempt only, never on what was drawn before.
+
+    Row 0 starts the chain, the others are its steps' fresh noise.
+    """
+    generator = torch.Generator().manual_seed(_mixed_seed(seed, index, attempt))
+    return torch.randn(steps + 1, latent_dim, generator=generator)
 
 
 def _mixed_seed(seed: int, index: int, attempt: int) -> int:

@@ -28,6 +28,8 @@ class SessionOptions:
         history_latents: latents that stay in the model's sight when a prompt starts or the context is full; None for
             half of the context.
         stop_threshold: distance to the reference end latent under which a prompt ends; None takes the model's own.
+        foot_lock: standing feet hold still and the body stands on the floor (decisions/0006); False shows what the
+            model made, only lifted where it would sink.
         rewind_s: how far back the stream can be rewound; bounds the memory of a session (about 60 kB a second).
     """
 
@@ -39,6 +41,7 @@ class SessionOptions:
     max_prompt_s: float = 15.0
     history_latents: int | None = None
     stop_threshold: float | None = None
+    foot_lock: bool = True
     rewind_s: float = 300.0
 
     def __post_init__(self) -> None:
@@ -53,6 +56,8 @@ class SessionOptions:
             )
         if self.when_idle not in ("idle", "end"):
             raise BadInputError(f"when_idle is 'idle' or 'end'; got {self.when_idle!r}.")
+        if not isinstance(self.foot_lock, bool):
+            raise BadInputError(f"foot_lock is True or False; got {self.foot_lock!r}.")
         for name in ("sampling_steps", "history_latents"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):

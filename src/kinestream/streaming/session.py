@@ -19,7 +19,8 @@ from kinestream.models.causal_tae.model import ConvStates
 from kinestream.motion import Motion, concatenate
 from kinestream.streaming.context import Context
 from kinestream.streaming.control import HOLD, Control, Limits, Prompt, begin, enqueue, settle
-from kinestream.streaming.frames import initial_root
+from kinestream.streaming.footlock import FootLockState
+from kinestream.streaming.frames import initial_feet, initial_root, locked_chunk, motion_chunk
 from kinestream.streaming.hold import LOOK_BACK_LATENTS, SETTLE_LATENTS
 from kinestream.streaming.options import SessionOptions
 from kinestream.streaming.timeline import Record, StepResult, Timeline
@@ -69,6 +70,7 @@ class Session:
         self.timeline = Timeline(self._latents(self.options.rewind_s), look_back)
         self.control = Control()
         self.root: RootState = initial_root()
+        self.feet = self._initial_feet()
         self.decoder: ConvStates | None = None
         self.context: Context | None = None
         self.settling: tuple[int, Tensor] | None = None
@@ -221,6 +223,7 @@ class Session:
         before = self.timeline[index - 1] if index else None
         self.control = before.control if before else Control()
         self.root = before.root if before else initial_root()
+        self.feet = before.feet if before else self._initial_feet()
         self.decoder = state
         self.context = self.settling = None
         self.timeline.truncate(index)
@@ -241,7 +244,7 @@ class Session:
             twin = Session(self.engine, seed=self.seed, options=self.options)
             twin.idle = self.idle
             twin.timeline = self.timeline.copy()
-            twin.control, twin.root, twin.decoder = self.control, self.root, self.decoder
+            twin.control, twin.root, twin.feet, twin.decoder = self.control, self.root, self.feet, self.decoder
             twin.context, twin.settling = self.context, self.settling
             twin._events = deque(self._events, maxlen=MAX_EVENTS)
         if frame is not None:
@@ -273,6 +276,12 @@ class Session:
 
     # What the engine needs.
 
+    def posed(self, features: Tensor) -> tuple[Motion, RootState, FootLockState | None]:
+        """The frames `[T, 272]` that follow those made so far as they are shown, and root and feet after them."""
+        if self.feet is None:
+            return *motion_chunk(features, self.root), None
+        return locked_chunk(features, self.root, self.feet)
+
     def commit(
         self,
         control: Control,
@@ -285,13 +294,17 @@ class Session:
         self.control = control
         if record is None:
             return None
-        self.decoder, self.context, self.settling, self.root = decoder, context, settling, record.root
+        self.decoder, self.context, self.settling = decoder, context, settling
+        self.root, self.feet = record.root, record.feet
         self.timeline.append(record)
         return record.result
 
     def restore_events(self, events: list[Event]) -> None:
         """Take over the events of a saved session."""
         self._events = deque(events, maxlen=MAX_EVENTS)
+
+    def _initial_feet(self) -> FootLockState | None:
+        return initial_feet() if self.options.foot_lock else None
 
     def _latents(self, seconds: float) -> int:
         return max(1, round(seconds * MOTION272.fps / self.engine.frames_per_latent))

@@ -18,9 +18,11 @@ from kinestream.features import MOTION272, RootState
 from kinestream.io.atomic import atomic_path
 from kinestream.models.causal_tae.model import ConvStates
 from kinestream.motion import Motion
-from kinestream.nn.streaming import state_from_tensors, state_to_tensors
+from kinestream.nn.streaming import join_rows, state_from_tensors, state_to_tensors, take_rows
 from kinestream.skeleton import smpl22
 from kinestream.streaming.control import HOLD, Control, Prompt
+from kinestream.streaming.footlock import FootLockState
+from kinestream.streaming.frames import initial_feet
 from kinestream.streaming.options import SessionOptions
 from kinestream.streaming.session import Event, Session
 from kinestream.streaming.timeline import SNAPSHOT_EVERY, Record, StepResult, keeps_snapshot
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 FORMAT = "kinestream-session"
-VERSION = 1
+VERSION = 2
 _POSITIONS = ("began", "restarted", "context_start", "prefilled_to")
 
 
@@ -118,8 +120,9 @@ def _rebuild(facts: Mapping[str, Any], tensors: Mapping[str, Tensor], engine: En
         raise BadInputError(f"it claims {count} latents from number {first} on.")
     fresh = engine.initial_decoder_state
     if count:
-        session.timeline.restore(first, _records(tensors, first, count, prompts, queues, fresh, engine))
-        session.root = session.timeline[first + count - 1].root
+        session.timeline.restore(first, _records(tensors, first, count, prompts, queues, fresh, session))
+        last = session.timeline[first + count - 1]
+        session.root, session.feet = last.root, last.feet
         session.decoder = _state(tensors, "decoder.now.", fresh)
     session.control = _control(facts["control"], prompts, queues)
     _check_control(session.control, session.index, first, session.limits.capacity)
@@ -129,7 +132,9 @@ def _rebuild(facts: Mapping[str, Any], tensors: Mapping[str, Tensor], engine: En
 
 def _record_tensors(records: list[Record]) -> dict[str, Tensor]:
     results = [record.result for record in records]
-    return {
+    feet = [record.feet for record in records if record.feet is not None]
+    locked = {f"feet.{name}": tensor for name, tensor in state_to_tensors(join_rows(feet)).items()} if feet else {}
+    return locked | {
         "latents": torch.stack([result.latent for result in results]),
         "features": torch.stack([result.features for result in results]),
         "rotations": torch.stack([result.motion.local_rotations for result in results]),
@@ -147,8 +152,9 @@ def _records(
     prompts: list[Prompt],
     queues: list[tuple[Prompt, ...]],
     fresh: ConvStates,
-    engine: Engine,
+    session: Session,
 ) -> list[Record]:
+    engine = session.engine
     frames, joints = engine.frames_per_latent, MOTION272.num_joints
     latents = _checked(tensors, "latents", (count, engine.model.tae.config.latent_dim))
     features = _checked(tensors, "features", (count, frames, MOTION272.width))
@@ -156,6 +162,7 @@ def _records(
     roots = _checked(tensors, "root_positions", (count, frames, 3))
     grounds = _checked(tensors, "ground_positions", (count, 3))
     headings = _checked(tensors, "headings", (count, 4))
+    feet = _feet(tensors, count) if session.options.foot_lock else None
     flags, rows = tensors["flags"].tolist(), tensors["controls"].tolist()
     records = []
     for place in range(count):
@@ -175,7 +182,9 @@ def _records(
             motion=motion,
         )
         decoder = _state(tensors, f"decoder.{index}.", fresh) if keeps_snapshot(index) else None
-        records.append(Record(result, control, RootState(grounds[place].clone(), headings[place].clone()), decoder))
+        root = RootState(grounds[place].clone(), headings[place].clone())
+        own_feet = None if feet is None else take_rows(feet, [place])
+        records.append(Record(result, control, root, own_feet, decoder))
     return records
 
 
@@ -225,6 +234,11 @@ def _checked(tensors: Mapping[str, Tensor], name: str, shape: tuple[int, ...]) -
 
 def _named(state: ConvStates, prefix: str) -> dict[str, Tensor]:
     return {prefix + name: tensor for name, tensor in state_to_tensors(state).items()}
+
+
+def _feet(tensors: Mapping[str, Tensor], count: int) -> FootLockState:
+    mine = {name[len("feet.") :]: tensor for name, tensor in tensors.items() if name.startswith("feet.")}
+    return state_from_tensors(join_rows([initial_feet()] * count), mine)
 
 
 def _state(tensors: Mapping[str, Tensor], prefix: str, fresh: ConvStates) -> ConvStates:

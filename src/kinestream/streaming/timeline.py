@@ -13,6 +13,7 @@ from kinestream.features import RootState
 from kinestream.models.causal_tae.model import ConvStates
 from kinestream.motion import Motion
 from kinestream.streaming.control import Control, Kind
+from kinestream.streaming.footlock import FootLockState
 
 # A decoder state is kept after every so many latents; going back replays at most that many.
 SNAPSHOT_EVERY = 16
@@ -30,8 +31,9 @@ class StepResult:
         started: these are the first frames of the prompt.
         ended: the prompt before this one was over, by itself or by its time, and was not replaced.
         latent: `[C]`, in the autoencoder's latent space.
-        features: `[frames, 272]` motion272 features (metres, not normalised).
-        motion: the same frames as a motion in the world, 30 fps, continued from the frames before.
+        features: `[frames, 272]` motion272 features (metres, not normalised), as the model decoded them.
+        motion: the same frames as a motion in the world, 30 fps, continued from the frames before, on the floor and
+            with their feet locked (unless the options say not to).
     """
 
     index: int
@@ -52,11 +54,12 @@ class StepResult:
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """A step's result and what is needed to go on after it; `decoder` only where a snapshot is kept."""
+    """A step's result and what going on after it needs; `feet` where they are locked, `decoder` where a snapshot is."""
 
     result: StepResult
     control: Control
     root: RootState
+    feet: FootLockState | None
     decoder: ConvStates | None
 
 

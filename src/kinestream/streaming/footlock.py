@@ -1,0 +1,183 @@
+"""Foot locking: standing feet hold still and the body stands on the floor, in a stream and without delay.
+
+The decoder blurs contacts: its bodies stand a centimetre or two too low and their standing feet slide. Frame by frame,
+`stance` says which feet stand and where both toes are to be shown; here the legs follow by two-bone inverse kinematics
+about hip and knee, and the feet keep their orientation. The model's latents and features stay as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from kinestream.features import MOTION272
+from kinestream.nn.streaming import select_rows, zero_inactive
+from kinestream.rotations import quat_conjugate, quat_multiply, quat_rotate
+from kinestream.skeleton import forward_kinematics, smpl22
+from kinestream.skeleton.foot_placement import shift_ankles
+from kinestream.skeleton.humanoid import SIDES
+from kinestream.streaming.stance import Carriage, Foot, Leg, Toe, begin_carriage, begin_foot, carried, followed
+
+# A joint may sink this far before the body is lifted: below it nobody sees it, and lifting at 0 would shake with noise.
+FLOOR_TOLERANCE_M = 0.01
+# The heel is down when the ankle is higher than the toe by less: at rest it is 5 cm.
+FLAT_M = 0.065
+_CARRIAGE, _FOOT = 8, 19
+_DT = 1.0 / MOTION272.fps
+
+
+class Pose(NamedTuple):
+    """Frames of bodies: SMPL-22 local rotations [B, T, 22, 4] (wxyz) and root positions [B, T, 3] in metres."""
+
+    local_rotations: Float[Tensor, "b t 22 4"]
+    root_position_m: Float[Tensor, "b t 3"]
+
+
+class FootLockState(NamedTuple):
+    """What is remembered of each row, fp64: body [B, 8] (`Carriage`, then whether it began) and feet [B, 2, 19]."""
+
+    body: Float[Tensor, "b 8"]
+    feet: Float[Tensor, "b 2 19"]
+
+
+class FootLock:
+    """Streaming stage on posed frames at 30 fps; rows are independent and it runs on the CPU.
+
+    Chunks of any length give the same motion as the whole, but that the first step looks one frame ahead where it
+    has one, to know whether a foot moves.
+    """
+
+    def __init__(self) -> None:
+        skeleton = smpl22()
+        roles = ("hip", "knee", "ankle", "foot")
+        self._skeleton = skeleton
+        self._hips, self._knees, self._ankles, self._toes = (
+            [skeleton.index(f"{side}_{role}") for side in SIDES] for role in roles
+        )
+        bones = skeleton.offsets_m[self._knees].norm(dim=-1) + skeleton.offsets_m[self._ankles].norm(dim=-1)
+        self._lengths: list[float] = bones.tolist()
+        legs = {*self._knees, *self._ankles, *self._toes}
+        self._others = [joint for joint in range(skeleton.num_joints) if joint not in legs]
+
+    def init_state(
+        self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> FootLockState:
+        """Before the first frame. Always fp64 on the CPU, where the rule runs: `device` and `dtype` don't count."""
+        return FootLockState(
+            torch.zeros(batch_size, _CARRIAGE, dtype=torch.float64),
+            torch.zeros(batch_size, len(SIDES), _FOOT, dtype=torch.float64),
+        )
+
+    def step(
+        self, pose: Pose, state: FootLockState, active: Bool[Tensor, " b"] | None = None
+    ) -> tuple[Pose, FootLockState]:
+        """The next frames with their feet locked; rows where `active` is False keep their state and give zeros."""
+        positions, world = forward_kinematics(self._skeleton, *pose)
+        hips, ankles, toes = (
+            positions[:, :, joints].double().tolist() for joints in (self._hips, self._ankles, self._toes)
+        )
+        rows = [
+            self._row(hip, ankle, toe, body, feet)
+            for hip, ankle, toe, body, feet in zip(
+                hips, ankles, toes, state.body.tolist(), state.feet.tolist(), strict=True
+            )
+        ]
+        places = torch.tensor([row.places for row in rows], dtype=torch.float64).to(positions)
+        shifts = torch.tensor([row.shifts for row in rows], dtype=torch.float64).to(positions)
+        shown = self._shown(pose, positions, world, places, shifts)
+        after = FootLockState(
+            torch.tensor([row.body for row in rows], dtype=torch.float64),
+            torch.tensor([row.feet for row in rows], dtype=torch.float64),
+        )
+        return zero_inactive(active, shown), select_rows(active, after, state)
+
+    def _row(
+        self,
+        hips: Sequence[Sequence[Sequence[float]]],
+        ankles: Sequence[Sequence[Sequence[float]]],
+        toes: Sequence[Sequence[Sequence[float]]],
+        body: Sequence[float],
+        feet: Sequence[Sequence[float]],
+    ) -> _Row:
+        carriage, begun = _carriage(body)
+        standing = [_foot(foot) for foot in feet]
+        before = [_moved(foot.given, carriage.place, -1.0) for foot in standing]
+        if not begun:
+            ahead = toes[min(1, len(toes) - 1)]
+            before = [_moved(now, _moved(after, now, -1.0), -1.0) for now, after in zip(toes[0], ahead, strict=True)]
+        places, shifts = [], []
+        for hip, ankle, toe in zip(hips, ankles, toes, strict=True):
+            given = [
+                Toe(now[1], math.dist(now, old) / _DT, heel[1] - now[1] < FLAT_M)
+                for now, old, heel in zip(toe, before, ankle, strict=True)
+            ]
+            if begun:
+                carriage = carried(carriage, given, standing, _DT)
+            else:
+                carriage, begun = begin_carriage(given), True
+                standing = [
+                    begin_foot(_moved(now, carriage.place), _moved(after, carriage.place), _DT)
+                    for now, after in zip(toe, ahead, strict=True)
+                ]
+            place = carriage.place
+            standing = [
+                followed(foot, _moved(t, place), Leg(_moved(h, place), _moved(a, place), length), _DT)
+                for foot, t, h, a, length in zip(standing, toe, hip, ankle, self._lengths, strict=True)
+            ]
+            before = [(t[0], t[1], t[2]) for t in toe]
+            places.append(place)
+            shifts.append([_moved(foot.shown, foot.given, -1.0) for foot in standing])
+        return _Row(
+            places,
+            shifts,
+            [*carriage.place, *carriage.rate, carriage.height, 1.0],
+            [[value for vector in foot[:6] for value in vector] + [float(foot.stands)] for foot in standing],
+        )
+
+    def _shown(self, pose: Pose, positions: Tensor, world: Tensor, places: Tensor, shifts: Tensor) -> Pose:
+        """The body carried, each ankle shifted, and lifted as a whole where a joint would still sink."""
+        hips, knees, ankles = self._hips, self._knees, self._ankles
+        thigh, shin = world[:, :, hips], world[:, :, knees]
+        thigh_bone = positions[:, :, knees] - positions[:, :, hips]
+        shin_bone = positions[:, :, ankles] - positions[:, :, knees]
+        forward = quat_rotate(thigh, thigh.new_tensor((0.0, 0.0, 1.0)))
+        new_thigh, new_shin = shift_ankles(thigh, shin, thigh_bone, shin_bone, shifts, forward)
+        rotations = pose.local_rotations.clone()
+        rotations[:, :, hips] = quat_multiply(quat_conjugate(world[:, :, :1]), new_thigh)
+        rotations[:, :, knees] = quat_multiply(quat_conjugate(new_thigh), new_shin)
+        rotations[:, :, ankles] = quat_multiply(quat_conjugate(new_shin), world[:, :, ankles])
+        offsets = self._skeleton.offsets_m.to(positions)
+        moved_knee = positions[:, :, hips] + quat_rotate(new_thigh, offsets[knees])
+        moved_ankle = moved_knee + quat_rotate(new_shin, offsets[ankles])
+        moved_toe = moved_ankle + positions[:, :, self._toes] - positions[:, :, ankles]
+        heights = torch.cat((positions[:, :, self._others], moved_knee, moved_ankle, moved_toe), dim=2)[..., 1]
+        root = pose.root_position_m + places
+        root[..., 1] += (-FLOOR_TOLERANCE_M - places[..., 1] - heights.amin(dim=-1)).clamp(min=0.0)
+        return Pose(rotations, root)
+
+
+class _Row(NamedTuple):
+    """One row's frames: where the body is carried, how far each ankle is shifted, and the state after them."""
+
+    places: list[tuple[float, float, float]]
+    shifts: list[list[tuple[float, float, float]]]
+    body: list[float]
+    feet: list[list[float]]
+
+
+def _carriage(row: Sequence[float]) -> tuple[Carriage, bool]:
+    return Carriage((row[0], row[1], row[2]), (row[3], row[4], row[5]), row[6]), row[7] > 0.5
+
+
+def _foot(row: Sequence[float]) -> Foot:
+    given, shown, velocity, anchor, gap, rate = ((row[k], row[k + 1], row[k + 2]) for k in range(0, 18, 3))
+    return Foot(given, shown, velocity, anchor, gap, rate, row[18] > 0.5)
+
+
+def _moved(point: Sequence[float], by: Sequence[float], share: float = 1.0) -> tuple[float, float, float]:
+    return (point[0] + share * by[0], point[1] + share * by[1], point[2] + share * by[2])
