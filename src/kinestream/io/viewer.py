@@ -23,7 +23,7 @@ from kinestream.io.body.mesh import BodyMesh
 from kinestream.io.stage import Person, Stage, heading_rad, palette, stage_motions, travelling_joint
 from kinestream.motion import FOOT_JOINTS, Motion, foot_contacts
 
-_SCRIPTS = ("motion.js", "render.js", "app.js")
+_SCRIPTS = ("motion.js", "render.js", "lanes.js", "app.js")
 _TYPES = {
     np.dtype(np.int16): "i16",
     np.dtype(np.uint16): "u16",
@@ -42,25 +42,50 @@ class Caption(NamedTuple):
     text: str
 
 
+class Mark(NamedTuple):
+    """A span on a lane, seconds: what is said of it, how much it matters (0, 1, 2), when and at which joint to look."""
+
+    start_s: float
+    end_s: float
+    text: str
+    level: int
+    at_s: float
+    joint: str = ""
+
+
+class Lane(NamedTuple):
+    """A named row of marks under the timeline, about the first motion."""
+
+    name: str
+    marks: Sequence[Mark]
+
+
 def write_html(
     motions: Motion | Sequence[Motion],
     path: str | Path,
     title: str = "",
     captions: Sequence[Caption | tuple[float, float, str]] = (),
+    lanes: Sequence[Lane] = (),
+    note: str = "",
 ) -> None:
     """Write a page that plays one motion, or several side by side, in any browser with WebGL 2.
 
     Orbit, zoom, pan, play, scrub, speed, foot contacts (SMPL-22's joints), skeleton, path; captions show while their
-    span plays and stand on the timeline. All motions play at the first one's rate.
-    Raises BadInputError for captions without a span or more than 16 motions.
+    span plays and stand on the timeline. `lanes` stand below it: while a mark plays, its text shows and its joint is
+    ringed. `note` stands under the title. All motions play at the first one's rate.
+    Raises BadInputError for captions or marks without a span, unknown joints, or more than 16 motions.
     """
-    page = html_page(motions, title, captions)
+    page = html_page(motions, title, captions, lanes, note)
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
 def html_page(
-    motions: Motion | Sequence[Motion], title: str = "", captions: Sequence[Caption | tuple[float, float, str]] = ()
+    motions: Motion | Sequence[Motion],
+    title: str = "",
+    captions: Sequence[Caption | tuple[float, float, str]] = (),
+    lanes: Sequence[Lane] = (),
+    note: str = "",
 ) -> str:
     """The text of the page that `write_html` writes."""
     stage = stage_motions(motions)
@@ -82,6 +107,8 @@ def html_page(
         "azimuth": heading_rad(stage.persons[0].motion) + _CAMERA_SIDE_RAD,
         "height": _height_m(stage),
         "captions": [_caption(caption) for caption in captions],
+        "lanes": [_lane(lane, stage.persons[0].motion) for lane in lanes],
+        "note": note,
         "bodies": bodies,
         "persons": persons,
     }
@@ -181,6 +208,14 @@ def _caption(caption: Caption | tuple[float, float, str]) -> dict[str, Any]:
     if not (math.isfinite(start) and math.isfinite(end) and start <= end):
         raise BadInputError(f"expected a caption's start and end in seconds, start first, got {start} to {end}")
     return {"start": float(start), "end": float(end), "text": str(text)}
+
+
+def _lane(lane: Lane, motion: Motion) -> dict[str, Any]:
+    marks = []
+    for start, end, text, level, at, joint in lane.marks:
+        spot = motion.skeleton.index(joint) if joint else -1
+        marks.append({**_caption((start, end, text)), "level": int(level), "at": float(at), "joint": spot})
+    return {"name": lane.name, "marks": marks}
 
 
 def _json_in_html(value: Any) -> str:

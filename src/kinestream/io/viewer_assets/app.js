@@ -47,6 +47,8 @@ class Player {
     this.path = this.smoothPath();
     this.on = { contacts: this.persons.some((p) => p.contacts), skeleton: false, path: false, follow: true, loop: true };
     this.frame = 0;
+    this.laneMarks = about.lanes.flatMap((lane) => lane.marks);
+    this.marksNow = [];
     this.speed = 1;
     this.playing = false;
     this.drawn = 0;
@@ -123,6 +125,7 @@ class Player {
       horizon: Math.tan(this.elevation) / Math.tan(FIELD_OF_VIEW / 2) + raise + 0.02,
     });
     this.placeLabels(camera, canvas);
+    placeSpots(this, camera, canvas);
     this.changed = false;
     this.drawn += 1;
   }
@@ -197,12 +200,16 @@ class Player {
       if (!label) return;
       let top = -1e9;
       for (let j = 0; j < p.joints; j++) top = Math.max(top, p.places[3 * j + 1]);
-      const at = [p.places[0] + p.shift[0], top + p.shift[1] + 0.3, p.places[2] + p.shift[2], 1];
-      const clip = [0, 1, 3].map((r) => at.reduce((sum, x, c) => sum + camera[4 * c + r] * x, 0));
-      label.hidden = clip[2] <= 0;
-      label.style.left = `${(0.5 + 0.5 * clip[0] / clip[2]) * canvas.clientWidth}px`;
-      label.style.top = `${(0.5 - 0.5 * clip[1] / clip[2]) * canvas.clientHeight}px`;
+      this.pin(label, [p.places[0] + p.shift[0], top + p.shift[1] + 0.3, p.places[2] + p.shift[2], 1], camera, canvas);
     });
+  }
+
+  // An element over a place in the world.
+  pin(element, at, camera, canvas) {
+    const clip = [0, 1, 3].map((r) => at.reduce((sum, x, c) => sum + camera[4 * c + r] * x, 0));
+    element.hidden = clip[2] <= 0;
+    element.style.left = `${(0.5 + 0.5 * clip[0] / clip[2]) * canvas.clientWidth}px`;
+    element.style.top = `${(0.5 - 0.5 * clip[1] / clip[2]) * canvas.clientHeight}px`;
   }
 
   seek(frame) {
@@ -246,6 +253,7 @@ class Player {
       $("spans").children[k].classList.toggle("now", current);
       return current;
     });
+    showMarks(this, now, share);
     $("caption").hidden = shown.length === 0;
     $("caption").textContent = shown.map((caption) => caption.text).join("  ·  ");
   }
@@ -267,6 +275,9 @@ function buildPage(player) {
     $("spans").append(span);
   });
   if (!about.captions.length) $("track").style.height = "17px";
+  $("note").textContent = about.note;
+  $("note").hidden = !about.note;
+  if (about.lanes.length) buildLanes(player, whole);
   if (player.persons.length > 1) for (const person of player.persons) {
     const label = document.createElement("span");
     label.textContent = person.name;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from kinestream.metrics.inspection.body import Body, body_motion, data_file
 from kinestream.metrics.inspection.feet import skating
 from kinestream.metrics.inspection.floor import floating, penetration
 from kinestream.metrics.inspection.joint_limits import joint_limits
-from kinestream.metrics.inspection.measurement import Measurement
+from kinestream.metrics.inspection.measurement import WHOLE_BODY, Measurement
 from kinestream.metrics.inspection.self_collision import self_collision
 from kinestream.metrics.inspection.smoothness import frozen, jitter
 from kinestream.metrics.inspection.spans import spans_where
@@ -25,6 +25,8 @@ CHECKS: tuple[str, ...] = tuple(data_file("checks.json")["order"])
 ANY_SKELETON = ("jitter", "penetration", "frozen")
 # A value over its limit by more than the first is clear, by more than the second severe.
 _LEVELS = ((3.0, "severe"), (1.5, "clear"), (0.0, "slight"))
+# Findings in this many parts of the body at once are one.
+WHOLE_BODY_PARTS = 4
 # Beyond this many times its limit a value counts no further.
 MOST_LIMITS = 4.0
 
@@ -51,23 +53,31 @@ class Finding:
     severity: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Inspection:
     """All findings of a motion, in the order of the checks and of time.
 
     `penalty` is 0 for a motion without findings: for each check its weight times the mean over frames of how many
     times its limit the worst part is over within findings (at most 4), added up, times 100. `parts` of it by check.
-    `skipped` are checks that the skeleton does not allow. `how` says on which skeleton.
+    `skipped` are checks that the skeleton does not allow. `motion` is what was looked at, `how` says how it was made.
     """
 
-    name: str
-    frames: int
-    fps: float
+    motion: Motion
     findings: tuple[Finding, ...]
     flagged_share: dict[str, float]
     penalties: dict[str, float]
     skipped: tuple[str, ...]
     how: str
+
+    @property
+    def frames(self) -> int:
+        """How many frames were looked at."""
+        return self.motion.num_frames
+
+    @property
+    def fps(self) -> float:
+        """Their rate."""
+        return self.motion.fps
 
     @property
     def penalty(self) -> float:
@@ -76,9 +86,17 @@ class Inspection:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        facts = asdict(self)
-        facts["findings"] = [asdict(finding) for finding in self.findings]
-        return {**facts, "penalty": self.penalty}
+        return {
+            "name": self.motion.name,
+            "frames": self.frames,
+            "fps": self.fps,
+            "inspected": self.how,
+            "skipped": list(self.skipped),
+            "penalty": self.penalty,
+            "penalties": self.penalties,
+            "flagged_share": self.flagged_share,
+            "findings": [asdict(finding) for finding in self.findings],
+        }
 
 
 def inspect_motion(motion: Motion) -> Inspection:
@@ -91,7 +109,7 @@ def inspect_motion(motion: Motion) -> Inspection:
     except BadInputError as error:
         reason = str(error).splitlines()[0]
         return _inspection(motion, _any_skeleton(motion), f"on its own skeleton, no human body's ({reason})")
-    return _inspection(motion, _on_body(on_body), how)
+    return _inspection(on_body, _on_body(on_body), how)
 
 
 def _any_skeleton(motion: Motion) -> list[Measurement]:
@@ -124,7 +142,7 @@ def _inspection(motion: Motion, measured: Sequence[Measurement], how: str) -> In
         penalties[measurement.check] = 100.0 * weight * float(over.mean())
     findings.sort(key=lambda finding: (CHECKS.index(finding.check), finding.first, finding.part))
     skipped = tuple(check for check in CHECKS if check not in shares)
-    return Inspection(motion.name, motion.num_frames, motion.fps, tuple(findings), shares, penalties, skipped, how)
+    return Inspection(motion, tuple(findings), shares, penalties, skipped, how)
 
 
 def _findings(measurement: Measurement, fps: float) -> tuple[list[Finding], Tensor]:
@@ -159,4 +177,29 @@ def _findings(measurement: Measurement, fps: float) -> tuple[list[Finding], Tens
                     severity=next(level for times, level in _LEVELS if float(worst[frame]) > times),
                 )
             )
-    return findings, over
+    return _together(findings), over
+
+
+def _together(findings: list[Finding]) -> list[Finding]:
+    """Findings of so many parts at once that they are one of the whole body's, told by the worst of them."""
+    clusters: list[list[Finding]] = []
+    for finding in sorted(findings, key=lambda finding: finding.first):
+        if clusters and finding.first <= max(other.last for other in clusters[-1]):
+            clusters[-1].append(finding)
+        else:
+            clusters.append([finding])
+    told = []
+    for cluster in clusters:
+        if len({finding.part for finding in cluster}) < WHOLE_BODY_PARTS:
+            told += cluster
+            continue
+        worst = max(cluster, key=lambda finding: (_severity(finding), finding.worst))
+        start, end = cluster[0], max(cluster, key=lambda finding: finding.last)
+        told.append(
+            replace(worst, part=WHOLE_BODY, first=start.first, start_s=start.start_s, last=end.last, end_s=end.end_s)
+        )
+    return told
+
+
+def _severity(finding: Finding) -> int:
+    return [level for _, level in reversed(_LEVELS)].index(finding.severity)

@@ -18,8 +18,8 @@ REACH = 2
 TRAVEL_SHARE = 0.25
 # How much more than the trunk's the residual of a joint may be: limbs' ends whip.
 _SLACK = {"head": 1.5, "neck": 1.5, "shoulder": 1.5, "elbow": 1.5, "knee": 1.5, "wrist": 3.0, "ankle": 3.0, "foot": 3.0}
-# A joint that moves less than this between two frames has not moved: a tenth of what a body that stands still does.
-STILL_M = 2e-5
+# A joint that moves less than this between two frames has not moved: rounding is below, a living body's tremble above.
+STILL_M = 5e-6
 
 
 def jitter(positions_m: Float[Tensor, "t j 3"], fps: float, joint_names: tuple[str, ...]) -> Measurement:
