@@ -34,6 +34,7 @@ LAYERS = (
     "training",
     "streaming",
     "restoration",
+    "evaluation",
     "server",
     "cli",
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -10,17 +9,13 @@ from collections.abc import Callable, Sequence
 from benchmarks.quality.generation import Wish
 from kinestream.data.captions import paraphrases, training_captions
 from kinestream.data.manifest import Clip
+from kinestream.evaluation.plan import seed_of
 
 Prompts = Callable[[str, str], Sequence[str]]
 # Held-out paraphrases are what counts; with training captions a miss can be told from a misunderstood sentence.
 PROMPTS: dict[str, Prompts] = {"held-out": paraphrases, "training": training_captions}
 # Latents after which an interrupting prompt comes: 1.1 to 1.9 s, in the middle of what is being done.
 SWITCH_LATENTS = (8, 14)
-
-
-def seed_of(seed: int, name: str) -> int:
-    """A seed of its own for each stream, the same in every run."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:6], "big")
 
 
 def clip_wishes(clips: Sequence[Clip], seed: int, prompts: Prompts = paraphrases) -> list[Wish]:

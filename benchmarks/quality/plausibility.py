@@ -9,33 +9,18 @@ import torch
 from torch import Tensor
 
 from benchmarks.quality.estimates import estimate, ratio
-from benchmarks.quality.takes import FPS, Take
-from kinestream.metrics import floating_share, floor_penetration_m, foot_skating_ratio, jitter_mps3, penetration_share
+from benchmarks.quality.takes import Take
+from kinestream.evaluation.plausibility import clip_physics
 from kinestream.metrics.estimates import Statistic
-from kinestream.skeleton import smpl22
-
-TOES = tuple(smpl22().index(name) for name in ("left_foot", "right_foot"))
 
 
 def measured(takes: Sequence[Take]) -> dict[str, Tensor]:
     """Each figure of each take [N]; shares are of the take's frames."""
     rows: dict[str, list[float]] = {}
     for take in takes:
-        for name, value in _of_take(take).items():
+        for name, value in clip_physics(take.joints_m).items():
             rows.setdefault(name, []).append(value)
     return {name: torch.tensor(values, dtype=torch.float64) for name, values in rows.items()}
-
-
-def _of_take(take: Take) -> dict[str, float]:
-    joints = take.joints_m
-    return {
-        "foot_skating_ratio": float(foot_skating_ratio(joints[:, list(TOES)], FPS)),
-        "jitter_mps3": float(jitter_mps3(joints, FPS)),
-        "share_below_floor_2cm": float(penetration_share(joints)),
-        "worst_depth_m": float(floor_penetration_m(joints).max()),
-        "share_floating_5cm": float(floating_share(joints)),
-        "length_s": take.num_frames / FPS,
-    }
 
 
 def plausibility(real: Sequence[Take], generated: Sequence[Take]) -> dict[str, Any]:

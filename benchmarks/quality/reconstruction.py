@@ -7,24 +7,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from benchmarks.quality.estimates import estimate
 from benchmarks.quality.takes import Take
+from kinestream.evaluation.reconstruct import reconstructed
 from kinestream.features import Statistics, motion272_from_motion, motion_from_motion272, positions_from_motion272
 from kinestream.metrics import mpjpe_mm
 from kinestream.models.causal_tae import CausalTAE
-from kinestream.streaming.frames import initial_root, motion_chunk, standing_still
-
-
-@torch.inference_mode()
-def reconstructed(tae: CausalTAE, statistics: Statistics, features: Float[Tensor, "t 272"]) -> Float[Tensor, "t 272"]:
-    """Features through encoder (posterior mean) and decoder; the last pose fills up an incomplete last latent."""
-    frames, step = len(features), tae.config.frames_per_latent
-    filled = torch.cat((features, standing_still(features[-1:]).expand(-frames % step, -1)))
-    latents = tae.encode(statistics.normalize(filled)[None]).mean
-    return statistics.denormalize(tae.decode(latents)[0])[:frames]
+from kinestream.streaming.frames import initial_root, motion_chunk
 
 
 def autoencoded(tae: CausalTAE, statistics: Statistics, takes: Sequence[Take]) -> list[Take]:

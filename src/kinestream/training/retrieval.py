@@ -120,7 +120,7 @@ class RetrievalTask:
 
     def validate(self, step: int, folder: Path) -> Mapping[str, float]:
         """Recall on held-out windows that don't overlap, in both directions, and chance beside it."""
-        values = {}
+        values: dict[str, float] = {}
         for direction, found in held_out_recall(self.retrieval({}), self.held_out).items():
             for k, recall in found.recall.items():
                 values |= {f"val/{direction}_recall@{k}": recall, f"val/chance@{k}": found.chance[k]}

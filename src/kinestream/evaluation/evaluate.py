@@ -1,0 +1,168 @@
+"""Measure a model on a data set and write the report: JSON, page, and what comparing needs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from kinestream.checkpoints import DEFAULT_MODEL_DIR, load_causal_tae, load_text_to_motion, read_model_info
+from kinestream.checkpoints.evaluator import DEFAULT_EVALUATOR_DIR, TextMotionEvaluator, load_evaluator
+from kinestream.checkpoints.folder import CAUSAL_TAE
+from kinestream.errors import BadInputError
+from kinestream.evaluation.findings import Findings
+from kinestream.evaluation.generation import OPTIONS, Studio, Wish
+from kinestream.evaluation.page import report_page
+from kinestream.evaluation.plan import (
+    Item,
+    Plan,
+    clip_wishes,
+    reconstruction_plan,
+    stream_plan,
+    switch_wishes,
+    text_plan,
+)
+from kinestream.evaluation.provenance import data_facts, model_facts, run_facts
+from kinestream.evaluation.reconstruct import reconstructed
+from kinestream.evaluation.reconstruction import measure_reconstruction
+from kinestream.evaluation.result import EMBEDDINGS_NAME, PAGE_NAME, RESULT_NAME, Result
+from kinestream.evaluation.settings import EvaluationSettings, Place, Progress
+from kinestream.evaluation.shown import shown_samples
+from kinestream.evaluation.stream import HALF_WINDOW, measure_stream
+from kinestream.evaluation.text import measure_text
+from kinestream.io.atomic import atomic_path
+from kinestream.streaming import Engine
+
+PIECES = "pieces"
+MIN_ITEMS = 4
+Made = Callable[[Item], Tensor]
+
+
+def evaluate(place: Place, settings: EvaluationSettings, progress: Progress) -> Result:
+    """Measure `place.model` on `place.data` and write report.json and report.html into `place.out`.
+
+    What is generated is kept in `place.out`/pieces, so that a run that was stopped goes on where it was. The same
+    model, data and settings give the same figures on the same machine, times excepted.
+
+    Raises:
+        BadInputError: model, data or evaluator are missing or don't fit, or there are too few samples; before anything
+            is generated wherever that can be known.
+        KinestreamError: the report can't be written.
+    """
+    begun, when = time.monotonic(), datetime.now(UTC)
+    plan = _plan(place, settings)
+    info = read_model_info(DEFAULT_MODEL_DIR if place.model is None else place.model)
+    evaluator = None if settings.protocol == "stream" else load_evaluator(place.evaluator)
+    _prepare(place.out)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(settings.processes)
+    options = replace(OPTIONS, guidance=settings.guidance)
+    try:
+        with Studio(place.model, place.out / PIECES, settings.processes, options) as studio:
+            findings, made = _measured(place, settings, plan.items, studio, evaluator, progress)
+            shown = shown_samples(settings.protocol, findings.samples, plan.items, made)
+    finally:
+        torch.set_num_threads(threads)
+    result = Result(
+        settings.protocol,
+        {**asdict(settings), "split": settings.split_name},
+        {**run_facts(), "began": when.isoformat(timespec="seconds"), "seconds": round(time.monotonic() - begun, 1)},
+        model_facts(place.model, info),
+        data_facts(place.data, settings.split_name, plan.items, len(plan.rejects)),
+        {} if evaluator is None else _evaluator_facts(place.evaluator),
+        findings.figures,
+        findings.samples,
+        findings.repeats,
+        findings.curves,
+        (*findings.notes, *_rejected(plan)),
+    )
+    _write(place.out, result, findings, report_page(result, shown))
+    return result
+
+
+def _plan(place: Place, settings: EvaluationSettings) -> Plan:
+    split = settings.split_name
+    if settings.protocol == "stream":
+        return stream_plan(place.data, split, settings.samples, HALF_WINDOW)
+    if settings.protocol == "text":
+        plan = text_plan(place.data, split, settings.seed, settings.samples)
+    else:
+        plan = reconstruction_plan(place.data, split, settings.samples)
+    if len(plan.items) < MIN_ITEMS:
+        raise BadInputError(
+            f"{place.data}: FID needs at least {MIN_ITEMS} recordings, two for each half of them, got {len(plan.items)}"
+        )
+    return plan
+
+
+def _measured(
+    place: Place,
+    settings: EvaluationSettings,
+    items: Sequence[Item],
+    studio: Studio,
+    evaluator: TextMotionEvaluator | None,
+    progress: Progress,
+) -> tuple[Findings, Made]:
+    """The protocol's findings, and how to get the motion of one item again."""
+    if settings.protocol == "stream":
+        engine = Engine(load_text_to_motion(place.model))
+        asked = [item for item in items if item.prompt != item.then]
+        findings = measure_stream(items, studio, engine, settings, progress)
+        return findings, partial(_act_again, studio, asked, settings, switch_wishes)
+    assert evaluator is not None, "the other protocols measure in an evaluator's space"
+    if settings.protocol == "text":
+        findings = measure_text(items, studio, evaluator, settings, progress)
+        return findings, partial(_act_again, studio, items, settings, clip_wishes)
+    folder = DEFAULT_MODEL_DIR if place.model is None else place.model
+    if read_model_info(folder).kind == CAUSAL_TAE:
+        tae, statistics = load_causal_tae(folder)
+    else:
+        model = load_text_to_motion(place.model, complete=False)
+        tae, statistics = model.tae, model.statistics
+    findings = measure_reconstruction(items, tae, statistics, evaluator, settings, progress)
+    return findings, lambda item: reconstructed(tae, statistics, item.features())
+
+
+def _act_again(
+    studio: Studio, items: Sequence[Item], settings: EvaluationSettings, wishes: Callable[..., list[Wish]], item: Item
+) -> Tensor:
+    """The first repeat's motion of an item, from the pieces on disk."""
+    acted = studio.act(wishes(items, settings.seed, 0), lambda done, total: None)
+    return next(one.features for other, one in zip(items, acted, strict=True) if other.name == item.name)
+
+
+def _evaluator_facts(folder: Path | None) -> dict[str, object]:
+    where = DEFAULT_EVALUATOR_DIR if folder is None else folder
+    facts = model_facts(where, read_model_info(where))
+    return {"name": "packaged" if folder is None else facts["name"], "sha256": facts["sha256"]}
+
+
+def _rejected(plan: Plan) -> list[str]:
+    if not plan.rejects:
+        return []
+    first = plan.rejects[0]
+    return [f"{len(plan.rejects)} recordings could not be used; the first, {first.name}: {first.reason}."]
+
+
+def _prepare(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise BadInputError(f"{out} exists and is no folder; choose another place for the report")
+    if out.is_dir() and any(out.iterdir()) and not ((out / RESULT_NAME).exists() or (out / PIECES).is_dir()):
+        raise BadInputError(f"{out} holds other files; choose a new or empty folder for the report")
+    (out / PIECES).mkdir(parents=True, exist_ok=True)
+
+
+def _write(out: Path, result: Result, findings: Findings, page: str) -> None:
+    if findings.embeddings:
+        with atomic_path(out / EMBEDDINGS_NAME) as path:
+            save_file({name: value.float().contiguous() for name, value in findings.embeddings.items()}, path)
+    with atomic_path(out / PAGE_NAME) as path:
+        path.write_text(page, encoding="utf-8")
+    result.save(out)

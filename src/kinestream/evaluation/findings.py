@@ -1,0 +1,95 @@
+"""What a protocol hands to the report, and how figures get their intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from kinestream.evaluation.result import Better, Curve, Figure, Sample
+from kinestream.evaluation.settings import Update
+from kinestream.metrics import Estimate, bootstrap, over_repeats
+
+OVER_CLIPS = "bootstrap over clips, 95 %"
+
+# Figures of single clips: label, unit, which way is better, what it says.
+CLIP_FIGURES: Mapping[str, tuple[str, str, Better, str]] = {
+    "foot_skating_ratio": ("Foot skating", "", "near real", "share of foot contacts in which the foot slides"),
+    "jitter_mps3": ("Jitter", "m/s³", "near real", "mean jerk of all joints"),
+    "share_below_floor_2cm": ("Below the floor", "", "lower", "share of frames with a joint 2 cm under the floor"),
+    "worst_depth_m": ("Deepest joint", "m", "lower", "greatest depth under the floor, mean over clips"),
+    "share_floating_5cm": ("Floating", "", "near real", "share of frames with no joint within 5 cm of the floor"),
+    "length_s": ("Length", "s", "near real", "mean length"),
+    "mm_distance": ("MM-Dist", "", "lower", "distance of a motion's embedding from its caption's"),
+    "multimodality": ("Multimodality", "", "near real", "distance between samples of one caption"),
+    "r_precision_1": ("R-Precision top 1", "", "higher", "share of captions whose motion is the nearest of a batch"),
+    "r_precision_2": ("R-Precision top 2", "", "higher", "... among the 2 nearest"),
+    "r_precision_3": ("R-Precision top 3", "", "higher", "... among the 3 nearest"),
+    "mpjpe_mm": ("MPJPE", "mm", "lower", "mean joint error, root aligned"),
+    "peak_jerk_mps3": ("Peak jerk", "m/s³", "near real", "largest jerk in the 30 frames around a switch"),
+    "jerk_area_mps2": ("Area under the jerk", "m/s²", "near real", "around the recordings' mean jerk, 30 frames"),
+}
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was measured; `embeddings` are kept so that reports can be compared clip by clip."""
+
+    figures: tuple[Figure, ...]
+    samples: tuple[Sample, ...]
+    repeats: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    curves: Mapping[str, tuple[Curve, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    embeddings: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def clip_figure(name: str, generated: Sequence[float], real: Sequence[float] | None) -> Figure:
+    """A figure of single clips: the mean over clips with its bootstrap interval, beside that of the recordings."""
+    label, unit, better, says = CLIP_FIGURES[name]
+    return Figure(
+        name, label, unit, better, says, OVER_CLIPS, over_clips(generated), None if real is None else over_clips(real)
+    )
+
+
+def over_clips(values: Sequence[float]) -> Estimate:
+    """Mean over clips with its bootstrap interval."""
+    return bootstrap(torch.tensor(values, dtype=torch.float64))
+
+
+def of_repeats(values: Sequence[float]) -> Estimate:
+    """Mean over repeats with its interval; without one for a single repeat."""
+    if len(values) == 1:
+        return without_interval(values[0], 1)
+    return over_repeats(torch.tensor(values, dtype=torch.float64))
+
+
+def without_interval(value: float, count: int) -> Estimate:
+    """A figure whose interval is not known."""
+    return Estimate(value, math.nan, math.nan, count)
+
+
+def between_halves(
+    measure: Callable[[Tensor, Tensor], Tensor], rows: Float[Tensor, "n d"], generators: Sequence[torch.Generator]
+) -> Estimate:
+    """A distance of sets between random halves of one set, over so many ways to halve it: the floor of the figure."""
+    found = []
+    for generator in generators:
+        order = torch.randperm(len(rows), generator=generator)
+        half = len(rows) // 2
+        found.append(float(measure(rows[order[:half]], rows[order[half : 2 * half]])))
+    return of_repeats(found)
+
+
+def further(update: Update, before: int, total: int) -> Callable[[int, int], None]:
+    """Progress of a part that begins when `before` of `total` are done."""
+    return lambda done, _: update(before + done, total)
+
+
+def mean_values(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean of each figure over the rows that have it."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: sum(own) / len(own) for name in names if (own := [row[name] for row in rows if name in row])}
