@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
     from kinestream.evaluation import compare
     from kinestream.evaluation.page import figure_text
 
-    rows = [("figure", "A", "B", "real", "A - B", "verdict")]
+    rows: list[tuple[str, ...]] = [("figure", "A", "B", "real", "A - B", "verdict")]
     for one in compare(arguments.a, arguments.b):
         label = f"{one.label}{f' ({one.unit})' if one.unit else ''}"
         verdict = one.verdict.replace("a is", "A is").replace("b is", "B is")

@@ -148,8 +148,8 @@ def _figure(values: Mapping[str, Any]) -> Figure:
 def _estimate(values: Mapping[str, Any] | None) -> Estimate | None:
     if values is None:
         return None
-    ends = (math.nan if values[name] is None else float(values[name]) for name in ("value", "low", "high"))
-    return Estimate(*ends, int(values["count"]))
+    value, low, high = (math.nan if values[name] is None else float(values[name]) for name in ("value", "low", "high"))
+    return Estimate(value, low, high, int(values["count"]))
 
 
 def _plain(value: Any) -> Any:
