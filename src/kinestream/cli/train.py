@@ -16,6 +16,7 @@ MODELS = {
     "causal-tae": "the motion autoencoder: 4 frames to one latent and back, causally",
     "ar-diffusion": "the text-to-motion model over the latents of a trained causal-tae",
     "evaluator": "the text-motion evaluator in whose space generated motion is judged",
+    "retrieval": "music and dance in one space, so that a song finds dances that suit it",
 }
 
 DESCRIPTION = """\
@@ -60,9 +61,14 @@ def run(arguments: argparse.Namespace) -> None:
         if not override.partition("=")[0].strip() or "=" not in override:
             raise BadInputError(f"--set expects KEY=VALUE, got {override!r}")
     output = arguments.out if arguments.out is not None else Path("runs") / config.stem
-    from kinestream.training import train_ar_diffusion, train_causal_tae, train_evaluator
+    from kinestream import training
 
-    recipes = {"causal-tae": train_causal_tae, "ar-diffusion": train_ar_diffusion, "evaluator": train_evaluator}
+    recipes = {
+        "causal-tae": training.train_causal_tae,
+        "ar-diffusion": training.train_ar_diffusion,
+        "evaluator": training.train_evaluator,
+        "retrieval": training.train_retrieval,
+    }
     recipe = recipes[arguments.model]
     recipe(config, output, resume=arguments.resume, overrides=arguments.overrides)
     print(output)
