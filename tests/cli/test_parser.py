@@ -14,7 +14,9 @@ from kinestream.cli.generate import parse_seconds
 from kinestream.cli.parser import positive_float, positive_int, seed_int, whole_number
 from kinestream.errors import BadInputError
 
-VERB_NAMES = ["generate", "stream", "convert", "info", "render", "train", "data", "import"]
+VERB_NAMES = [
+    "generate", "stream", "convert", "info", "inspect", "render", "train", "evaluate", "compare", "data", "import",
+]  # fmt: skip
 
 
 def test_every_verb_of_the_list_is_there() -> None:
