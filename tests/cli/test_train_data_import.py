@@ -86,3 +86,25 @@ def test_files_that_are_no_checkpoints_are_refused(run: Run) -> None:
     ended = run("import", "motionstreamer", "--tae", "tae.pth", "--ar", "ar.pth", "--stats", "stats.npz", "-o", "out")
     assert ended.code == 2
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    "files", [["--tokenizer", "t.pth"], ["--retrieval", "r.ckpt", "--llama", "l.pt"], [], ["--tae", "a", "--ar", "b"]]
+)
+def test_infinitedance_files_come_in_pairs_or_alone(run: Run, files: list[str]) -> None:
+    ended = run("import", "infinitedance", *files, "--stats", "stats.npz", "-o", "out")
+    assert ended.code == 2
+    assert "--tokenizer and --llama together" in ended.err
+
+
+def test_a_tokenizer_is_trained_and_described(run: Run, tiny_data: Path) -> None:
+    Path("tiny.toml").write_text(
+        f'data = ["{tiny_data}"]\n[model]\nhidden_dim = 8\ncode_dim = 4\nnum_codes = 8\n'
+        "[task]\ncrop_frames = 16\nvalidation_clips = 1\n"
+        '[loop]\nsteps = 2\nbatch_size = 2\nsave_every = 1\nvalidate_every = 100\nprecision = "fp32"\n'
+    )
+    assert run("train", "rvq-vae", "tiny.toml", "--out", "rvq").code == 0
+    assert run("info", "rvq/model").code == 0
+    ended = run("train", "choreo-llama", "tiny.toml", "--set", "task={}", "--set", "model={}")
+    assert ended.code == 2
+    assert "[task] tokenizer" in ended.err

@@ -42,7 +42,7 @@ def released(golden_dir: Path) -> tuple[ChoreoLlama, dict[str, Tensor]]:
     )
     codebooks = torch.stack([arrays[f"codebook{level}"] for level in range(3)])
     shapes = {key: tuple(value.shape) for key, value in theirs.items()}
-    config = config_from_released_shapes(shapes, (3, 512, 24), head_dim=8, bridge_heads=4, window_steps=20)
+    config = config_from_released_shapes(shapes, (3, 512, 24), num_heads=4, bridge_heads=4, window_steps=20)
     model = ChoreoLlama(config).eval().requires_grad_(False)
     model.load_state_dict(tensors_from_released(theirs, config, codebooks))
     left = set(theirs) - expected_names(config)

@@ -30,7 +30,7 @@ def import_infinitedance(
     out: str | Path,
     *,
     genres: Sequence[str] | None = None,
-    head_dim: int | None = None,
+    num_heads: int | None = None,
     bridge_heads: int | None = None,
 ) -> MusicToDanceModel:
     """Turn the authors' files into a model folder `out`, and give the model.
@@ -38,7 +38,7 @@ def import_infinitedance(
     tokenizer, llama: their .pth or .pt files (state dicts, the tokenizer's under "net") or .safetensors with the same
     names. stats: of the 264-d motion features, an npz with mean and std or a folder with Mean.npy and Std.npy. genres:
     names of the model's styles in its order; the release doesn't name them, so they are style-0, style-1 and so on.
-    head_dim, bridge_heads: only where they aren't the released 64 and 8.
+    num_heads: of the LLaMA, where not the released width / 64; bridge_heads: where not the released 8.
 
     The rotation decoder, the style classifier and all rows of the vocabulary but the dance codes are left out: the
     released inference never uses them. Its penalties against repetition are not reproduced.
@@ -50,7 +50,7 @@ def import_infinitedance(
     tokenizer, llama = Path(tokenizer), Path(llama)
     statistics = Statistics.load(stats)
     codes = _import_tokenizer(tokenizer)
-    network = _import_llama(llama, codes.codebooks, head_dim, bridge_heads)
+    network = _import_llama(llama, codes.codebooks, num_heads, bridge_heads)
     config = network.config
     model = MusicToDanceModel(
         tokenizer=codes,
@@ -80,11 +80,11 @@ def _import_tokenizer(path: Path) -> RVQVAE:
     return model
 
 
-def _import_llama(path: Path, codebooks: Tensor, head_dim: int | None, bridge_heads: int | None) -> ChoreoLlama:
+def _import_llama(path: Path, codebooks: Tensor, num_heads: int | None, bridge_heads: int | None) -> ChoreoLlama:
     released = _used(load_released(path, "model"), llama_keys.UNUSED_PREFIXES)
     levels, codes, width = codebooks.shape
     config = llama_keys.config_from_released_shapes(
-        _shapes(released), (levels, codes, width), head_dim=head_dim, bridge_heads=bridge_heads
+        _shapes(released), (levels, codes, width), num_heads=num_heads, bridge_heads=bridge_heads
     )
     _check(released, llama_keys.expected_names(config), path)
     tensors = llama_keys.tensors_from_released(released, config, codebooks)

@@ -16,11 +16,15 @@ DESCRIPTION = """\
 Turn MotionStreamer's released files into a model folder for --model. Loading is safe: code inside the files' pickles
 never runs. The released model reads sentence-t5-xxl embeddings; point KINESTREAM_SENTENCE_T5 at your copy to use it.
 With --evaluator it is the released text-motion evaluator that becomes a model folder.
+InfiniteDance's released tokenizer and ChoreoLLaMA become a music-to-dance model; with --retrieval it is the released
+retrieval network that becomes a model folder.
 
   kinestream import motionstreamer --tae Causal_TAE/net_last.pth --ar motion_model/latest.pth \\
       --stats humanml3d_272/mean_std -o models/motionstreamer
   kinestream import motionstreamer --evaluator Evaluator_272/epoch=99.ckpt --stats humanml3d_272/mean_std \\
       -o models/motionstreamer_evaluator
+  kinestream import infinitedance --tokenizer dance_vqvae.pth --llama best_model_stage2.pt \\
+      --stats infinitedance/mean_std -o models/infinitedance
 """
 
 
@@ -29,15 +33,25 @@ def add_parser(verbs: Subparsers) -> None:
     parser = add_verb(
         verbs,
         "import",
-        usage="import motionstreamer {--tae FILE --ar FILE | --evaluator FILE} --stats PATH -o DIR [options]",
+        usage="import SOURCE {--tae FILE --ar FILE | --tokenizer FILE --llama FILE | ...} --stats PATH -o DIR",
         summary="turn released checkpoints into a model folder",
         description=DESCRIPTION,
         run=run,
     )
-    parser.add_argument("source", choices=["motionstreamer"], metavar="SOURCE", help="whose files: motionstreamer")
+    parser.add_argument(
+        "source",
+        choices=["motionstreamer", "infinitedance"],
+        metavar="SOURCE",
+        help="whose files: motionstreamer or infinitedance",
+    )
     parser.add_argument("--tae", type=Path, metavar="FILE", help="the causal autoencoder's checkpoint")
     parser.add_argument("--ar", type=Path, metavar="FILE", help="the autoregressive model's checkpoint")
     parser.add_argument("--evaluator", type=Path, metavar="FILE", help="the evaluator's checkpoint, by itself")
+    parser.add_argument("--tokenizer", type=Path, metavar="FILE", help="infinitedance: the tokenizer's checkpoint")
+    parser.add_argument("--llama", type=Path, metavar="FILE", help="infinitedance: the ChoreoLLaMA's checkpoint")
+    parser.add_argument(
+        "--retrieval", type=Path, metavar="FILE", help="infinitedance: the retrieval network's checkpoint, by itself"
+    )
     parser.add_argument(
         "--stats",
         type=Path,
@@ -60,6 +74,9 @@ def add_parser(verbs: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Import and print the folder."""
+    if arguments.source == "infinitedance":
+        _import_infinitedance(arguments)
+        return
     if arguments.evaluator is not None:
         _import_evaluator(arguments)
         return
@@ -77,6 +94,26 @@ def run(arguments: argparse.Namespace) -> None:
         num_heads=arguments.num_heads,
         end_latent=arguments.end_latent,
     )
+    print(arguments.output)
+
+
+def _import_infinitedance(arguments: argparse.Namespace) -> None:
+    pair = (arguments.tokenizer, arguments.llama)
+    if (arguments.retrieval is None) == (None in pair) or (arguments.retrieval is not None and any(pair)):
+        raise BadInputError("import infinitedance: expected --tokenizer and --llama together, or --retrieval alone")
+    if arguments.retrieval is not None:
+        existing_file(arguments.retrieval, "the released retrieval network's checkpoint")
+        from kinestream.checkpoints.retrieval import import_infinitedance_retrieval
+
+        import_infinitedance_retrieval(arguments.retrieval, arguments.output, dance_stats=arguments.stats)
+    else:
+        existing_file(arguments.tokenizer, "the released tokenizer's checkpoint")
+        existing_file(arguments.llama, "the released ChoreoLLaMA's checkpoint")
+        from kinestream.checkpoints.infinitedance import import_infinitedance
+
+        import_infinitedance(
+            arguments.tokenizer, arguments.llama, arguments.stats, arguments.output, num_heads=arguments.num_heads
+        )
     print(arguments.output)
 
 

@@ -16,6 +16,8 @@ MODELS = {
     "causal-tae": "the motion autoencoder: 4 frames to one latent and back, causally",
     "ar-diffusion": "the text-to-motion model over the latents of a trained causal-tae",
     "evaluator": "the text-motion evaluator in whose space generated motion is judged",
+    "rvq-vae": "the dance tokenizer: 4 frames to three codes and back, causally",
+    "choreo-llama": "the music-to-dance model over the codes of a trained rvq-vae",
     "retrieval": "music and dance in one space, so that a song finds dances that suit it",
 }
 
@@ -67,6 +69,8 @@ def run(arguments: argparse.Namespace) -> None:
         "causal-tae": training.train_causal_tae,
         "ar-diffusion": training.train_ar_diffusion,
         "evaluator": training.train_evaluator,
+        "rvq-vae": training.train_rvq_vae,
+        "choreo-llama": training.train_choreo_llama,
         "retrieval": training.train_retrieval,
     }
     recipe = recipes[arguments.model]

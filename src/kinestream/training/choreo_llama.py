@@ -90,6 +90,7 @@ class ChoreoLlamaTask:
             raise BadInputError(f"no dance of the train or val split lasts {self._shortest()} token steps")
         self.references, self.held_out_references = self._references()
         self._cumulative = cumulative_weights(self.dances)
+        self._longest = max(len(dance.codes) for dance in self.dances)
 
     def _fresh_model(self, table: dict[str, Any]) -> ChoreoLlama:
         tokens = self.tokenizer.config
@@ -141,16 +142,13 @@ class ChoreoLlamaTask:
 
     def batch(self, rows: int, rng: np.random.Generator) -> Batch:
         """Windows of one length: codes [B, L, K], history, music [B, T, M], genre [B], reference [B, 1, T, X]."""
-        most = self.model.config.window_steps
-        steps = int(rng.integers(self._shortest(), most + 1))
-        picks = []
+        steps = min(int(rng.integers(self._shortest(), self.model.config.window_steps + 1)), self._longest)
+        picks: list[tuple[CodedDance, int]] = []
         while len(picks) < rows:
             place = int(rng.integers(0, self._cumulative[-1]))
             dance = self.dances[int(np.searchsorted(self._cumulative, place, side="right"))]
             if len(dance.codes) >= steps:
                 picks.append((dance, int(rng.integers(0, len(dance.codes) - steps + 1))))
-            elif max(len(d.codes) for d in self.dances) < steps:
-                steps = max(len(d.codes) for d in self.dances)
         batch = self._collate(picks, steps, self.clips, self.references)
         return self._augmented(batch, rng)
 

@@ -200,7 +200,8 @@ class ChoreoLlama(nn.Module):
         token = token.to(state.layers[0].keys.dtype)
         if placed is not None:
             token = token + placed[:, position : position + 1]
-        return self.backbone.step(token, state)
+        hidden, state = self.backbone.step(token, state)
+        return hidden, state
 
 
 def _dance_projection(config: ChoreoLlamaConfig) -> nn.Module:

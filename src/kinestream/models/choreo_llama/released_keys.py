@@ -87,7 +87,7 @@ def config_from_released_shapes(
     shapes: Mapping[str, tuple[int, ...]],
     codebooks: tuple[int, int, int],
     *,
-    head_dim: int | None = None,
+    num_heads: int | None = None,
     bridge_heads: int | None = None,
     window_steps: int | None = None,
 ) -> ChoreoLlamaConfig:
@@ -110,7 +110,7 @@ def config_from_released_shapes(
         raise BadInputError(f"This is no released ChoreoLLaMA: {where} is missing or has a wrong shape.") from error
     if codebooks[2] != code_dim:
         raise BadInputError(f"The tokenizer's codes have {codebooks[2]} numbers, this ChoreoLLaMA reads {code_dim}.")
-    size = head_dim if head_dim is not None else _RELEASED_HEAD_DIM
+    size = queries // num_heads if num_heads is not None else _RELEASED_HEAD_DIM
     return ChoreoLlamaConfig(
         num_codebooks=codebooks[0],
         num_codes=codebooks[1],
