@@ -15,10 +15,10 @@ from kinestream.inference.networks import Mode
 from kinestream.inference.transformer_program import CacheState, TransformerProgram
 from kinestream.models.ar_diffusion.head import SamplingNoise
 from kinestream.models.causal_tae.model import ConvStates
-from kinestream.nn.diffusion import fast_sampling
+from kinestream.nn.diffusion import SolverStep, fast_sampling
 
 # On the knee of quality over speed; see docs/performance.md.
-FAST_STEPS = 10
+FAST_STEPS = 6
 
 
 class CompiledNetworks:
@@ -39,6 +39,7 @@ class CompiledNetworks:
         runtime = load_runtime() if runtime is None else runtime
         self.runtime = runtime
         self._schedule = model.ar.head.schedule
+        self._plans: dict[int, tuple[SolverStep, ...]] = {}
         self.sampling_steps = min(FAST_STEPS, self._schedule.num_steps)
         with torch.inference_mode():
             self._transformer = TransformerProgram(model.ar, runtime, precision)
@@ -67,7 +68,9 @@ class CompiledNetworks:
         self, cond: Tensor, uncond: Tensor | None, guidance_scale: Tensor, noise: SamplingNoise, steps: int
     ) -> Tensor:
         """The short chain."""
-        plan = fast_sampling(self._schedule, steps)
+        plan = self._plans.get(steps)
+        if plan is None:
+            plan = self._plans[steps] = fast_sampling(self._schedule, steps)
         unconditioned = None if uncond is None else array(uncond)
         latents = self._head.sample(array(cond), unconditioned, array(guidance_scale), noise, plan)
         return torch.from_numpy(latents)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,13 +14,14 @@ from kinestream.inference.graph import Affine, Array, Node, Precision, Program, 
 
 # Smaller matrices stay in float32: reading them costs nothing, and rounding them would.
 _SMALL_WEIGHTS = 64 * 1024
+_GROUPS = (256, 128, 64, 32)
 
 
 class OpenVINORuntime:
     """Holds the settings of all programs.
 
-    Activations of an int8 product are rounded to int8 as well, with one scale a row that is found while it runs; all
-    else is float32.
+    Activations of an int8 product are rounded to int8 as well, with one scale for up to 256 numbers that is found while
+    it runs; all else is float32.
     """
 
     name = "OpenVINO"
@@ -37,16 +39,15 @@ class OpenVINORuntime:
         """An empty graph; float32 where the processor has no int8 products."""
         return OpenVINOGraph(self, precision if self.int8 else "float32")
 
-    def compiled(self, model: openvino.Model) -> openvino.CompiledModel:
-        """Compile for one caller who waits for each answer."""
+    def compiled(self, model: openvino.Model, group: int) -> openvino.CompiledModel:
+        """Compile for one caller who waits for each answer; `group` numbers of a row share a scale, 0 for none."""
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
             "INFERENCE_NUM_THREADS": self._threads,
             "ENABLE_CPU_PINNING": False,
             "INFERENCE_PRECISION_HINT": "f32",
-            # The largest group is the whole row.
-            "DYNAMIC_QUANTIZATION_GROUP_SIZE": 2**32 - 1,
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": group,
         }
         return self._core.compile_model(model, "CPU", settings)
 
@@ -58,6 +59,7 @@ class OpenVINOGraph:
         self._runtime = runtime
         self._precision = precision
         self._inputs: list[Node] = []
+        self._common_width = 0
 
     def input(self, *shape: int) -> Node:
         """The next input."""
@@ -74,6 +76,7 @@ class OpenVINOGraph:
         size = sum(weight.size for weight, _ in layers)
         if self._precision == "int8" and size > _SMALL_WEIGHTS:
             values, scales = quantised(layers)
+            self._common_width = math.gcd(self._common_width, values.shape[1])
             weight = ops.multiply(ops.convert(ops.constant(values), "f32"), ops.constant(scales))
         else:
             weight = self.constant(np.concatenate([weight for weight, _ in layers]))
@@ -145,7 +148,9 @@ class OpenVINOGraph:
     def compile(self, *outputs: Node) -> Program:
         """Compile; the recorded graph and its weights are let go."""
         model = openvino.Model(list(outputs), self._inputs, "kinestream")
-        program = _OpenVINOProgram(self._runtime.compiled(model))
+        # Larger groups are faster; a group has to divide the width of every matrix.
+        group = next((size for size in _GROUPS if self._common_width and self._common_width % size == 0), 0)
+        program = _OpenVINOProgram(self._runtime.compiled(model, group))
         self._inputs = []
         return program
 

@@ -132,7 +132,12 @@ def cosine_schedule(num_steps: int = 50) -> DiffusionSchedule:
 
 
 def solver_steps(
-    schedule: DiffusionSchedule, levels: Sequence[int], *, order: int = 2, stochasticity: float = 0.0
+    schedule: DiffusionSchedule,
+    levels: Sequence[int],
+    *,
+    order: int = 2,
+    stochasticity: float = 0.0,
+    correction: float = 1.0,
 ) -> tuple[SolverStep, ...]:
     """Give the steps of an exponential multistep solver through `levels` (falling) and on to the clean sample.
 
@@ -140,8 +145,9 @@ def solver_steps(
     x_s = sigma_s / sigma_t exp(-(c - 1) h) x_t + alpha_s c int exp(-c (l_s - l)) x_0(l) dl + noise, where x_0(l) is
     interpolated through the newest `order` estimates. stochasticity 0 is the ordinary differential equation: order 1
     is DDIM, 2 and 3 are DPM-Solver++ 2M and 3M (Lu et al., 2022, algorithm 2) with the integral taken exactly.
-    stochasticity 1 takes as much fresh noise as the ancestral chain, and with order 1 its steps. The last step, to no
-    noise at all, takes the newest estimate.
+    stochasticity 1 takes as much fresh noise as the ancestral chain, and with order 1 its steps. correction is the
+    share that is taken of what the higher order adds to order 1. The last step, to no noise at all, takes the newest
+    estimate.
     """
     if not levels or any(not 0 <= level < schedule.num_steps for level in levels):
         raise BadInputError(f"Solver levels lie in 0 to {schedule.num_steps - 1}, got {list(levels)}.")
@@ -163,18 +169,36 @@ def solver_steps(
         known = [levels[index - back] for back in range(min(order, index + 1))]
         span = half_log_snr[following] - half_log_snr[level]
         weights = alpha[following] * _interpolation_weights(half_log_snr[known] - half_log_snr[level], span, speed)
+        weights = correction * weights
+        weights[0] += (1.0 - correction) * alpha[following] * -math.expm1(-speed * span)
         kept = sigma[following] / sigma[level] * math.exp(-stochasticity * span)
         std = sigma[following] * math.sqrt(1.0 - math.exp(-2.0 * stochasticity * span))
         steps.append(SolverStep(*estimate, float(kept), tuple(float(weight) for weight in weights), float(std)))
     return tuple(steps)
 
 
-@lru_cache(maxsize=64)
 def fast_sampling(schedule: DiffusionSchedule, steps: int) -> tuple[SolverStep, ...]:
-    """Give the solver steps that suit a trained chain when few are taken."""
+    """Give the solver steps that come nearest to the whole ancestral chain when few are taken.
+
+    The levels are even in log(alpha / sigma) between the cleanest and the second noisiest (see `respaced`), both ends
+    left out. Order 1 with fresh noise gives latents that vary too little, order 2 too much: the correction lies between
+    (docs/performance.md has the comparison).
+    """
+    if not 1 <= steps <= schedule.num_steps:
+        raise BadInputError(f"Sampling takes 1 to {schedule.num_steps} steps, got {steps}.")
+    return solver_steps(schedule, _even_levels(schedule, steps), order=2, stochasticity=1.0, correction=0.7)
+
+
+def _even_levels(schedule: DiffusionSchedule, steps: int) -> list[int]:
+    half_log_snr = 0.5 * np.log(schedule.alphas_cumprod / (1.0 - schedule.alphas_cumprod))
     top = schedule.num_steps - (1 if steps == schedule.num_steps else 2)
-    levels = np.linspace(top, 0, steps).round().astype(int).tolist()
-    return solver_steps(schedule, levels, order=2)
+    wanted = np.linspace(half_log_snr[top], half_log_snr[0], steps + 2)[1:-1]
+    levels: list[int] = []
+    for number, value in enumerate(wanted):
+        nearest = int(np.abs(half_log_snr - value).argmin())
+        highest = levels[-1] - 1 if levels else top
+        levels.append(max(min(nearest, highest), steps - 1 - number))
+    return levels
 
 
 def _interpolation_weights(nodes: Array, span: float, speed: float) -> Array:

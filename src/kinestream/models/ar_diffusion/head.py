@@ -14,6 +14,7 @@ from torch.nn import functional
 from kinestream.errors import BadInputError
 from kinestream.models.ar_diffusion.config import ARDiffusionConfig
 from kinestream.models.ar_diffusion.small_batch import (
+    LARGE_MATRIX,
     Affine,
     BlockWeights,
     HeadWeights,
@@ -24,7 +25,9 @@ from kinestream.nn.diffusion import DiffusionSchedule, cosine_schedule
 
 _TIME_FREQUENCIES = 256
 _MODULATION_ROWS = 4096
+# Up to so many rows the chain for small batches is faster, with small and with large matrices.
 _SMALL_ROWS = 2
+_FEW_ROWS = 8
 _NORM_EPS = 1e-6
 
 
@@ -177,7 +180,8 @@ class DiffusionHead(nn.Module):
         fresh_noise = noise.steps.float() * temperature
         levels = list(reversed(range(schedule.num_steps)))
         rows = conditions.shape[0] * batch
-        small = rows <= _SMALL_ROWS and cond.device.type == "cpu" and conditions.dtype == torch.float32
+        few = _FEW_ROWS if self.config.head_width**2 >= LARGE_MATRIX else _SMALL_ROWS
+        small = rows <= few and cond.device.type == "cpu" and conditions.dtype == torch.float32
         run = self._run_small if small else self._run
         span = max(1, _MODULATION_ROWS // rows)
         x = noise.initial.float()
@@ -248,7 +252,7 @@ class DiffusionHead(nn.Module):
 
 
 def _affine(layer: nn.Linear) -> Affine:
-    return Affine(layer.weight.detach().numpy().T, layer.bias.detach().numpy())
+    return Affine(layer.weight.detach().numpy(), layer.bias.detach().numpy())
 
 
 def _step_coefficients(schedule: DiffusionSchedule, level: int) -> StepCoefficients:
