@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from benchmarks.retrieval_recall import main
 from kinestream.checkpoints.retrieval import import_infinitedance_retrieval, load_retrieval, save_retrieval
 from kinestream.data.dance_windows import DanceClips
 from kinestream.data.reference_index import ReferenceIndex
@@ -161,3 +162,14 @@ def test_settings_that_make_no_sense_are_refused(dances: Path, tmp_path: Path) -
         train_retrieval(tmp_path / "c.toml", tmp_path / "out", overrides=["task.window_frames=60"])
     with pytest.raises(BadInputError, match="own_recording"):
         train_retrieval(tmp_path / "c.toml", tmp_path / "out", overrides=["task.own_recording=maybe"])
+
+
+def test_the_benchmark_prints_recall_beside_chance(
+    trained: Path, dances: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(trained / "model"), str(dances), "--split", "val"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["songs"] == 3
+    assert found["music_to_dance"]["chance"]["1"] == pytest.approx(1 / 9)
+    assert main([str(trained / "model"), str(dances / "nowhere")]) == 2
+    assert capsys.readouterr().err.startswith("error: ")

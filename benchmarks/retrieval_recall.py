@@ -1,0 +1,60 @@
+"""How often music finds its own dance among held-out windows, and the other way round, beside chance.
+
+    python benchmarks/retrieval_recall.py runs/retrieval/model data/dance --split test
+
+Windows don't overlap and none of their songs was trained on. Results are JSON on stdout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from kinestream.checkpoints.retrieval import load_retrieval
+from kinestream.data.dance_windows import DanceClips
+from kinestream.errors import KinestreamError
+from kinestream.training.retrieval import held_out_recall
+
+
+def measure(model: Path, data: Path, split: str) -> dict[str, Any]:
+    """Recall@1, 5 and 10 in both directions, chance, and the factor between them."""
+    retrieval = load_retrieval(model)
+    clips = DanceClips.load([data], split, min_frames=retrieval.window_frames)
+    found = held_out_recall(retrieval, clips)
+    return {
+        "split": split,
+        "songs": len({clip.recording for clip in clips.clips}),
+        "window_s": retrieval.window_frames / 30.0,
+        "fingerprint": retrieval.fingerprint,
+        **{
+            direction: {
+                **asdict(recall),
+                "times_chance": {k: round(value / recall.chance[k], 3) for k, value in recall.recall.items()},
+            }
+            for direction, recall in found.items()
+        },
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the figures; 0 where they could be measured, whatever they are."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("model", type=Path, help="a retrieval network's folder")
+    options.add_argument("data", type=Path, help="a dance data set")
+    options.add_argument("--split", default="test")
+    given = options.parse_args(arguments)
+    try:
+        print(json.dumps(measure(given.model, given.data, given.split), indent=1))
+    except KinestreamError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
