@@ -73,7 +73,7 @@ def test_version_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
         (["data"], "ACTION"),
         (["data", "build", "-o", "out"], "--bandai-namco"),
         (["data", "build", "--deepmimic", "nowhere", "-o", "out"], "nowhere does not exist"),
-        (["import", "motionstreamer"], "--tae"),
+        (["import", "motionstreamer"], "--stats"),
         (["import", "other"], "other"),
     ],
 )
