@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from kinestream.checkpoints import load_text_to_motion, save_text_to_motion
 from tests.cli.conftest import Run
 
 
@@ -36,6 +39,30 @@ def test_info_of_a_folder_that_is_nothing_says_so(run: Run) -> None:
     ended = run("info", "empty")
     assert ended.code == 2
     assert "empty" in ended.err
+
+
+def test_info_describes_a_model_whose_text_encoder_is_missing(
+    run: Run, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_text_to_motion(tiny_model_dir)
+    save_text_to_motion("imported", replace(model, text_encoder="sentence-t5-xxl", empty_text_known=False))
+    monkeypatch.setenv("KINESTREAM_SENTENCE_T5", str(Path("nowhere").resolve()))
+    assert run("generate", "walks", "-o", "a.bvh", "--model", "imported").code == 2
+    ended = run("info", "imported", "--json")
+    assert ended.code == 0
+    facts = json.loads(ended.out)
+    assert facts["settings"]["text_encoder"] == "sentence-t5-xxl"
+    assert facts["text_encoder_needed_first"] is True
+    assert facts["parameters"]["ar-diffusion"] == sum(p.numel() for p in model.ar.parameters())
+
+
+def test_info_of_a_model_with_damaged_weights_says_so(run: Run, tiny_model_dir: Path) -> None:
+    shutil.copytree(tiny_model_dir, "model")
+    path = Path("model/causal-tae.safetensors")
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    ended = run("info", "model")
+    assert ended.code == 2
+    assert "causal-tae.safetensors" in ended.err
 
 
 def test_info_of_a_damaged_manifest_is_bad_input(run: Run) -> None:

@@ -27,6 +27,7 @@ Generate one motion from sentences that follow each other, and write it in every
 
   kinestream generate "walks forward" "waves with both hands, happy" -o walk.glb
   kinestream generate "walks like an old man" -o old.html --samples 4 --seed 7
+  kinestream generate "jumps high" -o jump.glb --samples 8 --pick best
   kinestream generate "runs" "turns left" --seconds 4,auto -o run.mp4 -o run.bvh
   kinestream generate "raises the right hand" -o hand.bvh --rig my_character.bvh
 """
@@ -55,6 +56,13 @@ def add_parser(verbs: Subparsers) -> None:
         help="how long each sentence lasts, one value for all or one each; auto: until it ends itself (default: auto)",
     )
     parser.add_argument("--samples", type=positive_int, default=1, metavar="N", help="how many variants (default: 1)")
+    parser.add_argument(
+        "--pick",
+        choices=["best"],
+        metavar="WHICH",
+        help="best: write only the sample with the best score: few problems as `kinestream inspect` sees them, and a "
+        "motion that fits the text; the scores are printed",
+    )
     parser.add_argument("--rig", type=Path, metavar="FILE", help="write onto the skeleton of this .bvh or .json")
     parser.add_argument("--rig-map", type=Path, metavar="FILE", help="JSON that says which of its bones is which joint")
     add_model_options(parser)
@@ -103,6 +111,8 @@ def run(arguments: argparse.Namespace) -> None:
     joint_map = load_joint_map(arguments.rig_map)
     check_outputs(arguments.output, rig)
     motions, captions = _generate(arguments, seconds)
+    if arguments.pick is not None:
+        motions = [_best(motions, prompts, captions)]
     if rig is not None:
         motions = _on_rig(motions, rig, joint_map)
     for path in save(motions, arguments.output, rig, captions):
@@ -148,6 +158,19 @@ def _generate(
         return motions, []
     ends = [start for start, _ in starts[1:]] + [motions[0].duration_s]
     return motions, [(start, end, text) for (start, text), end in zip(starts, ends, strict=True)]
+
+
+def _best(motions: Sequence[Motion], prompts: Sequence[str], captions: Sequence[tuple[float, float, str]]) -> Motion:
+    from kinestream.cli.pick import packaged_evaluator, score_samples
+
+    evaluator = packaged_evaluator()
+    scores = score_samples(motions, prompts, captions, evaluator)
+    best = min(range(len(motions)), key=lambda number: scores[number].total)
+    for number, score in enumerate(scores):
+        print(f"sample {number + 1}: {score}{'  <- best' if number == best else ''}", file=sys.stderr)
+    if evaluator is None:
+        print("kinestream: no packaged evaluator, so the text was not looked at", file=sys.stderr)
+    return motions[best]
 
 
 def _on_rig(motions: Sequence[Motion], rig: Rig, joint_map: dict[str, str] | None) -> list[Motion]:

@@ -106,19 +106,31 @@ def dataset_facts(path: Path) -> dict[str, Any]:
 
 
 def model_facts(path: Path | None) -> dict[str, Any]:
-    """Kind, configurations, settings and provenance of a model folder (None: the packaged model)."""
-    from kinestream.checkpoints import DEFAULT_MODEL_DIR, read_model_info
+    """Kind, configurations, settings and provenance of a model folder (None: the packaged model).
+
+    A text-to-motion model is loaded, so that damaged weights are told; its text encoder's files need not be there.
+    """
+    from kinestream.checkpoints import DEFAULT_MODEL_DIR, load_text_to_motion, read_model_info
 
     folder = DEFAULT_MODEL_DIR if path is None else path
     if path is None and not folder.is_dir():
         raise BadInputError("this installation carries no packaged model; name a file or a folder")
     info = read_model_info(folder)
+    weights: dict[str, Any] = {}
+    if info.kind == "text-to-motion":
+        model = load_text_to_motion(folder, complete=False)
+        networks = {"causal-tae": model.tae, "ar-diffusion": model.ar}
+        weights = {
+            "parameters": {name: sum(p.numel() for p in net.parameters()) for name, net in networks.items()},
+            "text_encoder_needed_first": not model.empty_text_known,
+        }
     megabytes = sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e6
     return {
         "model": "packaged" if path is None else str(path),
         "kind": info.kind,
         "features": info.layout,
         "weights_mb": round(megabytes, 1),
+        **weights,
         **{name: dict(config) for name, config in info.configs.items()},
         "settings": dict(info.settings),
         "provenance": dict(info.provenance),

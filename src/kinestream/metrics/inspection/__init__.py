@@ -5,6 +5,6 @@ checks.json turn values into findings. Distances are metres, the floor is y = 0.
 """
 
 from kinestream.metrics.inspection.body import Body, body_motion
-from kinestream.metrics.inspection.report import ANY_SKELETON, CHECKS, Finding, Inspection, inspect_motion
+from kinestream.metrics.inspection.report import ANY_SKELETON, CHECKS, Finding, Inspection, inspect_motion, text_weight
 
-__all__ = ["ANY_SKELETON", "CHECKS", "Body", "Finding", "Inspection", "body_motion", "inspect_motion"]
+__all__ = ["ANY_SKELETON", "CHECKS", "Body", "Finding", "Inspection", "body_motion", "inspect_motion", "text_weight"]

@@ -99,6 +99,11 @@ class Inspection:
         }
 
 
+def text_weight() -> float:
+    """What a motion that does not fit its text at all is worth in penalties, where samples are ranked by both."""
+    return float(data_file("checks.json")["text"]["weight"])
+
+
 def inspect_motion(motion: Motion) -> Inspection:
     """Look for everything that `CHECKS` names in any motion.
 
