@@ -72,7 +72,8 @@ def test_headers_that_lie_about_their_length_do_not_matter(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"RIFF", b"\x00" * 2000, b"ID3" + b"\xff" * 500, b"#EXTM3U\nfile:///etc/hostname\n"]
+    "content",
+    [b"", b"RIFF", b"no sound at all", b"\x00" * 2000, b"ID3" + b"\xff" * 500, b"#EXTM3U\nfile:///etc/hostname\n"],
 )
 def test_what_is_no_sound_is_one_clear_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "song.mp3"

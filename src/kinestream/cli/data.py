@@ -19,15 +19,18 @@ Turn recordings into the folder layout that training reads (HumanML3D-272's: mot
 manifest.json with counts, hours, licences and rejects). The build uses all cores and goes on where it was stopped.
 
   kinestream data build --bandai-namco PATH --deepmimic PATH -o data/built
+  kinestream data build --dance-with-melody PATH -o data/dances
 """
 
 BUILD_DESCRIPTION = """\
 Build one data set from the recordings that you have; at least one source is needed. The Bandai-Namco set is given as
 its archive or as the folder that holds Bandai-Namco-Research-Motiondataset-1 and -2, DeepMimic's clips as their
-folder.
+folder. Dances are built into a folder of their own, with features of their songs and splits by song.
 
   kinestream data build --bandai-namco bandai-namco-motion.tar.xz --deepmimic deepmimic-clips -o data/built
+  kinestream data build --dance-with-melody dance-with-melody -o data/dances
 """
+_SOURCES = ("bandai-namco", "deepmimic", "dance-with-melody", "aistpp", "finedance", "infinitedance")
 
 
 def add_parser(verbs: Subparsers) -> None:
@@ -39,7 +42,7 @@ def add_parser(verbs: Subparsers) -> None:
     build = actions.add_parser(
         "build",
         prog="kinestream data build",
-        usage="kinestream data build [--bandai-namco PATH] [--deepmimic PATH] [options] -o DIR",
+        usage="kinestream data build --SOURCE PATH [--SOURCE PATH ...] [options] -o DIR",
         help="build a data set from recordings",
         description=BUILD_DESCRIPTION,
         formatter_class=HelpFormatter,
@@ -47,6 +50,10 @@ def add_parser(verbs: Subparsers) -> None:
     )
     build.add_argument("--bandai-namco", type=Path, metavar="PATH", help="Bandai-Namco Research Motion Dataset 1 and 2")
     build.add_argument("--deepmimic", type=Path, metavar="PATH", help="DeepMimic's reference clips (a folder)")
+    build.add_argument("--dance-with-melody", type=Path, metavar="PATH", help="Dance with Melody (with its audio)")
+    build.add_argument("--aistpp", type=Path, metavar="PATH", help="AIST++, motions converted to npz, and its wavs")
+    build.add_argument("--finedance", type=Path, metavar="PATH", help="FineDance (motion, music_wav, label_json)")
+    build.add_argument("--infinitedance", type=Path, metavar="PATH", help="InfiniteDance's released folder of data")
     build.add_argument(
         "--captions", type=positive_int, default=12, metavar="N", help="captions a recording, at most (default: 12)"
     )
@@ -61,13 +68,10 @@ def add_parser(verbs: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Build, say on stderr what came out, print the folder."""
-    given = {
-        name: path
-        for name, path in (("bandai-namco", arguments.bandai_namco), ("deepmimic", arguments.deepmimic))
-        if path is not None
-    }
+    paths = {name: getattr(arguments, name.replace("-", "_")) for name in _SOURCES}
+    given = {name: path for name, path in paths.items() if path is not None}
     if not given:
-        raise BadInputError("name at least one source: --bandai-namco PATH or --deepmimic PATH")
+        raise BadInputError(f"name at least one source: {', '.join(f'--{name} PATH' for name in _SOURCES)}")
     for name, path in given.items():
         if not path.exists():
             raise BadInputError(f"--{name}: {path} does not exist")

@@ -34,6 +34,8 @@ from kinestream.features import MOTION272
 from kinestream.io.atomic import atomic_path
 
 SOURCES: Mapping[str, Source] = {source.name: source for source in (BandaiNamco(), DeepMimic())}
+# Importers of dances, which are built by `dance_build` into folders of their own.
+DANCE_SOURCE_NAMES = ("dance-with-melody", "aistpp", "finedance", "infinitedance")
 CACHE_FOLDER = ".sources"
 _RECORDINGS_A_TASK = 8
 _PAIRS_A_TASK = 32
@@ -74,15 +76,22 @@ def build(
 ) -> Manifest:
     """Build the data set at `output` from {source name: folder or .tar archive} and return its manifest.
 
+    Dances (DANCE_SOURCE_NAMES) make a set with music, see `build_dances`; they are not mixed with other sources.
     A second run skips recordings whose source bytes and parameters are unchanged; an interrupted one goes on where it
     stopped. Recordings that cannot be used become rejects with a reason. BadInputError for unknown sources, folders
     without recordings, or when nothing is left to train on.
     """
     options = options or BuildOptions()
     root = Path(output)
+    dances = set(inputs) & set(DANCE_SOURCE_NAMES)
+    if dances and dances == set(inputs):
+        from kinestream.data.dance_build import build_dances
+
+        return build_dances(inputs, root, options, progress=progress)
     if not inputs or set(inputs) - set(SOURCES):
         given = ", ".join(inputs) or "none"
-        raise BadInputError(f"expected sources out of {', '.join(SOURCES)}, got {given}")
+        hint = ". Dances and other recordings are built into folders of their own" if dances else ""
+        raise BadInputError(f"expected sources out of {', '.join((*SOURCES, *DANCE_SOURCE_NAMES))}, got {given}{hint}")
     try:
         for folder in (MOTION_FOLDER, TEXT_FOLDER, SPLIT_FOLDER, STATISTICS_FOLDERS[0]):
             (root / folder).mkdir(parents=True, exist_ok=True)
@@ -95,8 +104,8 @@ def build(
     if not any(clip.split == "train" for clip in clips):
         first = f"{rejects[0].name}: {rejects[0].reason}" if rejects else "none"
         raise BadInputError(f"{root}: nothing to train on; {len(rejects)} recordings were rejected; the first: {first}")
-    _write_splits(root, clips)
-    _write_statistics(root, clips)
+    write_splits(root, clips)
+    write_statistics(root, clips)
     pairs = _make_pairs(root, clips, options, progress)
     _remove_leftovers(root, clips, pairs)
     manifest = Manifest(
@@ -220,13 +229,15 @@ def _clip(recording: Recording, sha256: str, item: BuiltItem, split: str) -> Cli
     )
 
 
-def _write_splits(root: Path, clips: Sequence[Clip]) -> None:
+def write_splits(root: Path, clips: Sequence[Clip]) -> None:
+    """Write split/{train,val,test}.txt."""
     for split in ("train", "val", "test"):
         with atomic_path(root / SPLIT_FOLDER / f"{split}.txt") as path:
             path.write_text("".join(f"{clip.name}\n" for clip in clips if clip.split == split), encoding="utf-8")
 
 
-def _write_statistics(root: Path, clips: Sequence[Clip]) -> None:
+def write_statistics(root: Path, clips: Sequence[Clip]) -> None:
+    """Write mean_std/Mean.npy and Std.npy of the train split's files."""
     names = [clip.name for clip in clips if clip.split == "train"]
     mean, std = grouped_statistics(read_features(root / MOTION_FOLDER / f"{name}.npy", mmap=True) for name in names)
     for name, values in (("Mean", mean), ("Std", std)):

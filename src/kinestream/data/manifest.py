@@ -20,7 +20,11 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class Clip:
-    """One motion file: its labels (canonical and the dataset's), recording, split, length and source."""
+    """One motion file: its labels (canonical and the dataset's), recording, split, length and source.
+
+    Dances have their genre as `content` and its class as `style`, the `song` they were danced to ("" for none known),
+    whether music/NAME.npz is there, and facts of the import (residuals, alignment) in `details`.
+    """
 
     name: str
     source: str
@@ -35,6 +39,9 @@ class Clip:
     captions: int
     mirrored: bool
     sha256: str
+    song: str = ""
+    music: bool = False
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -268,9 +268,9 @@ def _published_rotations(positions: Tensor, inverse_heading: Tensor) -> Tensor:
 
 
 def _rest_axis(joint: int) -> Tensor:
-    sign, letter = _AXES.get(joint, "-y")
+    name = _AXES.get(joint, "-y")
     axis = torch.zeros(3)
-    axis["xyz".index(letter)] = 1.0 if sign == "+" else -1.0
+    axis["xyz".index(name[1])] = 1.0 if name[0] == "+" else -1.0
     return axis
 
 

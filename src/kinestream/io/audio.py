@@ -110,7 +110,7 @@ class AudioReader:
             self._file = open(self.path, "rb")  # noqa: SIM115 - closed by `close`
             options = {"format_whitelist": ",".join(_CONTAINERS), "protocol_whitelist": "none"}
             self._container = av.open(self._file, mode="r", options=options)
-        except (OSError, ValueError) as error:  # FFmpegError is both
+        except (av.FFmpegError, OSError, ValueError) as error:
             raise BadInputError(f"{self.path}: {_EXPECTED}; it cannot be opened: {_words(error)}") from None
         if not self._container.streams.audio:
             raise BadInputError(f"{self.path}: {_EXPECTED}; the file has no sound track")
@@ -157,22 +157,24 @@ class AudioReader:
         for frame in self._frames():
             for part in convert.resample(frame):
                 yield self._checked(part.to_ndarray())
-        with contextlib.suppress(OSError, ValueError):  # the converter never saw a frame
+        with contextlib.suppress(av.FFmpegError, ValueError):  # the converter never saw a frame
             for part in convert.resample(None):
                 yield self._checked(part.to_ndarray())
 
     def _frames(self) -> Iterator[Any]:
+        import av
+
         packets = self._container.demux(self._stream)
         while True:
             try:
                 packet = next(packets)
             except StopIteration:
                 return
-            except (OSError, ValueError):
+            except (av.FFmpegError, OSError, ValueError):
                 return  # the file is cut off or damaged from here on: what came before is used
             try:
                 yield from packet.decode()
-            except (OSError, ValueError):
+            except (av.FFmpegError, ValueError):
                 continue
 
     def _checked(self, interleaved: NDArray[Any]) -> NDArray[np.float32]:
