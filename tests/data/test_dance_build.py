@@ -149,6 +149,16 @@ def test_a_second_build_leaves_finished_dances_alone(folder: Path, built: Path) 
     assert set(after) == set(before)
 
 
+def test_songs_that_sound_like_held_out_files_are_tested(folder: Path, built: Path, tmp_path: Path) -> None:
+    write_wav(tmp_path / "mine.wav", clicks(10.0, 11025, 132.0, 4, start_s=0.1), 11025)
+    manifest = build({"dance-with-melody": folder}, built, QUICK, hold_out=tmp_path, progress=False)
+    assert {clip.recording_id for clip in manifest.clips if clip.split == "test"} == {"W_2"}
+    with pytest.raises(BadInputError, match="hold out"):
+        build({"dance-with-melody": folder}, built, QUICK, hold_out=tmp_path / "none", progress=False)
+    with pytest.raises(BadInputError, match="dances only"):
+        build({"deepmimic": folder}, built, QUICK, hold_out=tmp_path, progress=False)
+
+
 def test_dances_and_other_recordings_are_not_mixed(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="folders of their own"):
         build({"dance-with-melody": folder, "deepmimic": folder}, tmp_path / "set", QUICK, progress=False)
@@ -169,6 +179,8 @@ def test_song_splits_keep_songs_together_and_test_apart() -> None:
     # A dataset's own split holds, and a song that it tests anywhere is tested everywhere.
     own = song_splits([a_dance("a", "s", "train"), a_dance("b", "s", "test"), a_dance("c", "t", "val")])
     assert own == {"a": "test", "b": "test", "c": "val"}
+    held = song_splits([a_dance(f"d{k}", f"song{k}") for k in range(7)], frozenset({"song3"}))
+    assert {name for name, split in held.items() if split == "test"} == {"d3"}
     assert set(song_splits([a_dance(f"e{k}", f"quiet{k}", heard=False) for k in range(40)]).values()) == {"train"}
 
 

@@ -61,6 +61,9 @@ def add_parser(verbs: Subparsers) -> None:
         "--pairs", type=whole_number, default=3000, metavar="N", help="contextual pairs for training (default: 3000)"
     )
     build.add_argument("--no-mirror", action="store_true", help="leave out the copies with left and right exchanged")
+    build.add_argument(
+        "--hold-out-songs", type=Path, metavar="DIR", help="dances to the songs in this folder are for testing only"
+    )
     build.add_argument("--workers", type=positive_int, metavar="N", help="processes (default: one per core)")
     build.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="the data set's folder")
     build.set_defaults(run=run)
@@ -83,7 +86,7 @@ def run(arguments: argparse.Namespace) -> None:
         pairs=arguments.pairs,
         workers=arguments.workers or min(os.cpu_count() or 1, 64),
     )
-    summary = build(given, arguments.output, options).summary()
+    summary = build(given, arguments.output, options, hold_out=arguments.hold_out_songs).summary()
     print(
         f"{summary['recordings']} recordings, {summary['hours']} h, {summary['rejects']} rejected "
         f"(`kinestream info {arguments.output}` says more)",

@@ -72,11 +72,13 @@ def build(
     output: str | Path,
     options: BuildOptions | None = None,
     *,
+    hold_out: str | Path | None = None,
     progress: bool = True,
 ) -> Manifest:
     """Build the data set at `output` from {source name: folder or .tar archive} and return its manifest.
 
-    Dances (DANCE_SOURCE_NAMES) make a set with music, see `build_dances`; they are not mixed with other sources.
+    Dances (DANCE_SOURCE_NAMES) make a set with music, see `build_dances`, also for `hold_out`, a folder of songs; they
+    are not mixed with other sources.
     A second run skips recordings whose source bytes and parameters are unchanged; an interrupted one goes on where it
     stopped. Recordings that cannot be used become rejects with a reason. BadInputError for unknown sources, folders
     without recordings, or when nothing is left to train on.
@@ -87,7 +89,9 @@ def build(
     if dances and dances == set(inputs):
         from kinestream.data.dance_build import build_dances
 
-        return build_dances(inputs, root, options, progress=progress)
+        return build_dances(inputs, root, options, hold_out=hold_out, progress=progress)
+    if hold_out is not None:
+        raise BadInputError("songs can be held out of sets of dances only")
     if not inputs or set(inputs) - set(SOURCES):
         given = ", ".join(inputs) or "none"
         hint = ". Dances and other recordings are built into folders of their own" if dances else ""

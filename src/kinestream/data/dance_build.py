@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -27,12 +28,12 @@ from kinestream.data.manifest import Clip, Manifest
 from kinestream.data.songs import SONG_FOLDER, SONG_FORMAT, Song, analysed, same_songs
 from kinestream.data.sources.aistpp import Aistpp
 from kinestream.data.sources.archive import dataset_folder
-from kinestream.data.sources.dance_recording import DanceRecording, DanceSource, genre_named
+from kinestream.data.sources.dance_recording import DanceRecording, DanceSource, audio_named, genre_named
 from kinestream.data.sources.dance_with_melody import DanceWithMelody
 from kinestream.data.sources.finedance import FineDance
 from kinestream.data.sources.infinitedance import InfiniteDance
 from kinestream.data.sources.recording import Reject
-from kinestream.data.splits import Labelled, assign_splits
+from kinestream.data.splits import MIN_CONTENT_FOR_TEST, Labelled, assign_splits
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272
 
@@ -49,14 +50,16 @@ def build_dances(
     output: str | Path,
     options: BuildOptions | None = None,
     *,
+    hold_out: str | Path | None = None,
     progress: bool = True,
 ) -> Manifest:
     """Build a dance set at `output` from {source name: folder or .tar archive} and return its manifest.
 
     The layout is the text sets' (motion_data, texts, split, mean_std, manifest.json) with music/NAME.npz beside: what
     the music has in the same frames (`features` [T, 44] at 30 Hz, `beats_s`, `downbeats_s`, `tempo_bpm`). Dances
-    without a song have no music file. Songs are in one split only. A second run does what has changed. BadInputError
-    for unknown sources, folders without dances, or when nothing is left to train on.
+    without a song have no music file. Songs are in one split only; those that sound like a file in the folder
+    `hold_out` are in test. A second run does what has changed. BadInputError for unknown sources, folders without
+    dances, or when nothing is left to train on.
     """
     options = options or BuildOptions()
     root = Path(output)
@@ -68,12 +71,13 @@ def build_dances(
     except OSError as error:
         raise BadInputError(f"cannot make the output folder {root}: {error}") from None
     recordings, rejects, used = _find_all(inputs, root, progress)
-    recordings, failed = _with_songs(recordings, root, options, progress)
+    kept_back = [] if hold_out is None else _audio_files(Path(hold_out))
+    recordings, failed, held = _with_songs(recordings, root, options, kept_back, progress)
     rejects += failed
     built = _build_all(recordings, root, options, progress)
     rejects += [Reject(r.name, r.source, built[r.name].reject) for r in recordings if built[r.name].reject]
     good = [r for r in recordings if not built[r.name].reject]
-    clips = _clips(good, built)
+    clips = _clips(good, built, held)
     if not any(clip.split == "train" for clip in clips):
         first = f"{rejects[0].name}: {rejects[0].reason}" if rejects else "none"
         raise BadInputError(f"{root}: nothing to train on; {len(rejects)} dances were rejected; the first: {first}")
@@ -114,6 +118,13 @@ def _find_all(
     return recordings, rejects, used
 
 
+def _audio_files(folder: Path) -> list[Path]:
+    found = sorted(audio_named(folder).values()) if folder.is_dir() else []
+    if not found:
+        raise BadInputError(f"{folder}: expected a folder with the songs to hold out, found no audio file")
+    return found
+
+
 def _analyse_task(task: tuple[Path, Path]) -> tuple[Path, str]:
     path, cache = task
     try:
@@ -124,10 +135,17 @@ def _analyse_task(task: tuple[Path, Path]) -> tuple[Path, str]:
 
 
 def _with_songs(
-    recordings: Sequence[DanceRecording], root: Path, options: BuildOptions, progress: bool
-) -> tuple[list[DanceRecording], list[Reject]]:
-    """Analyse the songs, give those that sound the same one name, and set aside dances whose song cannot be read."""
-    paths = sorted({recording.audio for recording in recordings if recording.audio is not None})
+    recordings: Sequence[DanceRecording],
+    root: Path,
+    options: BuildOptions,
+    kept_back: Sequence[Path],
+    progress: bool,
+) -> tuple[list[DanceRecording], list[Reject], frozenset[str]]:
+    """Analyse the songs, give those that sound the same one name, and set aside dances whose song cannot be read.
+
+    Also gives the names of the songs that sound like one of the files `kept_back`.
+    """
+    paths = sorted({*kept_back, *(recording.audio for recording in recordings if recording.audio is not None)})
     reasons: dict[Path, str] = {}
     cache = root / SONG_FOLDER
     with tqdm(total=len(paths), desc="songs", unit="song", disable=not progress) as bar:
@@ -138,7 +156,12 @@ def _with_songs(
     for recording in recordings:
         if recording.audio is not None and not reasons[recording.audio] and recording.song not in songs:
             songs[recording.song] = analysed(recording.audio, cache)
-    first = same_songs(songs)
+    for path in kept_back:
+        if reasons[path]:
+            raise BadInputError(f"a song to hold out cannot be used: {reasons[path]}")
+    # Their names sort after all others, so that songs keep their own.
+    first = same_songs(songs | {f"~{path}": analysed(path, cache) for path in kept_back})
+    held = frozenset(first[f"~{path}"] for path in kept_back)
     kept, rejects = [], []
     for recording in recordings:
         reason = "" if recording.audio is None else reasons[recording.audio]
@@ -146,7 +169,7 @@ def _with_songs(
             rejects.append(Reject(recording.name, recording.source, f"its song cannot be used: {reason}"))
         else:
             kept.append(replace(recording, song=first.get(recording.song, recording.song)))
-    return kept, rejects
+    return kept, rejects, held
 
 
 def _build_all(
@@ -184,8 +207,8 @@ def _others(recording: DanceRecording, one_file: Mapping[str, Path]) -> tuple[Pa
     return tuple(one_file[song] for song in sorted(one_file) if song != recording.song)[:MAX_OTHER_SONGS]
 
 
-def _clips(recordings: Sequence[DanceRecording], built: Mapping[str, BuiltDance]) -> list[Clip]:
-    splits = song_splits(recordings)
+def _clips(recordings: Sequence[DanceRecording], built: Mapping[str, BuiltDance], held: frozenset[str]) -> list[Clip]:
+    splits = song_splits(recordings, held)
     return [
         Clip(
             name=item.name,
@@ -210,12 +233,13 @@ def _clips(recordings: Sequence[DanceRecording], built: Mapping[str, BuiltDance]
     ]
 
 
-def song_splits(recordings: Sequence[DanceRecording]) -> dict[str, str]:
+def song_splits(recordings: Sequence[DanceRecording], held: frozenset[str] = frozenset()) -> dict[str, str]:
     """Recording name -> split. A song's dances stay together; a dataset's own split holds where it has one.
 
-    Else the song's name decides within its genre (see `assign_splits`); dances without a song are in train.
+    Songs in `held` are in test. Else the song's name decides within its genre (see `assign_splits`), but a genre of
+    few songs, one of which is held out, gives no more. Dances without a song are in train.
     """
-    own: dict[str, str] = {}
+    own = dict.fromkeys(held, "test")
     for recording in recordings:
         if recording.split:
             # Where a dataset puts one song into two splits, testing wins: nothing tested may have been trained.
@@ -223,7 +247,13 @@ def song_splits(recordings: Sequence[DanceRecording]) -> dict[str, str]:
             own[recording.song] = max(own.get(recording.song, "train"), recording.split, key=lambda s: order[s])
     heard = {r.song for r in recordings if r.audio is not None}
     free = {r.song: r.genre for r in recordings if r.song and r.song not in own}
-    assigned = assign_splits([Labelled(song, free[song], "", song not in heard) for song in sorted(free)])
+    spent = {r.genre for r in recordings if r.song in held}
+    count = Counter(free.values())
+    labelled = [
+        Labelled(song, genre, "", song not in heard or (genre in spent and count[genre] < MIN_CONTENT_FOR_TEST))
+        for song, genre in sorted(free.items())
+    ]
+    assigned = assign_splits(labelled)
     return {r.name: own.get(r.song) or assigned.get(r.song) or r.split or "train" for r in recordings}
 
 
