@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from benchmarks.engine.plain_loop import PlainLoop
-from kinestream.models.ar_diffusion import small_batch
+from kinestream.models.ar_diffusion import head, small_batch
 from kinestream.models.ar_diffusion.head import SamplingNoise
+from kinestream.nn import row_linear
 from kinestream.streaming import Engine, SessionOptions
 from kinestream.streaming.engine import latent_noise
 from tests.models.released import load_released_ar
@@ -39,7 +40,8 @@ def test_exact_mode_equals_the_plain_loop() -> None:
 
 
 def test_exact_mode_equals_the_plain_loop_where_matrices_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(small_batch, "LARGE_MATRIX", 1)
+    for module in (small_batch, head, row_linear):
+        monkeypatch.setattr(module, "LARGE_MATRIX", 1)
     assert_exact(Engine(tiny_model(), HashEncoder()), 3.0)
 
 

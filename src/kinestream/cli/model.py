@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ SMALL_MODEL = 50_000_000
 
 
 def add_model_options(parser: Parser) -> None:
-    """Add --seed, --model, --guidance, --no-foot-lock and --device."""
+    """Add --seed, --model, --guidance, --no-foot-lock, --fast and --device."""
     parser.add_argument("--seed", type=seed_int, default=0, metavar="N", help="same seed, same motion (default: 0)")
     parser.add_argument("--model", type=Path, metavar="DIR", help="a model folder (default: the packaged model)")
     parser.add_argument(
@@ -31,6 +32,11 @@ def add_model_options(parser: Parser) -> None:
     )
     parser.add_argument(
         "--no-foot-lock", dest="foot_lock", action="store_false", help="leave sliding feet as the model made them"
+    )
+    parser.add_argument(
+        "--fast",
+        action="store_true",
+        help="many times faster, nearly the same motion: int8 weights and few sampling steps (needs the extra fast)",
     )
     parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda, cuda:1 (default: cpu)")
 
@@ -51,7 +57,10 @@ def open_engine(arguments: argparse.Namespace) -> Engine:
     model.ar.to(device)
     if device.type == "cpu" and sum(p.numel() for p in model.ar.parameters()) < SMALL_MODEL:
         torch.set_num_threads(1)
-    return Engine(model)
+    engine = Engine(model, mode="fast" if arguments.fast else "exact")
+    for note in engine.notes:
+        print(f"kinestream: {note}", file=sys.stderr)
+    return engine
 
 
 def _device(name: str) -> torch.device:

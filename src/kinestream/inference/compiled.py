@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kinestream.checkpoints import TextToMotionModel
 from kinestream.inference.decoder_program import DecoderProgram
@@ -19,6 +22,8 @@ from kinestream.nn.diffusion import SolverStep, fast_sampling
 
 # On the knee of quality over speed; see docs/performance.md.
 FAST_STEPS = 6
+
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
 class CompiledNetworks:
@@ -37,7 +42,7 @@ class CompiledNetworks:
 
     def __init__(self, model: TextToMotionModel, runtime: Runtime | None = None, precision: Precision = "int8") -> None:
         runtime = load_runtime() if runtime is None else runtime
-        self.runtime = runtime
+        self.notes = runtime.notes
         self._schedule = model.ar.head.schedule
         self._plans: dict[int, tuple[SolverStep, ...]] = {}
         self.sampling_steps = min(FAST_STEPS, self._schedule.num_steps)
@@ -78,3 +83,20 @@ class CompiledNetworks:
     def decode(self, latents: Tensor, state: ConvStates) -> tuple[Tensor, ConvStates]:
         """The new frames only."""
         return self._decoder.step(array(latents[:, 0]), state)
+
+
+def without_compiled_weights(model: TextToMotionModel) -> TextToMotionModel:
+    """The model without the weights that `CompiledNetworks` has its own of; settings, buffers and encoder stay.
+
+    The model itself keeps them all: memory is free when nobody holds it any more.
+    """
+    tae = _hollow(model.tae)
+    tae.encoder = model.tae.encoder
+    return replace(model, tae=tae, ar=_hollow(model.ar))
+
+
+def _hollow(module: AnyModule) -> AnyModule:
+    twin = copy.copy(module)
+    twin._parameters = {}
+    twin._modules = {name: None if child is None else _hollow(child) for name, child in module._modules.items()}
+    return twin

@@ -22,10 +22,12 @@ class Networks(Protocol):
 
     mode: "exact" gives the numbers of the trained networks to rounding, "fast" nearly those.
     sampling_steps: denoising steps of a latent unless others are asked for.
+    notes: what the machine lacks and what is done instead.
     """
 
     mode: Mode
     sampling_steps: int
+    notes: tuple[str, ...]
 
     def prefill(
         self, text: Float[Tensor, "r e"], history: Float[Tensor, "r k c"] | None
@@ -65,6 +67,7 @@ class ModuleNetworks:
     """The trained networks as they are, on their own device and in their own precision."""
 
     mode: Mode = "exact"
+    notes: tuple[str, ...] = ()
 
     def __init__(self, model: TextToMotionModel) -> None:
         self._model = model

@@ -10,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kinestream.nn.row_linear import few_rows_linear
+
 _ROTARY_BASE = 10000.0
 
 
@@ -69,7 +71,7 @@ class CausalSelfAttention(nn.Module):
         self.scale = nn.Parameter(torch.tensor(float(scale)), requires_grad=learn_scale)
 
     def _heads(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = few_rows_linear(x, self.qkv.weight).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         q = rotate(functional.normalize(q, dim=-1), cos, sin) * self.scale.to(q.dtype)
         return q, rotate(functional.normalize(k, dim=-1), cos, sin), v
 
@@ -106,4 +108,4 @@ class CausalSelfAttention(nn.Module):
         attended = functional.scaled_dot_product_attention(
             q, cache.keys[:, :, :horizon], cache.values[:, :, :horizon], attn_mask=seen[:, None, None], scale=1.0
         )
-        return self.out(attended.transpose(1, 2).flatten(2)), cache
+        return few_rows_linear(attended.transpose(1, 2).flatten(2), self.out.weight), cache

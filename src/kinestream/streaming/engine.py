@@ -18,7 +18,7 @@ from kinestream.checkpoints import TextToMotionModel
 from kinestream.conditioning.text import TextEncoder, text_encoder
 from kinestream.errors import BadInputError, KinestreamError
 from kinestream.features import MOTION272
-from kinestream.inference import CompiledNetworks, ModuleNetworks, Networks
+from kinestream.inference import CompiledNetworks, ModuleNetworks, Networks, without_compiled_weights
 from kinestream.inference.networks import Mode
 from kinestream.models.ar_diffusion.head import SamplingNoise
 from kinestream.models.causal_tae.model import ConvStates
@@ -41,6 +41,8 @@ MAX_EMBEDDINGS = 256
 class Engine:
     """The model, shared by all sessions. It keeps no stream's state, so sessions come and go without touching it.
 
+    In fast mode `engine.model` has no weights any more but the encoder's.
+
     Args:
         model: a text-to-motion model; its `ar.empty_text` is filled in where an imported model lacks it.
         encoder: the sentence encoder; None loads the one that the model names.
@@ -61,6 +63,11 @@ class Engine:
             )
         if mode not in ("exact", "fast"):
             raise BadInputError(f'An engine\'s mode is "exact" or "fast"; got {mode!r}.')
+        if mode == "fast" and model.ar.latent_mean.device.type != "cpu":
+            raise BadInputError(
+                f"Fast mode runs on the CPU; this model is on {model.ar.latent_mean.device}. Leave it on the CPU, or "
+                "use exact mode."
+            )
         self.model = model
         model.tae.eval()
         model.ar.eval()
@@ -70,9 +77,21 @@ class Engine:
         if not model.empty_text_known:
             # A released checkpoint does not hold the embedding of the empty text, which guidance needs.
             model.ar.empty_text.copy_(self._checked(self.encoder.encode_blank()))
-        self.networks: Networks = ModuleNetworks(model) if mode == "exact" else CompiledNetworks(model)
+        self.networks: Networks
+        if mode == "exact":
+            self.networks = ModuleNetworks(model)
+        else:
+            self.networks = CompiledNetworks(model)
+            # The compiled networks have their own weights; the others are kept only as long as somebody else does.
+            _ = self.fingerprint
+            self.model = without_compiled_weights(model)
         self._embeddings: OrderedDict[str, Tensor] = OrderedDict()
         self._embeddings_lock = threading.Lock()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the machine lacks for this mode and what is done instead; for people, to be said once."""
+        return self.networks.notes
 
     @property
     def frames_per_latent(self) -> int:

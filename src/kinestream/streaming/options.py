@@ -18,7 +18,8 @@ class SessionOptions:
     Attributes:
         guidance: scale of classifier-free guidance (MotionStreamer, equation 8); 1 turns it off and halves the work;
             None takes the model's own.
-        sampling_steps: denoising steps a latent; None for all that the model was trained with.
+        sampling_steps: denoising steps a latent; None for all that the model was trained with, or in fast mode for as
+            few as do no harm.
         when_idle: what follows when nothing is left to act: "idle" keeps the body alive until the next prompt, "end"
             ends the stream.
         idle_prompt: text that is acted while idle; None takes the model's own, and without one the body comes to rest

@@ -14,7 +14,6 @@ from torch.nn import functional
 from kinestream.errors import BadInputError
 from kinestream.models.ar_diffusion.config import ARDiffusionConfig
 from kinestream.models.ar_diffusion.small_batch import (
-    LARGE_MATRIX,
     Affine,
     BlockWeights,
     HeadWeights,
@@ -22,12 +21,12 @@ from kinestream.models.ar_diffusion.small_batch import (
     reverse_chain,
 )
 from kinestream.nn.diffusion import DiffusionSchedule, cosine_schedule
+from kinestream.nn.row_linear import FEW_ROWS, LARGE_MATRIX
 
 _TIME_FREQUENCIES = 256
 _MODULATION_ROWS = 4096
-# Up to so many rows the chain for small batches is faster, with small and with large matrices.
+# Up to so many rows the chain for small batches is faster where matrices are small.
 _SMALL_ROWS = 2
-_FEW_ROWS = 8
 _NORM_EPS = 1e-6
 
 
@@ -180,7 +179,7 @@ class DiffusionHead(nn.Module):
         fresh_noise = noise.steps.float() * temperature
         levels = list(reversed(range(schedule.num_steps)))
         rows = conditions.shape[0] * batch
-        few = _FEW_ROWS if self.config.head_width**2 >= LARGE_MATRIX else _SMALL_ROWS
+        few = FEW_ROWS if self.config.head_width**2 >= LARGE_MATRIX else _SMALL_ROWS
         small = rows <= few and cond.device.type == "cpu" and conditions.dtype == torch.float32
         run = self._run_small if small else self._run
         span = max(1, _MODULATION_ROWS // rows)

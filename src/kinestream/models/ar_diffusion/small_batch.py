@@ -13,13 +13,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from kinestream.nn.row_linear import LARGE_MATRIX
+
 Array = npt.NDArray[np.float32]
 
 _NORM_EPS = np.float32(1e-6)
 _ONE = np.float32(1.0)
-
-# From here on a matrix doesn't stay in a core's own cache, and reading it is all that counts.
-LARGE_MATRIX = 1 << 20
 
 
 class Affine(NamedTuple):
@@ -70,9 +69,13 @@ def reverse_chain(
     mean_of_width = np.full(weights.input.bias.shape, 1.0 / len(weights.input.bias), dtype=np.float32)
     rows = [[part.reshape(len(part), -1, part.shape[-1]) for part in layer] for layer in modulations]
     copies = modulations[0][0].shape[1]
+    large = weights.blocks[0].up.weight.size >= LARGE_MATRIX
     for step, (of_noisy, of_noise, std) in enumerate(coefficients):
         hidden = np.tile(_affine(weights.input, x), (copies, 1))
         for block, (shift, gain, gate) in zip(weights.blocks, rows[:-1], strict=True):
+            if large:
+                _run_large(block, hidden, shift[step], gain[step], gate[step])
+                continue
             inner = _normalised(hidden, mean_of_width)
             inner *= block.norm_gain
             inner += block.norm_bias
@@ -90,11 +93,16 @@ def reverse_chain(
     return x
 
 
-def _affine(layer: Affine, x: Array) -> Array:
-    if layer.weight.size >= LARGE_MATRIX:
-        from kinestream.nn.row_product import row_product
+def _run_large(block: BlockWeights, hidden: Array, shift: Array, gain: Array, gate: Array) -> None:
+    from kinestream.nn.row_product import add_gated_product, modulated_product
 
-        return row_product(x, layer.weight, layer.bias)
+    inner = modulated_product(
+        hidden, block.norm_gain * gain, block.norm_bias * gain + shift, block.up.weight, block.up.bias, _NORM_EPS
+    )
+    add_gated_product(hidden, gate, inner, block.down.weight, block.down.bias)
+
+
+def _affine(layer: Affine, x: Array) -> Array:
     out: Array = x @ layer.weight.T
     out += layer.bias
     return out

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from kinestream.models.ar_diffusion.config import ARDiffusionConfig
 from kinestream.nn.attention import AttentionCache, CausalSelfAttention, RMSNorm, rotary_tables
+from kinestream.nn.row_linear import few_rows_linear
 
 
 class TransformerState(NamedTuple):
@@ -31,8 +32,8 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to the last dimension."""
-        out: Tensor = self.down(functional.silu(self.gate(x)) * self.up(x))
-        return out
+        gate, up = few_rows_linear(x, self.gate.weight), few_rows_linear(x, self.up.weight)
+        return few_rows_linear(functional.silu(gate) * up, self.down.weight)
 
 
 class Block(nn.Module):
