@@ -45,7 +45,8 @@ def build(config: ChoreoLlamaConfig, seed: int = 0) -> ChoreoLlama:
                 parameter.normal_(std=0.3)
             elif name in ("start", "no_reference"):
                 parameter.normal_()
-        model.levels.normal_()
+        if config.arrangement == "aligned":
+            model.levels.normal_()
         model.codebooks.normal_()
         model.head.weight.normal_()
     return model.requires_grad_(False)

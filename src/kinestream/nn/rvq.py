@@ -154,8 +154,9 @@ class ResidualQuantizer(nn.Module):
         self.usage[level] = grown
         mean = grown.mean()
         dead = grown < self.revive_share * mean
-        if len(vectors) and bool(dead.any()):
-            self.codebooks[level, dead] = _random_rows(vectors, int(dead.sum()), generator).to(book)
+        if bool(dead.any()):  # the same in all processes, as they must draw together
+            source = vectors if len(vectors) else book
+            self.codebooks[level, dead] = _random_rows(source, int(dead.sum()), generator).to(book)
             self.usage[level, dead] = _FRESH * self.revive_share * mean
 
 

@@ -19,7 +19,13 @@ from kinestream.data.dance_windows import DanceClips
 from kinestream.errors import BadInputError
 from kinestream.models.choreo_llama import ChoreoLlama, ChoreoLlamaConfig, choreo_llama_loss, generate_codes
 from kinestream.training.config import TrainConfig, from_table, load_train_config
-from kinestream.training.dance_codes import CodedDance, ReferenceDances, cumulative_weights, encode_dances
+from kinestream.training.dance_codes import (
+    SEARCH_HOP,
+    CodedDance,
+    ReferenceDances,
+    cumulative_weights,
+    encode_dances,
+)
 from kinestream.training.loop import Batch, run
 from kinestream.training.motion_layouts import motion_layout
 from kinestream.training.samples import write_strips
@@ -125,7 +131,7 @@ class ChoreoLlamaTask:
                 'trained retrieval network, or set [model] bridge = "linear"'
             )
         retrieval = load_retrieval(self.config.retrieval)
-        index = retrieval.build_index(self.clips, hop=30)
+        index = retrieval.build_index(self.clips, hop=SEARCH_HOP)
         train, held_out = (
             ReferenceDances(
                 retrieval, clips, self.clips, self.layout, self.statistics, count=self.model.config.num_references,

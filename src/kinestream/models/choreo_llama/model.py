@@ -29,11 +29,13 @@ class ChoreoLlama(nn.Module):
         self.register_buffer("codebooks", torch.zeros(config.num_codebooks, config.num_codes, config.code_dim))
         self.codebooks: Tensor
         self.genre = nn.Embedding(config.num_genres + 1, config.genre_dim)
-        self.no_reference = nn.Parameter(torch.zeros(config.reference_dim))
+        if config.uses_references:
+            self.no_reference = nn.Parameter(torch.zeros(config.reference_dim))
         self.bridge = build_bridge(config)
         self.dance = _dance_projection(config)
-        self.start = nn.Parameter(torch.zeros(config.hidden_dim))
-        self.levels = nn.Parameter(torch.zeros(config.num_codebooks, config.hidden_dim))
+        if config.arrangement == "aligned":
+            self.start = nn.Parameter(torch.zeros(config.hidden_dim))
+            self.levels = nn.Parameter(torch.zeros(config.num_codebooks, config.hidden_dim))
         self.backbone = LlamaBackbone(config)
         self.head = nn.Linear(config.hidden_dim, config.num_codebooks * config.num_codes, bias=False)
         self.drop = nn.Dropout(config.dropout)
@@ -84,8 +86,10 @@ class ChoreoLlama(nn.Module):
         self, references: Tensor | None, present: Tensor | None, rows: int, frames: int
     ) -> Float[Tensor, "b r x"]:
         config = self.config
+        if not config.uses_references:
+            return torch.zeros(rows, frames, 0, device=self.codebooks.device)  # nobody reads it
         absent = self.no_reference.expand(rows, frames, -1)
-        if references is None or not config.uses_references:
+        if references is None:
             return absent
         if (
             references.dim() != 4
@@ -181,7 +185,7 @@ class ChoreoLlama(nn.Module):
             placed = self._placed(conditions)
             start = self.start.expand(rows, 1, -1).to(conditions.dtype)
             first = torch.cat((start, tokens), dim=1) + placed[:, : tokens.shape[1] + 1]
-        hidden, state = self.backbone.step(first, self.backbone.init_state(rows, dtype=conditions.dtype))
+        hidden, state = self.backbone.step(first, self.backbone.init_state(rows, dtype=conditions.dtype), reuse=True)
         weights = self.head.weight.unflatten(0, (levels, -1))
         drawn = torch.empty(rows, count * levels, dtype=torch.long, device=conditions.device)
         for index in range(count * levels):
@@ -200,7 +204,7 @@ class ChoreoLlama(nn.Module):
         token = token.to(state.layers[0].keys.dtype)
         if placed is not None:
             token = token + placed[:, position : position + 1]
-        hidden, state = self.backbone.step(token, state)
+        hidden, state = self.backbone.step(token, state, reuse=True)
         return hidden, state
 
 

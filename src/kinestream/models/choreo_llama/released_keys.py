@@ -61,7 +61,7 @@ def tensors_from_released(
     """Give the tensors under our names. `codebooks` [K, N, C] are the released tokenizer's.
 
     Of the word embeddings only the dance codes' rows are kept: they are the head. An unknown genre, which the release
-    doesn't have, is the mean of the known ones; no reference is zeros; level vectors and start are unused there.
+    doesn't have, is the mean of the known ones; no reference is zeros.
     """
     rows = config.num_codebooks * config.num_codes
     words = released[_WORDS]
@@ -73,8 +73,6 @@ def tensors_from_released(
         "head.weight": head,
         "genre.weight": torch.cat((genres, genres.mean(dim=0, keepdim=True))),
         "no_reference": torch.zeros(config.reference_dim),
-        "start": torch.zeros(config.hidden_dim),
-        "levels": torch.zeros(config.num_codebooks, config.hidden_dim),
     }
 
 
