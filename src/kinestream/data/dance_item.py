@@ -33,7 +33,7 @@ from kinestream.skeleton.retarget import retarget
 
 MUSIC_FOLDER = "music"
 # Raised whenever the same recording would be built differently.
-DANCE_FORMAT = 1
+DANCE_FORMAT = 2
 
 
 @dataclass(frozen=True)
