@@ -134,7 +134,7 @@ def as_table(real: dict[str, Any], broken: dict[str, Any]) -> str:
     rows.append("broken clips: share of broken frames that the check flags, and of the others; median penalty")
     for name, rate in broken.items():
         shares = f"{rate['broken_frames_flagged']:>8.1%}{rate['other_frames_flagged']:>8.1%}"
-        rows.append(f"  {name:16} {rate['check']:{width}}{shares}{rate['penalty_median']:>9}")
+        rows.append(f"  {name:16} {rate['check']:{width}}{shares}{rate['penalty_median'] or '-':>9}")
     return "\n".join(rows)
 
 
