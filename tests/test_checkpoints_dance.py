@@ -18,7 +18,13 @@ from kinestream.checkpoints.folder import RVQ_VAE, save_model
 from kinestream.checkpoints.infinitedance import import_infinitedance, load_llama_weights
 from kinestream.errors import BadInputError
 from kinestream.features import Statistics
-from kinestream.models.choreo_llama import ChoreoLlama, ChoreoLlamaConfig, SamplingSettings, generate_codes
+from kinestream.models.choreo_llama import (
+    ChoreoLlama,
+    ChoreoLlamaConfig,
+    SamplingSettings,
+    extend_dance,
+    generate_codes,
+)
 from kinestream.models.rvq_vae import RVQVAE, RVQVAEConfig
 
 TOKENS = RVQVAEConfig(feature_dim=6, hidden_dim=8, code_dim=4, num_codes=8)
@@ -69,6 +75,21 @@ def test_the_loaded_model_s_whole_form_agrees_with_its_steps(tmp_path: Path) -> 
     x = torch.randn(1, 5, 8)
     stepped, _ = backbone.step(x, backbone.init_state(1))
     torch.testing.assert_close(stepped, backbone(x), atol=1e-5, rtol=1e-4)
+
+
+def test_pieces_of_a_song_make_the_motion_of_the_whole() -> None:
+    """Codes and decoder state carried over: where one window ends and the next begins, nothing can be seen."""
+    model = build()
+    music = torch.randn(1, 48, 3, generator=torch.Generator().manual_seed(1))
+    draws = torch.Generator().manual_seed(2)
+    whole = model.decode(generate_codes(model.llama, music, torch.tensor([1]), generator=draws))
+    draws = torch.Generator().manual_seed(2)
+    context, state, frames = None, model.tokenizer.decoder.init_state(1), []
+    for piece in music.split([24, 12, 12], dim=1):
+        codes, context = extend_dance(model.llama, piece, torch.tensor([1]), context, generator=draws)
+        part, state = model.tokenizer.decoder.step(model.tokenizer.embed(codes), state)
+        frames.append(model.statistics.denormalize(part))
+    torch.testing.assert_close(torch.cat(frames, dim=1), whole, atol=1e-5, rtol=1e-4)
 
 
 def test_a_tokenizer_is_a_model_of_its_own(tmp_path: Path) -> None:

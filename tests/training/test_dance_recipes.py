@@ -15,10 +15,12 @@ from kinestream.checkpoints.retrieval import MusicDanceRetrieval, save_retrieval
 from kinestream.data.dance_windows import DanceClips
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272, Statistics, motion272_from_motion
-from kinestream.models.choreo_llama import generate_codes
+from kinestream.models.choreo_llama import ChoreoLlamaConfig, generate_codes
 from kinestream.models.retrieval import RetrievalConfig, RetrievalModel
+from kinestream.models.rvq_vae import RVQVAEConfig
 from kinestream.motion import face_forward, ground
 from kinestream.training.choreo_llama import ChoreoLlamaTask, ChoreoLlamaTaskConfig, train_choreo_llama
+from kinestream.training.config import from_table, load_train_config
 from kinestream.training.dance_codes import ReferenceDances
 from kinestream.training.motion_layouts import held_features, motion_layout
 from kinestream.training.rvq_vae import RVQVAETask, RVQVAETaskConfig, joint_loss, train_rvq_vae
@@ -131,6 +133,24 @@ def test_tokenizer_takes_other_layouts(tiny_data: Path, layout: str, tmp_path: P
         RVQVAETask(table, RVQVAETaskConfig(layout=layout, joint_weight=1.0), [str(tiny_data)], 0)
     with pytest.raises(BadInputError, match="humanml259"):
         motion_layout("humanml")
+
+
+@pytest.mark.parametrize("size", ["default", "paper"])
+def test_the_configurations_in_the_repository_fit(repository: Path, size: str) -> None:
+    tokenizer = load_train_config(repository / "configs" / f"rvq_vae_{size}.toml")
+    task = from_table(RVQVAETaskConfig, tokenizer.task, "task")
+    width = motion_layout(task.layout).layout.width
+    tokens = RVQVAEConfig.from_json(tokenizer.model | {"feature_dim": width})
+    expected = RVQVAEConfig.paper() if size == "paper" else RVQVAEConfig.default()
+    assert tokens == expected
+    choreo = load_train_config(repository / "configs" / f"choreo_llama_{size}.toml")
+    from_table(ChoreoLlamaTaskConfig, choreo.task, "task")
+    sizes = {"code_dim": tokens.code_dim, "music_dim": 44, "num_genres": 4, "reference_dim": width}
+    config = ChoreoLlamaConfig.from_json(choreo.model | sizes)
+    assert config.music_frames_per_step == config.reference_frames_per_step == tokens.frames_per_step
+    if size == "paper":
+        same = ("bridge", "num_bands", "num_references", "hidden_dim", "num_layers", "genre_dim", "arrangement")
+        assert all(getattr(config, name) == getattr(ChoreoLlamaConfig.paper(), name) for name in same)
 
 
 def test_a_held_pose_stands_still() -> None:
