@@ -12,7 +12,15 @@ import torch
 from benchmarks.broken_motion import BREAKAGES
 from kinestream.errors import BadInputError
 from kinestream.io import read_motion
-from kinestream.metrics.inspection import ANY_SKELETON, CHECKS, Body, Inspection, body_motion, inspect_motion
+from kinestream.metrics.inspection import (
+    ANY_SKELETON,
+    CHECKS,
+    Body,
+    Inspection,
+    body_motion,
+    inspect_motion,
+    self_collision,
+)
 from kinestream.metrics.inspection.joint_limits import joint_angles_deg, joint_limits_of_body, swing_twist
 from kinestream.metrics.inspection.self_collision import capsule_pairs, capsules, segment_distance_m
 from kinestream.metrics.inspection.spans import spans_where
@@ -183,6 +191,15 @@ def test_capsules_of_a_body_at_rest_are_apart_and_pairs_are_symmetric() -> None:
         others = mirrored(first), mirrored(second)
         assert others in pairs or others[::-1] in pairs
     assert len(capsules()) == 16
+
+
+def test_long_motions_are_gone_through_in_pieces(
+    recordings: dict[str, Motion], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = Body.of(BREAKAGES["arm in trunk"].make(recordings[CLIPS[0]], FIRST, LAST))
+    whole = self_collision.self_collision(body).values
+    monkeypatch.setattr(self_collision, "FRAMES_AT_ONCE", 7)
+    assert torch.equal(self_collision.self_collision(body).values, whole)
 
 
 def test_spans_close_gaps_and_leave_out_short_runs() -> None:

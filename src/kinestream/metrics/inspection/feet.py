@@ -49,10 +49,12 @@ def skating(body: Body) -> Measurement:
 
 def standing_height_m(soles_m: Float[Tensor, "t 2 3 3"], fps: float) -> Float[Tensor, " t"]:
     """How high the soles' lowest point is when they stand, by the frames around each."""
-    reach = max(1, round(STANDING_REACH_S * fps))
+    stride = max(1, round(STRIDE_S * fps))
+    reach = max(1, round(STANDING_REACH_S * fps / stride)) * stride
     lowest = soles_m[..., 1].flatten(1).amin(dim=1)
     padded = torch.cat((lowest[:1].expand(reach), lowest, lowest[-1:].expand(reach)))
-    return torch.quantile(padded.unfold(0, 2 * reach + 1, 1), STANDING_QUANTILE, dim=1).clamp(max=STANDING_BELOW_M)
+    around = padded.unfold(0, 2 * reach + 1, 1)[:, ::stride]
+    return around.kthvalue(1 + int(STANDING_QUANTILE * (around.shape[1] - 1)), dim=1).values.clamp(max=STANDING_BELOW_M)
 
 
 def ground_speed_mps(points_m: Float[Tensor, "t k 3"], fps: float) -> Float[Tensor, "t k"]:

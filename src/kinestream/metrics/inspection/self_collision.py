@@ -14,6 +14,9 @@ from kinestream.metrics.inspection.body import SIDES, Body, data_file
 from kinestream.metrics.inspection.measurement import Measurement, spoken
 from kinestream.motion import mirrored_name
 
+# Long recordings are gone through in pieces: all pairs of an hour would not fit into memory.
+FRAMES_AT_ONCE = 8192
+
 
 @dataclass(frozen=True)
 class Capsule:
@@ -68,7 +71,10 @@ def self_collision(body: Body) -> Measurement:
     ends = torch.stack([body.points_m(c.end[0], c.end[1:]) for c in shapes.values()], dim=1)
     radii = starts.new_tensor([c.radius_m for c in shapes.values()]) * body.size
     a, b = ([order[pair[side]] for pair in pairs] for side in (0, 1))
-    apart = segment_distance_m(starts[:, a], ends[:, a], starts[:, b], ends[:, b])
+    rows = [slice(first, first + FRAMES_AT_ONCE) for first in range(0, body.num_frames, FRAMES_AT_ONCE)]
+    apart = torch.cat(
+        [segment_distance_m(starts[k][:, a], ends[k][:, a], starts[k][:, b], ends[k][:, b]) for k in rows]
+    )
     depth = (radii[a] + radii[b] - apart).clamp_min(0.0)
     names = tuple(f"in the {spoken(second)}" for _, second in pairs)
     places = tuple(shapes[first].end[0] for first, _ in pairs)
