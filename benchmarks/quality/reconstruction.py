@@ -41,7 +41,7 @@ def reconstruction(
         from_rotations.append(mpjpe_mm(motion_from_motion272(given).joint_positions_m(), take.joints_m))
         on_done(number, len(takes))
     errors, posed = torch.stack(from_positions), torch.stack(from_rotations)
-    frames = torch.tensor([take.num_frames for take in takes])
+    frames = torch.tensor([take.num_frames for take in takes], dtype=torch.float64)
     return {
         "mpjpe_mm": {
             "from_positions": estimate(errors),

@@ -379,7 +379,7 @@ def test_the_whole_benchmark_runs_twice_with_equal_bytes_and_fills_the_card(
     monkeypatch.setattr(command, "ClassifierConfig", lambda: ClassifierConfig(width=8, epochs=1, draws=12))
     data, model, out = write_data(tmp_path / "data"), write_model(tmp_path / "model"), tmp_path / "results" / "q.json"
     given = ["--data", str(data), "--model", str(model), "-o", str(out), "--pairs", "2", "--few-shot", "1"]
-    given += ["--clips", "6", "--processes", "1", "--cache", str(tmp_path / "cache")]
+    given += ["--clips", "6", "--processes", "2", "--cache", str(tmp_path / "cache")]
     assert command.main(given) == 0
     first = out.read_bytes()
     assert command.main(given) == 0

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from kinestream.cli import main
-from kinestream.errors import BadInputError
+from kinestream.errors import BadInputError, KinestreamError
 from kinestream.evaluation import EvaluationSettings, Place, Result, compare, evaluate, generation, load_result
 from kinestream.evaluation.plan import clip_wishes, text_plan
 from kinestream.evaluation.text import matching_hits
@@ -47,13 +47,14 @@ def values(result: Result, name: str) -> list[float]:
 
 def test_text_figures_stand_beside_the_recordings_own(text_result: Result, place: Place) -> None:
     names = [figure.name for figure in text_result.figures]
-    assert names[:5] == ["fid", "r_precision_1", "r_precision_2", "r_precision_3", "diversity"]
+    assert names[:5] == ["fid", "fid_halves", "r_precision_1", "r_precision_2", "r_precision_3"]
     assert {"mm_distance", "multimodality", "foot_skating_ratio", "jitter_mps3", "length_s"} <= set(names)
     for figure in text_result.figures:
-        assert figure.name == "multimodality" or figure.real is not None, figure.name
+        assert figure.name in ("fid", "multimodality") or figure.real is not None, figure.name
         assert not figure.generated.low > figure.generated.value + 1e-9, figure.name
     assert 1.5 < text_result.figure("length_s").real.value <= 2.0  # type: ignore[union-attr]
-    assert text_result.figure("fid").generated.value > text_result.figure("fid").real.value  # type: ignore[union-attr]
+    halves = text_result.figure("fid_halves")
+    assert halves.generated.value > halves.real.value  # type: ignore[union-attr]
     assert len(text_result.samples) == len(CAPTIONS)
     assert text_result.figure("mm_distance").generated.value == pytest.approx(
         np.mean(values(text_result, "mm_distance")), rel=1e-5
@@ -136,7 +137,7 @@ def test_equal_models_differ_within_noise_and_others_are_told_apart(
     text_result: Result, place: Place, tmp_path: Path
 ) -> None:
     same = {one.name: one for one in compare(place.out, place.out)}
-    assert {one.verdict for one in same.values()} == {"within noise"}
+    assert {one.verdict for name, one in same.items() if name != "fid_halves"} == {"within noise"}
     assert same["fid"].difference is not None
     assert same["mm_distance"].difference is not None
     worse = json.loads((place.out / "report.json").read_text(encoding="utf-8"))
@@ -150,7 +151,8 @@ def test_equal_models_differ_within_noise_and_others_are_told_apart(
     assert found["mm_distance"].difference is not None
     assert found["mm_distance"].difference.value == pytest.approx(-1.0, abs=1e-4)
     assert found["jitter_mps3"].verdict == "a is better"
-    assert compare(tmp_path / "worse", place.out)[5].verdict == "b is better"
+    back = {one.name: one for one in compare(tmp_path / "worse", place.out)}
+    assert back["mm_distance"].verdict == "b is better"
     assert found["fid"].verdict == "within noise"
 
 
@@ -243,3 +245,12 @@ def test_too_few_recordings_for_two_halves_are_refused(place: Place, tmp_path: P
     settings = EvaluationSettings("reconstruction", samples=3, processes=1)
     with pytest.raises(BadInputError, match="FID needs at least 4 recordings"):
         evaluate(replace(place, out=tmp_path / "report"), settings, quiet)
+
+
+def test_a_generating_process_that_dies_ends_the_run_with_an_error(place: Place, tmp_path: Path) -> None:
+    wishes = clip_wishes(text_plan(place.data, "test", 0, 4).items, 0, 0)
+    with (
+        generation.Studio(tmp_path / "no model", tmp_path, 2) as studio,
+        pytest.raises(KinestreamError, match="a generating process died"),
+    ):
+        studio.act(wishes, lambda done, total: None)

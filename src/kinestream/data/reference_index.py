@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,7 +172,9 @@ class ReferenceIndex:
         tensors = {"faiss": serialized, "windows": table}
         tensors |= {_CONTENT + name: value.contiguous().cpu() for name, value in self.contents.items()}
         with atomic_path(path) as temporary:
+            mode = temporary.stat().st_mode
             save_file(tensors, temporary, metadata={"index": json.dumps(header, ensure_ascii=False)})
+            os.chmod(temporary, mode)  # safetensors writes files that only their owner can read
 
     @classmethod
     def load(cls, path: str | Path, fingerprint: str | None = None) -> ReferenceIndex:

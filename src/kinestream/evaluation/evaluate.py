@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from kinestream.checkpoints import DEFAULT_MODEL_DIR, load_causal_tae, load_text_to_motion, read_model_info
@@ -18,7 +17,7 @@ from kinestream.checkpoints.evaluator import DEFAULT_EVALUATOR_DIR, TextMotionEv
 from kinestream.checkpoints.folder import CAUSAL_TAE
 from kinestream.errors import BadInputError
 from kinestream.evaluation.findings import Findings
-from kinestream.evaluation.generation import OPTIONS, Studio, Wish
+from kinestream.evaluation.generation import OPTIONS, Studio, Wish, write_tensors
 from kinestream.evaluation.page import report_page
 from kinestream.evaluation.plan import (
     Item,
@@ -161,8 +160,8 @@ def _prepare(out: Path) -> None:
 
 def _write(out: Path, result: Result, findings: Findings, page: str) -> None:
     if findings.embeddings:
-        with atomic_path(out / EMBEDDINGS_NAME) as path:
-            save_file({name: value.float().contiguous() for name, value in findings.embeddings.items()}, path)
+        embeddings = {name: value.float().contiguous() for name, value in findings.embeddings.items()}
+        write_tensors(out / EMBEDDINGS_NAME, embeddings)
     with atomic_path(out / PAGE_NAME) as path:
         path.write_text(page, encoding="utf-8")
     result.save(out)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kinestream.evaluation.result import Better, Curve, Figure, Sample
 from kinestream.evaluation.settings import Update
-from kinestream.metrics import Estimate, bootstrap, over_repeats
+from kinestream.metrics import Estimate, bootstrap, frechet_distance, over_repeats
 
 OVER_CLIPS = "bootstrap over clips, 95 %"
 
@@ -72,16 +72,34 @@ def without_interval(value: float, count: int) -> Estimate:
     return Estimate(value, math.nan, math.nan, count)
 
 
-def between_halves(
-    measure: Callable[[Tensor, Tensor], Tensor], rows: Float[Tensor, "n d"], generators: Sequence[torch.Generator]
-) -> Estimate:
-    """A distance of sets between random halves of one set, over so many ways to halve it: the floor of the figure."""
-    found = []
-    for generator in generators:
-        order = torch.randperm(len(rows), generator=generator)
-        half = len(rows) // 2
-        found.append(float(measure(rows[order[:half]], rows[order[half : 2 * half]])))
-    return of_repeats(found)
+def fid_figures(
+    real: Float[Tensor, "n d"],
+    generated: Sequence[Float[Tensor, "n d"]],
+    over: str,
+    halvings: Sequence[torch.Generator],
+) -> tuple[list[Figure], tuple[float, ...]]:
+    """FID of all clips, FID between halves beside that of the recordings themselves, and FID by repeat.
+
+    All generated clips against all recordings is what is published; it depends on the number of clips, and nothing real
+    can stand beside it. A half of the recordings against the other half's captions as they were generated, and as they
+    were recorded, compares like with like: equal figures say that generated clips are as near as other recordings.
+    """
+    values = tuple(float(frechet_distance(real, own)) for own in generated)
+    ours, theirs = [], []
+    for generator in halvings:
+        order = torch.randperm(len(real), generator=generator)
+        first, second = order[: len(order) // 2], order[len(order) // 2 :][: len(order) // 2]
+        ours.append(sum(float(frechet_distance(real[first], own[second])) for own in generated) / len(generated))
+        theirs.append(float(frechet_distance(real[first], real[second])))
+    figures = [
+        Figure("fid", "FID", "", "lower", "Fréchet distance from the recordings", over, of_repeats(values)),
+        Figure(
+            "fid_halves", "FID between halves", "", "lower",
+            "one half of the recordings against the other half, generated or recorded",
+            f"{len(ours)} ways to halve, 95 %", of_repeats(ours), of_repeats(theirs),
+        ),
+    ]  # fmt: skip
+    return figures, values
 
 
 def further(update: Update, before: int, total: int) -> Callable[[int, int], None]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -237,8 +238,15 @@ def write_part(path: Path, acted: Sequence[Acted]) -> None:
     """Write one part's clips, whole or not at all."""
     tensors = {f"{k}.features": one.features.contiguous() for k, one in enumerate(acted)}
     tensors |= {f"{k}.switch": torch.tensor(one.switch_frame) for k, one in enumerate(acted)}
+    write_tensors(path, tensors)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file, whole or not at all, that everybody may read who may read its neighbours."""
     with atomic_path(path) as temporary:
-        save_file(tensors, str(temporary))
+        mode = temporary.stat().st_mode
+        save_file(dict(tensors), temporary)
+        os.chmod(temporary, mode)  # safetensors writes files that only their owner can read
 
 
 def _read_part(path: Path, count: int) -> list[Acted] | None:

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from kinestream.checkpoints.evaluator import TextMotionEvaluator
-from kinestream.evaluation.findings import Findings, between_halves, clip_figure, without_interval
+from kinestream.evaluation.findings import Findings, clip_figure, fid_figures
 from kinestream.evaluation.plan import Item
 from kinestream.evaluation.plausibility import clip_physics
 from kinestream.evaluation.reconstruct import reconstructed
-from kinestream.evaluation.result import Figure, Sample
+from kinestream.evaluation.result import Sample
 from kinestream.evaluation.settings import EvaluationSettings, Progress
 from kinestream.features import Statistics, motion_from_motion272, positions_from_motion272
-from kinestream.metrics import frechet_distance, mpjpe_mm, repeat_generators
+from kinestream.metrics import mpjpe_mm, repeat_generators
 from kinestream.models.causal_tae import CausalTAE
 
 HALVINGS = 20
@@ -40,13 +40,9 @@ def measure_reconstruction(
             rows.append(_physics(given[-1]) | {"mpjpe_mm": float(error)})
             update(number, len(items))
     real_set, our_set = evaluator.embed_motion(recordings), evaluator.embed_motion(given)
-    halves = list(repeat_generators(settings.seed, HALVINGS))
-    fid = Figure(
-        "fid", "FID", "", "lower", "Fréchet distance from the recordings; real: between two halves of them", "none",
-        without_interval(float(frechet_distance(real_set, our_set)), len(items)),
-        between_halves(frechet_distance, real_set, halves),
-    )  # fmt: skip
-    figures = [clip_figure("mpjpe_mm", [row["mpjpe_mm"] for row in rows], None), fid]
+    halvings = list(repeat_generators(settings.seed, HALVINGS))
+    fid, _ = fid_figures(real_set, [our_set], "none", halvings)
+    figures = [clip_figure("mpjpe_mm", [row["mpjpe_mm"] for row in rows], None), *fid]
     figures += [clip_figure(name, [row[name] for row in rows], [row[name] for row in real_rows]) for name in PHYSICS]
     return Findings(
         tuple(figures),

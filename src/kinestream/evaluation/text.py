@@ -13,8 +13,8 @@ from kinestream.errors import BadInputError
 from kinestream.evaluation.findings import (
     CLIP_FIGURES,
     Findings,
-    between_halves,
     clip_figure,
+    fid_figures,
     further,
     mean_values,
     of_repeats,
@@ -25,7 +25,7 @@ from kinestream.evaluation.plausibility import clip_physics
 from kinestream.evaluation.result import Curve, Figure, Sample
 from kinestream.evaluation.settings import EvaluationSettings, Progress, Update
 from kinestream.features import motion_from_motion272
-from kinestream.metrics import batches, diversity, frechet_distance, multimodality, repeat, repeat_generators
+from kinestream.metrics import batches, diversity, multimodality, repeat, repeat_generators
 from kinestream.metrics.distribution import DIVERSITY_PAIRS, MULTIMODALITY_PAIRS
 from kinestream.metrics.matching import EXACT
 
@@ -132,8 +132,11 @@ def _set_figures(
 ) -> tuple[list[Figure], dict[str, tuple[float, ...]]]:
     pairs = min(DIVERSITY_PAIRS, len(real))
     generators = list(repeat_generators(settings.seed, settings.repeats))
+    over = f"{settings.repeats} repeats, 95 %" if settings.repeats > 1 else "one repeat"
+    halvings = list(repeat_generators(settings.seed, REAL_REPEATS))
+    figures, distances = fid_figures(real, list(generated), over, halvings)
     repeats = {
-        "fid": tuple(float(frechet_distance(real, own)) for own in generated),
+        "fid": distances,
         **{
             name: tuple(_mean([own[k][name] for own in rows if name in own[k]]) for k in range(settings.repeats))
             for name in MATCHING
@@ -144,13 +147,7 @@ def _set_figures(
         mean_values([hit for hit in matching_hits(text, real, captions, settings.batch, g) if hit])
         for g in repeat_generators(settings.seed, REAL_REPEATS)
     ]
-    over = f"{settings.repeats} repeats, 95 %" if settings.repeats > 1 else "one repeat"
-    figures = [
-        Figure(
-            "fid", "FID", "", "lower", "Fréchet distance from the recordings; real: between two halves of them", over,
-            of_repeats(repeats["fid"]),
-            between_halves(frechet_distance, real, list(repeat_generators(settings.seed, REAL_REPEATS))),
-        ),
+    figures += [
         *(
             Figure(name, *CLIP_FIGURES[name], over, of_repeats(repeats[name]), of_repeats([m[name] for m in matched]))
             for name in MATCHING
