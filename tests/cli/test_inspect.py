@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks.broken_motion import BREAKAGES, knee_backwards, sunk
+from kinestream.cli import inspect_
 from kinestream.io import read_motion, write_motion
 from kinestream.io.amass import write_amass_npz
 from kinestream.io.bvh import write_bvh
@@ -51,6 +52,15 @@ def test_lines_name_check_part_frames_seconds_and_severity(run: Run, broken: Mot
     words = r"joint limits +right leg +frames 20-39 +0\.67-1\.33 s +severe +right knee hyperextension, 3\d degrees"
     assert re.search(words, line)
     assert "penetration" in ended.out
+
+
+def test_people_get_as_many_lines_as_they_can_read(run: Run, broken: Motion, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_motion(broken, "a.npz")
+    total = len(json.loads(run("inspect", "a.npz", "--json").out)["findings"])
+    monkeypatch.setattr(inspect_, "MOST_LINES", 2)
+    out = run("inspect", "a.npz").out
+    assert out.count(" frames ") == 2
+    assert f"and {total - 2} more" in out
 
 
 def test_json_is_one_object_a_file_with_all_checks(run: Run, broken: Motion, waving: Path) -> None:

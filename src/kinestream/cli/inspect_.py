@@ -41,6 +41,8 @@ _SAYINGS = {
 }
 # A unit on paper, and how many of it make one of the measured.
 _SHOWN_UNITS = {"m": (100.0, "cm"), "m/s": (1.0, "m/s"), "deg": (1.0, "degrees"), "s": (1.0, "s")}
+# Findings that are printed for people.
+MOST_LINES = 60
 _LEVELS = ("slight", "clear", "severe")
 
 
@@ -138,10 +140,12 @@ def lines(inspection: Inspection, source: Path) -> list[str]:
             finding.severity,
             f"{measure(finding)} (frame {finding.worst_frame})",
         )
-        for finding in inspection.findings
+        for finding in inspection.findings[:MOST_LINES]
     ]
     widths = [max(len(row[column]) for row in cells) for column in range(6)]
     rows += ["  " + "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells]
+    left = len(inspection.findings) - len(cells)
+    rows += [f"  and {left} more (--json shows them)"] if left else []
     shares = [f"{spoken(check)} {share:.1%}" for check, share in inspection.flagged_share.items() if share > 0.0]
     return [*rows, f"  share of frames: {', '.join(shares)}"]
 
