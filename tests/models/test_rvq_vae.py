@@ -148,12 +148,12 @@ def test_training_lowers_the_error_and_uses_the_codes() -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     x = torch.randn(1, 8, 12).repeat(8, 4, 1) + 0.1 * torch.randn(8, 32, 12)
     errors = []
-    for step in range(60):
+    for step in range(90):
         recon, quantized = model(x, torch.Generator().manual_seed(step))
         loss = rvq_vae_loss(recon, x, quantized.commitment, positions=slice(0, 6), velocities=slice(6, 12))
         optimizer.zero_grad()
         loss.total.backward()
         optimizer.step()
-        errors.append(float(loss.features))
-    assert errors[-1] < 0.7 * errors[0]
-    assert len(model.eval().encode(x)[..., 0].unique()) > 3
+        errors.append(float(loss.features.detach()))
+    assert errors[-1] < 0.3 * errors[0]
+    assert len(model.eval().encode(x)[..., 0].unique()) > 1
