@@ -21,7 +21,7 @@ from kinestream.models.causal_tae.model import ConvStates
 from kinestream.nn.diffusion import SolverStep, fast_sampling
 
 # On the knee of quality over speed; see docs/performance.md.
-FAST_STEPS = 6
+FAST_STEPS = 8
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
