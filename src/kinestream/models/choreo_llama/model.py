@@ -195,7 +195,7 @@ class ChoreoLlama(nn.Module):
             drawn[:, index] = sample_codes(logits, settings, uniform)
             if index + 1 < count * levels:
                 hidden, state = self._read(drawn[:, index], level, tokens.shape[1] + index + 1, placed, state)
-        return drawn.unflatten(1, (count, levels))
+        return drawn.view(rows, count, levels)
 
     def _read(
         self, code: Tensor, level: int, position: int, placed: Tensor | None, state: LlamaState
@@ -204,8 +204,8 @@ class ChoreoLlama(nn.Module):
         token = token.to(state.layers[0].keys.dtype)
         if placed is not None:
             token = token + placed[:, position : position + 1]
-        hidden, state = self.backbone.step(token, state, reuse=True)
-        return hidden, state
+        stepped: tuple[Tensor, LlamaState] = self.backbone.step(token, state, reuse=True)
+        return stepped
 
 
 def _dance_projection(config: ChoreoLlamaConfig) -> nn.Module:
