@@ -26,7 +26,7 @@ from kinestream.streaming.stance import Carriage, Foot, Leg, Toe, begin_carriage
 # A joint may sink this far before the body is lifted: below it nobody sees it, and lifting at 0 would shake with noise.
 FLOOR_TOLERANCE_M = 0.01
 # The heel is down when the ankle is higher than the toe by less: at rest it is 5 cm.
-FLAT_M = 0.065
+FLAT_M = 0.06
 _CARRIAGE, _FOOT = 8, 19
 _DT = 1.0 / MOTION272.fps
 
@@ -61,8 +61,7 @@ class FootLock:
         )
         bones = skeleton.offsets_m[self._knees].norm(dim=-1) + skeleton.offsets_m[self._ankles].norm(dim=-1)
         self._lengths: list[float] = bones.tolist()
-        legs = {*self._knees, *self._ankles, *self._toes}
-        self._others = [joint for joint in range(skeleton.num_joints) if joint not in legs]
+        self._others = [joint for joint in range(skeleton.num_joints) if joint not in self._toes]
 
     def init_state(
         self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -81,15 +80,20 @@ class FootLock:
         hips, ankles, toes = (
             positions[:, :, joints].double().tolist() for joints in (self._hips, self._ankles, self._toes)
         )
+        lowest = positions[:, :, self._others, 1].amin(dim=-1).double().tolist()
         rows = [
-            self._row(hip, ankle, toe, body, feet)
-            for hip, ankle, toe, body, feet in zip(
-                hips, ankles, toes, state.body.tolist(), state.feet.tolist(), strict=True
+            self._row(hip, ankle, toe, low, body, feet)
+            for hip, ankle, toe, low, body, feet in zip(
+                hips, ankles, toes, lowest, state.body.tolist(), state.feet.tolist(), strict=True
             )
         ]
         places = torch.tensor([row.places for row in rows], dtype=torch.float64).to(positions)
         shifts = torch.tensor([row.shifts for row in rows], dtype=torch.float64).to(positions)
-        shown = self._shown(pose, positions, world, places, shifts)
+        rotations, knee_heights = self._bent(pose, positions, world, shifts)
+        root = pose.root_position_m + places
+        # A leg that is bent may push its knee down, where a body kneels.
+        root[..., 1] += (-FLOOR_TOLERANCE_M - places[..., 1] - knee_heights).clamp(min=0.0)
+        shown = Pose(rotations, root)
         after = FootLockState(
             torch.tensor([row.body for row in rows], dtype=torch.float64),
             torch.tensor([row.feet for row in rows], dtype=torch.float64),
@@ -101,6 +105,7 @@ class FootLock:
         hips: Sequence[Sequence[Sequence[float]]],
         ankles: Sequence[Sequence[Sequence[float]]],
         toes: Sequence[Sequence[Sequence[float]]],
+        lowest: Sequence[float],
         body: Sequence[float],
         feet: Sequence[Sequence[float]],
     ) -> _Row:
@@ -111,7 +116,7 @@ class FootLock:
             ahead = toes[min(1, len(toes) - 1)]
             before = [_moved(now, _moved(after, now, -1.0), -1.0) for now, after in zip(toes[0], ahead, strict=True)]
         places, shifts = [], []
-        for hip, ankle, toe in zip(hips, ankles, toes, strict=True):
+        for hip, ankle, toe, low in zip(hips, ankles, toes, lowest, strict=True):
             given = [
                 Toe(now[1], math.dist(now, old) / _DT, heel[1] - now[1] < FLAT_M)
                 for now, old, heel in zip(toe, before, ankle, strict=True)
@@ -130,7 +135,8 @@ class FootLock:
                 for foot, t, h, a, length in zip(standing, toe, hip, ankle, self._lengths, strict=True)
             ]
             before = [(t[0], t[1], t[2]) for t in toe]
-            places.append(place)
+            depth = -min(low + place[1], *(foot.shown[1] for foot in standing))
+            places.append((place[0], place[1] + max(depth - FLOOR_TOLERANCE_M, 0.0), place[2]))
             shifts.append([_moved(foot.shown, foot.given, -1.0) for foot in standing])
         return _Row(
             places,
@@ -139,30 +145,24 @@ class FootLock:
             [[value for vector in foot[:6] for value in vector] + [float(foot.stands)] for foot in standing],
         )
 
-    def _shown(self, pose: Pose, positions: Tensor, world: Tensor, places: Tensor, shifts: Tensor) -> Pose:
-        """The body carried, each ankle shifted, and lifted as a whole where a joint would still sink."""
+    def _bent(self, pose: Pose, positions: Tensor, world: Tensor, shifts: Tensor) -> tuple[Tensor, Tensor]:
+        """Local rotations of legs bent so that each ankle, its foot with it, is shifted; height of the lower knee."""
         hips, knees, ankles = self._hips, self._knees, self._ankles
         thigh, shin = world[:, :, hips], world[:, :, knees]
-        thigh_bone = positions[:, :, knees] - positions[:, :, hips]
-        shin_bone = positions[:, :, ankles] - positions[:, :, knees]
+        joints = positions[:, :, hips], positions[:, :, knees], positions[:, :, ankles]
         forward = quat_rotate(thigh, thigh.new_tensor((0.0, 0.0, 1.0)))
-        new_thigh, new_shin = shift_ankles(thigh, shin, thigh_bone, shin_bone, shifts, forward)
+        new_thigh, new_shin = shift_ankles(thigh, shin, joints[1] - joints[0], joints[2] - joints[1], shifts, forward)
+        parents = torch.stack((world[:, :, [0, 0]], new_thigh, new_shin), dim=2)
+        children = torch.stack((new_thigh, new_shin, world[:, :, ankles]), dim=2)
         rotations = pose.local_rotations.clone()
-        rotations[:, :, hips] = quat_multiply(quat_conjugate(world[:, :, :1]), new_thigh)
-        rotations[:, :, knees] = quat_multiply(quat_conjugate(new_thigh), new_shin)
-        rotations[:, :, ankles] = quat_multiply(quat_conjugate(new_shin), world[:, :, ankles])
-        offsets = self._skeleton.offsets_m.to(positions)
-        moved_knee = positions[:, :, hips] + quat_rotate(new_thigh, offsets[knees])
-        moved_ankle = moved_knee + quat_rotate(new_shin, offsets[ankles])
-        moved_toe = moved_ankle + positions[:, :, self._toes] - positions[:, :, ankles]
-        heights = torch.cat((positions[:, :, self._others], moved_knee, moved_ankle, moved_toe), dim=2)[..., 1]
-        root = pose.root_position_m + places
-        root[..., 1] += (-FLOOR_TOLERANCE_M - places[..., 1] - heights.amin(dim=-1)).clamp(min=0.0)
-        return Pose(rotations, root)
+        rotations[:, :, [*hips, *knees, *ankles]] = quat_multiply(quat_conjugate(parents), children).flatten(2, 3)
+        knee = joints[0] + quat_rotate(new_thigh, self._skeleton.offsets_m[knees].to(positions))
+        return rotations, knee[..., 1].amin(dim=-1)
 
 
 class _Row(NamedTuple):
-    """One row's frames: where the body is carried, how far each ankle is shifted, and the state after them."""
+    """One row's frames: where the body is carried (and lifted, where a joint sinks all the same), how far each ankle is
+    shifted against it, and the state after them."""
 
     places: list[tuple[float, float, float]]
     shifts: list[list[tuple[float, float, float]]]

@@ -29,7 +29,7 @@ class SessionOptions:
         history_latents: latents that stay in the model's sight when a prompt starts or the context is full; None for
             half of the context.
         stop_threshold: distance to the reference end latent under which a prompt ends; None takes the model's own.
-        foot_lock: standing feet hold still and the body stands on the floor (decisions/0006); False shows what the
+        foot_lock: standing feet hold still and the body stands on the floor (decisions/0007); False shows what the
             model made, only lifted where it would sink.
         rewind_s: how far back the stream can be rewound; bounds the memory of a session (about 60 kB a second).
     """

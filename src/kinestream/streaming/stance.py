@@ -16,7 +16,7 @@ Vector = tuple[float, float, float]
 STAND_HEIGHT_M, LEAVE_HEIGHT_M = 0.03, 0.05
 STAND_SPEED_MPS, LEAVE_SPEED_MPS = 0.35, 0.6
 # A standing foot this far from where it is given is let go; one that comes to stand is not further than the second.
-LET_GO_M, CATCH_M = 0.10, 0.05
+LET_GO_M, CATCH_M = 0.08, 0.04
 # A foot is let go, too, when its leg falls short of it by this.
 SHORT_M = 0.03
 # Corrections come and go as a critically damped spring does: after a fifth of a second an eighth is left.
@@ -27,10 +27,10 @@ STRETCH = 0.99
 SOLE_M, SOLE_SOFT_M = -0.003, 0.002
 RAISE_M = 0.1
 # The body is carried up at once where a standing toe would sink, and down this slowly, so far, where both would hover.
-SETTLE_S = 0.7
-LOWERED_M = 0.03
-# A body that drifts over two standing feet is carried back this fast.
-FOLLOW_PER_S = 3.0
+SETTLE_S = 1.0
+LOWERED_M = 0.015
+# A body that drifts over two standing feet is carried back this fast, and to where it is given this slowly later.
+FOLLOW_PER_S, RETURN_PER_S = 3.0, 1.0
 
 
 class Carriage(NamedTuple):
@@ -75,8 +75,9 @@ class Foot(NamedTuple):
 
 def begin_carriage(toes: Sequence[Toe]) -> Carriage:
     """The carriage of a first frame: a body that stands does so on the floor, at once."""
-    bearing = [toe.height for toe in toes if toe.speed < LEAVE_SPEED_MPS and toe.height < LEAVE_HEIGHT_M]
-    height = max(-min(bearing), -LOWERED_M) if bearing else 0.0
+    bearing = [toe for toe in toes if toe.speed < LEAVE_SPEED_MPS and toe.height < LEAVE_HEIGHT_M]
+    flat = any(toe.flat for toe in bearing)
+    height = max(-min(toe.height for toe in bearing), -LOWERED_M if flat else 0.0) if bearing else 0.0
     return Carriage((0.0, height, 0.0), (0.0, 0.0, 0.0), height)
 
 
@@ -91,13 +92,14 @@ def carried(now: Carriage, toes: Sequence[Toe], feet: Sequence[Foot], dt: float)
         elif any(toe.flat for toe in bearing):
             # Rolling over raised toes is no hovering.
             height = need + (height - need) * math.exp(-dt / SETTLE_S)
-    pull_x = pull_z = 0.0
-    if feet and all(foot.stands for foot in feet):
+    pull_x, pull_z, spring = -now.place[0], -now.place[2], RETURN_PER_S
+    if all(foot.stands for foot in feet):
         pull_x = sum(foot.anchor[0] - foot.given[0] for foot in feet) / len(feet)
         pull_z = sum(foot.anchor[2] - foot.given[2] for foot in feet) / len(feet)
-    x, rate_x = _faded(-pull_x, now.rate[0], FOLLOW_PER_S, dt)
+        spring = FOLLOW_PER_S
+    x, rate_x = _faded(-pull_x, now.rate[0], spring, dt)
     y, rate_y = _faded(now.place[1] - height, now.rate[1], SPRING_PER_S, dt)
-    z, rate_z = _faded(-pull_z, now.rate[2], FOLLOW_PER_S, dt)
+    z, rate_z = _faded(-pull_z, now.rate[2], spring, dt)
     place = (now.place[0] + pull_x + x, height + y, now.place[2] + pull_z + z)
     return Carriage(place, (rate_x, rate_y, rate_z), height)
 
