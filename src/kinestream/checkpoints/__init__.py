@@ -8,6 +8,7 @@ from kinestream.checkpoints.bundle import (
     reference_end_latent,
     save_text_to_motion,
 )
+from kinestream.checkpoints.dance import MusicToDanceModel, load_music_to_dance, load_rvq_vae, save_music_to_dance
 from kinestream.checkpoints.evaluator import (
     DEFAULT_EVALUATOR_DIR,
     TextMotionEvaluator,
@@ -16,6 +17,7 @@ from kinestream.checkpoints.evaluator import (
 )
 from kinestream.checkpoints.evaluator_released import import_motionstreamer_evaluator
 from kinestream.checkpoints.folder import ModelInfo, load_causal_tae, load_model, read_model_info, save_model
+from kinestream.checkpoints.infinitedance import import_infinitedance
 from kinestream.checkpoints.released import import_motionstreamer
 
 __all__ = [
@@ -23,17 +25,22 @@ __all__ = [
     "DEFAULT_MODEL_DIR",
     "EndLatentSource",
     "ModelInfo",
+    "MusicToDanceModel",
     "TextMotionEvaluator",
     "TextToMotionModel",
+    "import_infinitedance",
     "import_motionstreamer",
     "import_motionstreamer_evaluator",
     "load_causal_tae",
     "load_evaluator",
     "load_model",
+    "load_music_to_dance",
+    "load_rvq_vae",
     "load_text_to_motion",
     "read_model_info",
     "reference_end_latent",
     "save_evaluator",
     "save_model",
+    "save_music_to_dance",
     "save_text_to_motion",
 ]
