@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from kinestream.checkpoints import load_evaluator
 from kinestream.cli import main
@@ -194,3 +194,33 @@ def test_packaged_configurations_are_the_named_sizes(repository: Path, name: str
     EvaluatorTaskConfig(**config.task)
     named = {"evaluator_default": EvaluatorConfig.default(), "evaluator_paper": EvaluatorConfig.paper()}[name]
     assert EvaluatorConfig.from_json(config.model) == named
+
+
+def test_a_language_model_inside_stays_as_it_was_published(swaying_data: Path, tmp_path: Path) -> None:
+    """The paper's way: word features of DistilBERT, the two captions compared, samples in InfoNCE."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"embeddings.word_embeddings": (30522, 16), "embeddings.position_embeddings": (64, 16)}
+    layer = "transformer.layer.0"
+    linear = {f"{layer}.attention.{name}_lin": (16, 16) for name in ("q", "k", "v", "out")}
+    linear |= {f"{layer}.ffn.lin1": (32, 16), f"{layer}.ffn.lin2": (16, 32)}
+    norms = ("embeddings.LayerNorm", f"{layer}.sa_layer_norm", f"{layer}.output_layer_norm")
+    weights = {f"{name}.weight": torch.randn(shape, generator=generator) for name, shape in (shapes | linear).items()}
+    weights |= {f"{name}.bias": torch.zeros(shape[0]) for name, shape in linear.items()}
+    weights |= {f"{name}.weight": torch.ones(16) for name in norms} | {
+        f"{name}.bias": torch.zeros(16) for name in norms
+    }
+    save_file({f"distilbert.{name}": value for name, value in weights.items()}, tmp_path / "model.safetensors")
+    config = tmp_path / "paper.toml"
+    config.write_text(
+        f'data = ["{swaying_data}"]\n[model]\nlatent_dim = 16\nfeedforward_dim = 32\nmotion_layers = 1\n'
+        "text_layers = 1\ndecoder_layers = 1\nnum_heads = 2\nmax_frames = 40\ntext_dim = 16\nmax_tokens = 64\n"
+        "language_layers = 1\nlanguage_heads = 2\nlanguage_feedforward_dim = 32\n"
+        f'[task]\ndistilbert = "{tmp_path / "model.safetensors"}"\n'
+        '[loop]\nsteps = 2\nbatch_size = 4\nwarmup_steps = 1\nprecision = "fp32"\n'
+    )
+    train_evaluator(config, tmp_path / "out")
+    trained = load_evaluator(tmp_path / "out" / "model")
+    assert trained.text_encoder == "distilbert"
+    assert trained.model.language is not None
+    assert torch.equal(trained.model.language.words.weight, weights["embeddings.word_embeddings.weight"])
+    assert trained.embed_text(["a person sways fast"]).shape == (1, 16)
