@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> None:
     wanted = _checks(arguments.fail_on)
     inspections: list[Inspection] = []
     for number, source in enumerate(sources, start=1):
-        motion = read_motion(source, fps=None if source.suffix.lower() == ".bvh" else arguments.input_fps)
+        motion = read_motion(source, fps=arguments.input_fps)
         inspection = inspect_motion(motion)
         inspections.append(inspection)
         if not arguments.json:
