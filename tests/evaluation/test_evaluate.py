@@ -130,6 +130,7 @@ def test_reconstruction_protocol_measures_the_autoencoder(place: Place, tmp_path
         (tmp_path / "texts").rename(place.data / "texts")
     assert result.figure("mpjpe_mm").generated.value > 0
     assert result.figure("mpjpe_mm").generated.count == 6
+    assert result.settings["repeats"] == 1
     assert result.figure("fid").generated.value > 0
 
 

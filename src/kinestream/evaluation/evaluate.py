@@ -56,6 +56,8 @@ def evaluate(place: Place, settings: EvaluationSettings, progress: Progress) -> 
         KinestreamError: the report can't be written.
     """
     begun, when = time.monotonic(), datetime.now(UTC)
+    if settings.protocol == "reconstruction":  # nothing in it is drawn
+        settings = replace(settings, repeats=1)
     plan = _plan(place, settings)
     info = read_model_info(DEFAULT_MODEL_DIR if place.model is None else place.model)
     evaluator = None if settings.protocol == "stream" else load_evaluator(place.evaluator)
@@ -162,6 +164,8 @@ def _write(out: Path, result: Result, findings: Findings, page: str) -> None:
     if findings.embeddings:
         embeddings = {name: value.float().contiguous() for name, value in findings.embeddings.items()}
         write_tensors(out / EMBEDDINGS_NAME, embeddings)
+    else:
+        (out / EMBEDDINGS_NAME).unlink(missing_ok=True)  # of an earlier report of another protocol
     with atomic_path(out / PAGE_NAME) as path:
         path.write_text(page, encoding="utf-8")
     result.save(out)

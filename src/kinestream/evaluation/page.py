@@ -32,7 +32,7 @@ def report_page(result: Result, shown: Sequence[Shown]) -> str:
     parts = {
         "title": html.escape(f"{TITLES[result.protocol]}: {model['name']} on {data['name']}"),
         "summary": html.escape(
-            f"{data['measured']} of the split {data['split']!r}, {result.settings['repeats']} repeats, "
+            f"{data['measured']} of the split {data['split']!r}, {_times(result.settings['repeats'])}, "
             f"seed {result.settings['seed']}."
         ),
         "notes": "".join(f'<p class="note">{html.escape(note)}</p>' for note in result.notes),
@@ -58,6 +58,10 @@ def figure_text(estimate: Estimate | None) -> str:
 
 def _digits(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _times(repeats: int) -> str:
+    return "measured once" if repeats == 1 else f"generated {repeats} times"
 
 
 def _table(figures: Sequence[Figure]) -> str:
