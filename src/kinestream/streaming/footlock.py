@@ -55,13 +55,13 @@ class FootLock:
     def __init__(self) -> None:
         skeleton = smpl22()
         roles = ("hip", "knee", "ankle", "foot")
+        legs = [skeleton.index(f"{side}_{role}") for role in roles for side in SIDES]
         self._skeleton = skeleton
-        self._hips, self._knees, self._ankles, self._toes = (
-            [skeleton.index(f"{side}_{role}") for side in SIDES] for role in roles
-        )
-        bones = skeleton.offsets_m[self._knees].norm(dim=-1) + skeleton.offsets_m[self._ankles].norm(dim=-1)
-        self._lengths: list[float] = bones.tolist()
-        self._others = [joint for joint in range(skeleton.num_joints) if joint not in self._toes]
+        self._legs, self._bent_joints = torch.tensor(legs), torch.tensor(legs[:6])
+        self._thighs_m = skeleton.offsets_m[legs[2:4]]
+        self._lengths: list[float] = (self._thighs_m.norm(dim=-1) + skeleton.offsets_m[legs[4:6]].norm(dim=-1)).tolist()
+        self._others = torch.tensor([joint for joint in range(skeleton.num_joints) if joint not in legs[6:]])
+        self._forward = torch.tensor((0.0, 0.0, 1.0))
 
     def init_state(
         self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -77,10 +77,9 @@ class FootLock:
     ) -> tuple[Pose, FootLockState]:
         """The next frames with their feet locked; rows where `active` is False keep their state and give zeros."""
         positions, world = forward_kinematics(self._skeleton, *pose)
-        hips, ankles, toes = (
-            positions[:, :, joints].double().tolist() for joints in (self._hips, self._ankles, self._toes)
-        )
-        lowest = positions[:, :, self._others, 1].amin(dim=-1).double().tolist()
+        legs = positions.index_select(2, self._legs)
+        hips, _, ankles, toes = (joints.tolist() for joints in legs.split(2, dim=2))
+        lowest = positions[..., 1].index_select(2, self._others).amin(dim=-1).tolist()
         rows = [
             self._row(hip, ankle, toe, low, body, feet)
             for hip, ankle, toe, low, body, feet in zip(
@@ -89,7 +88,7 @@ class FootLock:
         ]
         places = torch.tensor([row.places for row in rows], dtype=torch.float64).to(positions)
         shifts = torch.tensor([row.shifts for row in rows], dtype=torch.float64).to(positions)
-        rotations, knee_heights = self._bent(pose, positions, world, shifts)
+        rotations, knee_heights = self._bent(pose, legs, world, shifts)
         root = pose.root_position_m + places
         # A leg that is bent may push its knee down, where a body kneels.
         root[..., 1] += (-FLOOR_TOLERANCE_M - places[..., 1] - knee_heights).clamp(min=0.0)
@@ -145,19 +144,18 @@ class FootLock:
             [[value for vector in foot[:6] for value in vector] + [float(foot.stands)] for foot in standing],
         )
 
-    def _bent(self, pose: Pose, positions: Tensor, world: Tensor, shifts: Tensor) -> tuple[Tensor, Tensor]:
+    def _bent(self, pose: Pose, legs: Tensor, world: Tensor, shifts: Tensor) -> tuple[Tensor, Tensor]:
         """Local rotations of legs bent so that each ankle, its foot with it, is shifted; height of the lower knee."""
-        hips, knees, ankles = self._hips, self._knees, self._ankles
-        thigh, shin = world[:, :, hips], world[:, :, knees]
-        joints = positions[:, :, hips], positions[:, :, knees], positions[:, :, ankles]
-        forward = quat_rotate(thigh, thigh.new_tensor((0.0, 0.0, 1.0)))
-        new_thigh, new_shin = shift_ankles(thigh, shin, joints[1] - joints[0], joints[2] - joints[1], shifts, forward)
-        parents = torch.stack((world[:, :, [0, 0]], new_thigh, new_shin), dim=2)
-        children = torch.stack((new_thigh, new_shin, world[:, :, ankles]), dim=2)
-        rotations = pose.local_rotations.clone()
-        rotations[:, :, [*hips, *knees, *ankles]] = quat_multiply(quat_conjugate(parents), children).flatten(2, 3)
-        knee = joints[0] + quat_rotate(new_thigh, self._skeleton.offsets_m[knees].to(positions))
-        return rotations, knee[..., 1].amin(dim=-1)
+        hip, knee, ankle, _ = legs.split(2, dim=2)
+        thigh, shin, foot = world.index_select(2, self._bent_joints).split(2, dim=2)
+        forward = quat_rotate(thigh, self._forward)
+        new_thigh, new_shin = shift_ankles(thigh, shin, knee - hip, ankle - knee, shifts, forward)
+        pelvis = world[:, :, :1]
+        parents = torch.cat((pelvis, pelvis, new_thigh, new_shin), dim=2)
+        children = torch.cat((new_thigh, new_shin, foot), dim=2)
+        bent = quat_multiply(quat_conjugate(parents), children)
+        rotations = pose.local_rotations.index_copy(2, self._bent_joints, bent)
+        return rotations, (hip + quat_rotate(new_thigh, self._thighs_m))[..., 1].amin(dim=-1)
 
 
 class _Row(NamedTuple):
