@@ -15,9 +15,10 @@ Vector = tuple[float, float, float]
 # A toe comes to stand when it is this low and slow, and leaves when it is higher or faster than the second numbers.
 STAND_HEIGHT_M, LEAVE_HEIGHT_M = 0.03, 0.05
 STAND_SPEED_MPS, LEAVE_SPEED_MPS = 0.35, 0.6
-# A standing foot this far from where it is given is let go; one that comes to stand is not further than the second.
-LET_GO_M, CATCH_M = 0.08, 0.04
-# A foot is let go, too, when its leg falls short of it by this.
+# A standing foot is drawn along where it would be further than this from where it is given; one that comes to stand is
+# not further than the second.
+DRAWN_M, CATCH_M = 0.08, 0.04
+# A foot is let go when its leg falls short of it by this.
 SHORT_M = 0.03
 # Corrections come and go as a critically damped spring does: after a fifth of a second an eighth is left.
 SPRING_PER_S = 18.0
@@ -116,6 +117,9 @@ def followed(foot: Foot, given: Vector, leg: Leg, dt: float) -> Foot:
     """The foot in the next frame, in which its toe is given there."""
     anchor = _rest(foot) if not foot.stands else foot.anchor
     stands = _stays(foot, given, dt) if foot.stands else _catches(foot, given, anchor, dt)
+    apart = _apart(anchor, given)
+    if stands and apart > DRAWN_M:
+        anchor = _plus(given, _minus(anchor, given), DRAWN_M / apart)
     gap, rate = foot.gap, foot.rate
     before, wanted = _wanted(foot.given, anchor, stands), _wanted(given, anchor, stands)
     if stands != foot.stands:
@@ -141,7 +145,7 @@ def above_floor(height: float) -> float:
 def _stays(foot: Foot, given: Vector, dt: float) -> bool:
     slow = math.dist(given, foot.given) < LEAVE_SPEED_MPS * dt
     short = math.hypot(foot.anchor[0] + foot.gap[0] - foot.shown[0], foot.anchor[2] + foot.gap[2] - foot.shown[2])
-    return slow and given[1] < LEAVE_HEIGHT_M and _apart(foot.anchor, given) < LET_GO_M and short < SHORT_M
+    return slow and given[1] < LEAVE_HEIGHT_M and short < SHORT_M
 
 
 def _catches(foot: Foot, given: Vector, anchor: Vector, dt: float) -> bool:
