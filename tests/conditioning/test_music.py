@@ -182,7 +182,7 @@ def test_memory_does_not_grow_with_the_song() -> None:
 
 
 def test_mel_filters_are_librosas() -> None:
-    """Reference: librosa 0.11, filters.mel(sr=24000, n_fft=1024, n_mels=64, fmin=30, fmax=11000): peak, its bin, sum."""
+    """Reference: librosa 0.11, filters.mel(sr=24000, n_fft=1024, n_mels=64, fmin=30, fmax=11000): peak, bin, sum."""
     filters = mel_filters(24_000, 1024, 64, 30.0, 11_000.0)
     reference = (
         (0, 3, 0.0156859, 0.042424), (7, 19, 0.0159309, 0.042424), (20, 47, 0.0170618, 0.04408),

@@ -198,7 +198,8 @@ class ReferenceIndex:
                 raise ValueError("its sha256 is not the recorded one")
             index = faiss.deserialize_index(serialized.numpy())
             clips = [(str(name), str(recording), str(genre)) for name, recording, genre in header["clips"]]
-            windows = [DanceWindow(*clips[clip], start, frames) for clip, start, frames in table.tolist()]
+            rows: list[list[int]] = table.tolist()
+            windows = [DanceWindow(*clips[clip], start=start, frames=frames) for clip, start, frames in rows]
             frames_per_row = int(header["frames_per_row"])
             if index.ntotal != len(windows) or not windows:
                 raise ValueError(f"{index.ntotal} embeddings for {len(windows)} windows")
