@@ -18,7 +18,7 @@ from kinestream.streaming.frames import initial_root, motion_chunk
 
 
 def autoencoded(tae: CausalTAE, statistics: Statistics, takes: Sequence[Take]) -> list[Take]:
-    """The takes as the autoencoder gives them back, posed on the skeleton and lifted onto the floor as streams are."""
+    """The takes as the autoencoder alone gives them back, posed and lifted onto the floor; feet are not held."""
     given = []
     for take in takes:
         motion, _ = motion_chunk(reconstructed(tae, statistics, take.features), initial_root())
