@@ -20,8 +20,8 @@ RATE_HZ = 16_000
 TOKENS = RVQVAEConfig(hidden_dim=8, code_dim=4, num_codes=16, num_codebooks=2, num_halvings=3, depth=1)
 LLAMA = ChoreoLlamaConfig(
     num_codebooks=2, num_codes=16, code_dim=4, music_dim=MUSIC_WIDTH, genre_dim=2, num_genres=2, reference_dim=272,
-    num_references=2, bridge_heads=2, arrangement="aligned", hidden_dim=8, num_layers=1, num_heads=2, num_kv_heads=1, head_dim=4,
-    mlp_dim=8, rope_factor=1.0, window_steps=6, window_music_frames=48, music_frames_per_position=8,
+    num_references=2, bridge_heads=2, arrangement="aligned", hidden_dim=8, num_layers=1, num_heads=2, num_kv_heads=1,
+    head_dim=4, mlp_dim=8, rope_factor=1.0, window_steps=6, window_music_frames=48, music_frames_per_position=8,
     window_reference_frames=48, reference_frames_per_position=8,
 )  # fmt: skip
 
