@@ -9,14 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from kinestream.data.position_ik import joint_centre, level_floor
-from kinestream.data.sources.dance_with_melody import (
-    FPS,
-    DanceWithMelody,
-    motion_from_markers,
-    read_markers,
-    take_share,
-)
+from kinestream.data.position_ik import bounded_turn, joint_centre, level_floor, level_knee, named_sideways
+from kinestream.data.sources.dance_with_melody import FPS, DanceWithMelody, read_markers
+from kinestream.data.sources.dance_with_melody_body import residual_mm, solve
+from kinestream.data.sources.dance_with_melody_markers import prepared, take_share
+from kinestream.data.standing_root import standing_slide_m
 from kinestream.errors import BadInputError
 from kinestream.features import motion_from_motion272
 from kinestream.motion import Motion, resample
@@ -40,12 +37,15 @@ def melody_dir(shared_dir: Path) -> Path:
 
 
 def test_a_known_body_comes_back_from_its_markers(known: Motion) -> None:
-    """Joints within 5 cm; orientations but for what markers leave open: tilt of pelvis and head, roll of forearms."""
-    solved = motion_from_markers(markers_on(known), FPS)
+    """Joints within 5 cm (collars, of which nothing is seen, 6).
+
+    Orientations but for what markers leave open: tilt of pelvis and head, roll of forearms.
+    """
+    solved = solve(prepared(markers_on(known), FPS), FPS).motion
     drop = solved.joint_positions_m() - known.joint_positions_m()
     error = (drop - drop[..., 1:2].mean() * torch.tensor((0.0, 1.0, 0.0))).norm(dim=-1).mean(dim=0)
     names = known.skeleton.joint_names
-    assert {n: round(float(e), 3) for n, e in zip(names, error, strict=True) if e > 0.05} == {}
+    assert {n: round(float(e), 3) for n, e in zip(names, error, strict=True) if e > 0.05 + 0.01 * ("collar" in n)} == {}
     turned = torch.rad2deg(quat_angle_rad(solved.world_rotations(), known.world_rotations()).mean(dim=0))
     for part, most in (
         ("pelvis", 20),
@@ -89,6 +89,88 @@ def test_real_dances_are_met_and_look_right(melody_dir: Path, identity: str, mos
     assert lowest.min() > -0.08
     assert lowest.quantile(0.9) - lowest.quantile(0.1) < 0.08
     assert float(positions[:, 15, 1].median()) > 1.2
+    # Heads look where chests do within what necks allow, and collar bones turn as little as collar bones do.
+    angles = torch.rad2deg(quat_angle_rad(world, world[:, names.index("spine3")][:, None]).flatten(1))
+    assert angles[:, names.index("head")].max() < 120.0
+    assert angles[:, [names.index("left_collar"), names.index("right_collar")]].max() < 30.0
+
+
+def test_standing_feet_of_real_dances_do_not_slide(melody_dir: Path) -> None:
+    """As recorded, the stillest sole point moves at 0.1 to 0.2 m/s in half of the frames, along Z."""
+    for identity in ("C_7", "W_20"):
+        markers = read_markers(melody_dir / "motion" / f"{identity}.npz")
+        given = prepared(markers, FPS)
+        before, after = _slowest(markers), _slowest(given.markers_m)
+        assert float(before.median()) > 0.1
+        assert float(after.median()) < 0.02
+        assert float(after.quantile(0.75)) < 0.05
+        slid = torch.gradient(given.slide_m, dim=0)[0].abs().mean(dim=0) * FPS
+        assert slid[2] > 4.0 * slid[0]
+
+
+def _slowest(markers: torch.Tensor) -> torch.Tensor:
+    speed = torch.gradient(markers[:, [10, 11, 19, 20]], dim=0)[0][..., [0, 2]].norm(dim=-1) * FPS
+    return speed.amin(dim=1)
+
+
+def test_a_wrong_track_is_found_again_from_standing_feet(known: Motion) -> None:
+    markers = markers_on(known)
+    time = torch.arange(len(markers), dtype=torch.float64) / FPS
+    wrong = markers.clone()
+    wrong[..., 2] += (0.4 * torch.sin(1.3 * time) + 0.1 * time)[:, None]
+    recovered = wrong - _slide(wrong)[:, None]
+    way = (recovered - markers)[:, 7]
+    assert (wrong - markers)[:, 7, 2].diff().abs().mean() * FPS > 0.2
+    assert way.diff(dim=0).norm(dim=-1).mean() * FPS < 0.06
+    assert not _slide(markers).any()
+    assert not _slide(markers[:2]).any()
+
+
+def _slide(markers: torch.Tensor) -> torch.Tensor:
+    soles = markers[:, [10, 11, 19, 20]]
+    return standing_slide_m(soles, soles[..., 1].quantile(0.1, dim=0), FPS)
+
+
+def test_bodies_of_two_takes_have_one_size(melody_dir: Path) -> None:
+    given = prepared(read_markers(melody_dir / "motion" / "R_3.npz"), FPS)
+    first, second = given.takes
+    for a, b in ((7, 8), (8, 9), (16, 17), (3, 4)):
+        length = (given.markers_m[:, a] - given.markers_m[:, b]).norm(dim=-1)
+        assert float((length[first].median() / length[second].median()).log().abs()) < 0.1, (a, b)
+
+
+def test_swapped_names_are_found_and_swapped_markers_leave_the_head_alone(known: Motion) -> None:
+    markers = markers_on(known)
+    swapped = markers.clone()
+    swapped[200:260, :2] = markers[200:260, :2].flip(1)
+    plain, other = (solve(prepared(given, FPS), FPS) for given in (markers, swapped))
+    assert other.head_swapped[200:260].all()
+    assert not plain.head_swapped.any()
+    head = known.skeleton.index("head")
+    angle = quat_angle_rad(plain.motion.world_rotations(), other.motion.world_rotations())[:, head]
+    assert torch.rad2deg(angle).max() < 3.0
+    assert residual_mm(other, prepared(swapped, FPS)) == residual_mm(plain, prepared(markers, FPS))
+    lines = torch.tensor([[1.0, 0.1, 0.0]] * 99 + [[-1.0, 0.0, 0.0]])
+    assert not named_sideways(lines)[1].any()
+
+
+def test_turns_are_bounded_smoothly() -> None:
+    angles = torch.linspace(0.0, 3.0, 301, dtype=torch.float64)
+    bounded = quat_angle_rad(bounded_turn(quat_about_axis(angles, "Y"), 0.7, 1.2), quat_about_axis(0.0 * angles, "Y"))
+    assert (bounded[:70] - angles[:70]).abs().max() < 1e-6
+    assert bounded.max() <= 1.2
+    assert (bounded.diff() > -1e-9).all()
+
+
+def test_knee_markers_beside_the_knee_do_not_turn_the_leg() -> None:
+    generator = torch.Generator().manual_seed(0)
+    ahead = 0.1 * torch.rand(200, generator=generator, dtype=torch.float64)
+    zero = torch.zeros_like(ahead)
+    hip = torch.stack((zero, zero + 0.9, zero), dim=1)
+    ankle = torch.zeros_like(hip)
+    knee = torch.stack((zero + 0.05, zero + 0.45, ahead), dim=1)
+    side = torch.tensor((1.0, 0.0, 0.0), dtype=torch.float64).expand_as(hip)
+    assert float(level_knee(hip, knee, ankle, side)) == pytest.approx(0.05)
 
 
 def test_takes_of_two_bodies_are_told_apart(melody_dir: Path, known: Motion) -> None:

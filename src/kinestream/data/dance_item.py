@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from kinestream.conditioning.music import FEATURE_HZ
+from kinestream.data.dance_floor import on_level_floor
 from kinestream.data.layout import MOTION_FOLDER, TEXT_FOLDER, TextLine, safe_name, text_line
 from kinestream.data.music_alignment import EXPECTED_SCALE, align, movement_curve, music_curve
-from kinestream.data.position_ik import level_floor
 from kinestream.data.prepare import checked_features, smpl22_motion
 from kinestream.data.songs import SONG_FOLDER, Song, analysed, cut_music
 from kinestream.data.sources.archive import file_sha256
@@ -26,14 +26,14 @@ from kinestream.errors import BadInputError
 from kinestream.features import MOTION272
 from kinestream.io.arrays import write_npz
 from kinestream.io.atomic import atomic_path
-from kinestream.motion import FOOT_JOINTS, Motion, mirror
+from kinestream.motion import Motion, mirror
 from kinestream.rotations import quat_slerp
 from kinestream.skeleton import smpl22
 from kinestream.skeleton.retarget import retarget
 
 MUSIC_FOLDER = "music"
 # Raised whenever the same recording would be built differently.
-DANCE_FORMAT = 2
+DANCE_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def _in_time(task: DanceTask, motion: Motion) -> tuple[Motion, Song | None, int,
         raise BadInputError(f"{recording.name}: the dance lies outside its song ({start:.1f} s on)")
     seconds = (skipped + torch.arange(count, dtype=torch.float64) / FEATURE_HZ) / scale
     moved = (
-        _level(sampled(motion, seconds * motion.fps, MOTION272.fps))
+        on_level_floor(sampled(motion, seconds * motion.fps, MOTION272.fps))
         if task.source.drifts
         else sampled(motion, seconds * motion.fps, MOTION272.fps)
     )
@@ -189,15 +189,6 @@ def sampled(motion: Motion, frames: torch.Tensor, fps: float) -> Motion:
         root_position_m=torch.lerp(motion.root_position_m[low], motion.root_position_m[high], share[:, None]),
         fps=fps,
     )
-
-
-def _level(motion: Motion) -> Motion:
-    """Without what is left of a slow climb: the lowest foot's lower envelope is the floor."""
-    feet = [motion.skeleton.index(name) for name in FOOT_JOINTS]
-    lowest = motion.joint_positions_m()[:, feet, 1].amin(dim=1).double()
-    root = motion.root_position_m.clone()
-    root[:, 1] -= level_floor(lowest, motion.fps).float()
-    return replace(motion, root_position_m=root)
 
 
 def _write(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from kinestream.rotations import (
@@ -19,16 +19,19 @@ from kinestream.rotations import (
     quat_between,
     quat_conjugate,
     quat_from_matrix,
+    quat_from_rotvec,
     quat_multiply,
     quat_normalize,
     quat_rotate,
     quat_unrolled,
     quat_yaw,
+    rotvec_from_quat,
 )
 from kinestream.skeleton.foot_placement import shift_ankles
 
-# A limb's twist is seen where its hinge is bent: the weight is the squared sine of the bend. A neutral twist has this
-# weight, and the sum is smoothed over this time.
+# A limb's twist is seen where its hinge is bent: the weight is the squared sine of the bend, and 1
+# beyond a right angle. A neutral twist has this
+# weight, and the sum is smoothed over this time where the bend is less than 45 degrees.
 NEUTRAL_WEIGHT = 0.04
 TWIST_SMOOTHING_S = 0.12
 # How far an estimated joint centre may stray from where it is expected (the fit's prior, in metres and samples).
@@ -73,7 +76,8 @@ def joint_centre(
     squares = shifted.square().sum(-1)
     ridge = torch.diag(rows.new_tensor((_CENTRE_RIDGE,) * 3 + (0.0,)))
     solved = torch.linalg.solve(rows.T @ rows + ridge, rows.T @ squares)
-    return prior + solved[:3].clamp(-0.05, 0.05)
+    centre: Tensor = prior + solved[:3].clamp(-0.05, 0.05)
+    return centre
 
 
 def level_floor(
@@ -126,7 +130,8 @@ def hinged_limb(
     side = quat_rotate(swing, torch.nn.functional.normalize(square, dim=-1).expand_as(upper))
     other = torch.linalg.cross(along, side, dim=-1)
     seen = torch.linalg.cross(along, torch.nn.functional.normalize(lower, dim=-1), dim=-1)
-    weight = seen.square().sum(-1, keepdim=True)
+    folded = (along * torch.nn.functional.normalize(lower, dim=-1)).sum(-1, keepdim=True) < 0.0
+    weight = torch.where(folded, torch.ones_like(seen[:, :1]), seen.square().sum(-1, keepdim=True))
     direction = torch.nn.functional.normalize(seen, dim=-1) * weight
     wanted = (
         side
@@ -135,12 +140,46 @@ def hinged_limb(
     )
     total = direction + NEUTRAL_WEIGHT * wanted
     plane = torch.stack(((total * side).sum(-1), (total * other).sum(-1)), dim=-1)
-    plane = smoothed(plane, TWIST_SMOOTHING_S * fps)
+    plane = torch.lerp(smoothed(plane, TWIST_SMOOTHING_S * fps), plane, ((weight - 0.15) / 0.35).clamp(0.0, 1.0))
     angle = torch.atan2(plane[:, 1], plane[:, 0])
     twist = torch.cat((torch.cos(angle / 2)[:, None], torch.sin(angle / 2)[:, None] * along), dim=-1)
     upper_world = quat_multiply(twist, swing)
     lower_world = quat_multiply(quat_between(quat_rotate(upper_world, bone), lower), upper_world)
     return upper_world, lower_world
+
+
+def bounded_turn(turn: Float[Tensor, "t 4"], free_rad: float, most_rad: float) -> Float[Tensor, "t 4"]:
+    """Rotations as they are up to an angle, and smoothly less than that beyond: never more than `most_rad`."""
+    vector = rotvec_from_quat(turn)
+    angle = vector.norm(dim=-1, keepdim=True)
+    room = most_rad - free_rad
+    allowed = free_rad + room * torch.tanh((angle - free_rad).clamp_min(0.0) / room)
+    return quat_from_rotvec(vector * (torch.minimum(angle, allowed) / angle.clamp_min(1e-9)))
+
+
+def named_sideways(
+    lines: Float[Tensor, "t 3"], seldom: float = 0.025
+) -> tuple[Float[Tensor, "t 3"], Bool[Tensor, " t"]]:
+    """Lines between a right and a left marker with +X ahead, and which had to be turned: the two had changed places.
+
+    Where fewer than `seldom` of them point the other way, they really did, and nothing is turned.
+    """
+    turned = lines[:, 0] < 0.0
+    if float(turned.double().mean()) < seldom:
+        turned = torch.zeros_like(turned)
+    return torch.where(turned[:, None], -lines, lines), turned
+
+
+def level_knee(
+    hip_m: Float[Tensor, "t 3"],
+    knee_m: Float[Tensor, "t 3"],
+    ankle_m: Float[Tensor, "t 3"],
+    sideways: Float[Tensor, "t 3"],
+) -> Float[Tensor, "1"]:
+    """How far knee markers lie to the side, along `sideways`, of the plane that legs bend in: their median distance."""
+    along = torch.nn.functional.normalize(ankle_m - hip_m, dim=-1)
+    side = torch.nn.functional.normalize(sideways - (sideways * along).sum(-1, keepdim=True) * along, dim=-1)
+    return ((knee_m - hip_m) * side).sum(-1).median()[None]
 
 
 def flat_foot_offset(
