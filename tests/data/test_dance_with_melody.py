@@ -110,7 +110,8 @@ def test_standing_feet_of_real_dances_do_not_slide(melody_dir: Path) -> None:
 
 def _slowest(markers: torch.Tensor) -> torch.Tensor:
     speed = torch.gradient(markers[:, [10, 11, 19, 20]], dim=0)[0][..., [0, 2]].norm(dim=-1) * FPS
-    return speed.amin(dim=1)
+    slowest: torch.Tensor = speed.amin(dim=1)
+    return slowest
 
 
 def test_a_wrong_track_is_found_again_from_standing_feet(known: Motion) -> None:

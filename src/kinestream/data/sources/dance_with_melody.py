@@ -3,14 +3,15 @@
 `index.json` lists the dances; `motion/ID.npz` has `joints` [T, 23, 3] relative to `center` [T, 3] in centimetres, Y up;
 `audio/ID.ogg` the whole songs. What the markers are was measured on the recordings (distances that stay the same):
 
-    0, 1 right and left of the head; 2 belly; 7, 16 hip bones; 3, 12 on top of the shoulders;
+    0, 1 right and left of the head (names change places); 2 belly; 7, 16 hip bones; 3, 12 on top of the shoulders;
     4, 13 elbows; 5, 21 forearms 12 cm from the elbow, 14 a second one on the left; 6, 22 both sides of the right wrist
     and 15 the left wrist (24 to 28 cm from the elbow); 8, 17 knees; 9, 18 ankles; 10, 19 heels; 11, 20 toes.
 
 Many recordings are two takes of differently measured bodies (thighs of 55 and of 44 cm) that were faded into each other
-within a second, and their height climbs by up to 45 cm in a minute. Constants of the body are therefore estimated for
-each take and faded alike, the smaller share is brought to the larger one's leg length, and the floor is taken from the
-feet. The motion that comes out is on a skeleton with the dancer's proportions and SMPL-22's joints and axes.
+within a second; heights climb by up to 45 cm in a minute, and the track along Z is wrong. The second take gets the
+first's sizes, constants of the body are estimated for each take and faded alike, the floor is taken from the feet, and
+the track from the feet that stand (`dance_with_melody_markers`). The motion that comes out is on a skeleton with the
+dancer's proportions and SMPL-22's joints and axes (`dance_with_melody_body`).
 """
 
 from __future__ import annotations
