@@ -8,13 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kinestream.cli import compare, convert, data, evaluate, generate, import_, info, inspect_, render, stream, train
+from kinestream.cli import (
+    compare,
+    convert,
+    dance,
+    data,
+    evaluate,
+    generate,
+    import_,
+    info,
+    inspect_,
+    render,
+    stream,
+    train,
+)
 from kinestream.cli.failures import exit_code_of
 from kinestream.cli.parser import HelpFormatter, Parser, version_text
 
 __all__ = ["build_parser", "main"]
 
-VERBS = (generate, stream, convert, info, inspect_, render, train, evaluate, compare, data, import_)
+VERBS = (generate, dance, stream, convert, info, inspect_, render, train, evaluate, compare, data, import_)
 
 DESCRIPTION = """\
 Streaming 3D human motion: sentences in, a moving body out.

@@ -11,6 +11,7 @@ from kinestream.errors import BadInputError, MissingExtraError
 
 if TYPE_CHECKING:
     from kinestream.cli.rig import Rig
+    from kinestream.io.soundtrack import Soundtrack
     from kinestream.motion import Motion
 
 # Formats that hold SMPL's own parameters: other skeletons are retargeted to SMPL-22 on the way.
@@ -55,17 +56,18 @@ def save(
     paths: Sequence[Path],
     rig: Rig | None = None,
     captions: Sequence[tuple[float, float, str]] = (),
+    sound: Soundtrack | None = None,
 ) -> list[Path]:
     """Write the motions to every path and give the files written, in order.
 
     Pages, films and strips show several motions side by side; other formats hold one, so `walk.glb` becomes
     `walk-1.glb`, `walk-2.glb` and so on. A rig's BVH has the rig's own units and rotation orders. `captions` (start,
-    end, text; seconds) stand on a page's timeline.
+    end, text; seconds) stand on a page's timeline; `sound` is heard with films and pages.
     """
     written = []
     for path in paths:
         if path.suffix.lower() in SIDE_BY_SIDE_SUFFIXES:
-            draw(motions, path, captions=captions)
+            draw(motions, path, captions=captions, sound=sound)
             written.append(path)
             continue
         for number, motion in enumerate(motions, start=1):
@@ -84,6 +86,7 @@ def draw(
     azimuth_rad: float | None = None,
     poses: int = 8,
     captions: Sequence[tuple[float, float, str]] = (),
+    sound: Soundtrack | None = None,
 ) -> None:
     """A film (.mp4, of `size` pixels), a strip of `poses` (.png), or a page (.html) of the motions, side by side."""
     suffix = path.suffix.lower()
@@ -91,7 +94,16 @@ def draw(
         from kinestream.io.video import write_mp4
 
         with progress_bar(path.name) as update:
-            write_mp4(motions, path, width=size[0], height=size[1], fps=fps, azimuth_rad=azimuth_rad, on_frame=update)
+            write_mp4(
+                motions,
+                path,
+                width=size[0],
+                height=size[1],
+                fps=fps,
+                azimuth_rad=azimuth_rad,
+                on_frame=update,
+                sound=sound,
+            )
     elif suffix == STRIP_SUFFIX:
         from kinestream.io.video import write_strip
 
@@ -99,7 +111,7 @@ def draw(
     else:
         from kinestream.io.viewer import write_html
 
-        write_html(motions, path, captions=captions)
+        write_html(motions, path, captions=captions, sound=sound)
 
 
 def _save_one(motion: Motion, path: Path, rig: Rig | None) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,7 @@ from kinestream.errors import BadInputError, KinestreamError
 from kinestream.io.atomic import atomic_path
 from kinestream.io.png import write_png
 from kinestream.io.render import Camera, render
+from kinestream.io.soundtrack import Soundtrack, TrackWriter
 from kinestream.io.stage import Stage, follow, stage_motions
 from kinestream.motion import Motion
 
@@ -33,12 +36,14 @@ def write_mp4(
     fps: float | None = None,
     azimuth_rad: float | None = None,
     on_frame: Callable[[int, int], None] | None = None,
+    sound: Soundtrack | None = None,
 ) -> None:
     """Write an H.264 video of one motion, or of several side by side, seen by a camera that follows them.
 
     `fps` is the first motion's rate unless given (30 where that rate lies outside 5 to 120). `azimuth_rad` is where the
-    camera stands about Y, 0 being +Z. `on_frame(done, total)` is called as frames are finished.
-    Raises BadInputError for sizes that are odd, below 64 or above 4096 pixels.
+    camera stands about Y, 0 being +Z. `on_frame(done, total)` is called as frames are finished. `sound` becomes an AAC
+    track that begins with the first frame and ends with the last, or before where it is shorter.
+    Raises BadInputError for sizes that are odd, below 64 or above 4096 pixels, and for sound that can't be read.
     """
     _check_size(width, height, even=True)
     first = motions if isinstance(motions, Motion) else next(iter(motions), None)
@@ -46,8 +51,9 @@ def write_mp4(
         fps = first.fps if 5.0 <= first.fps <= 120.0 else 30.0
     stage = stage_motions(motions, fps)
     cameras = follow(stage, width / height, azimuth_rad)
+    film = _Film(stage.fps, width, height, stage.num_frames, on_frame, sound)
     with atomic_path(path) as temporary:
-        _encode(_frames(stage, cameras, width, height), temporary, stage.fps, width, height, stage.num_frames, on_frame)
+        _encode(_frames(stage, cameras, width, height), temporary, film)
 
 
 def render_frame(
@@ -130,26 +136,39 @@ def _picture(stage: Stage, frame: int, camera: Camera, width: int, height: int) 
     return render(stage.scene(frame), camera, width, height)
 
 
-def _encode(
-    frames: Iterator[Image],
-    path: Path,
-    fps: float,
-    width: int,
-    height: int,
-    total: int,
-    on_frame: Callable[[int, int], None] | None,
-) -> None:
+class _Film(NamedTuple):
+    """What the encoder must know beside the pictures."""
+
+    fps: float
+    width: int
+    height: int
+    num_frames: int
+    on_frame: Callable[[int, int], None] | None
+    sound: Soundtrack | None
+
+
+def _encode(frames: Iterator[Image], path: Path, film: _Film) -> None:
     import av
 
-    rate = Fraction(fps).limit_denominator(1001)
+    rate = Fraction(film.fps).limit_denominator(1001)
     try:
-        with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        with (
+            av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container,
+            contextlib.ExitStack() as stack,
+        ):
             stream = container.add_stream("libx264", rate=rate, options={"crf": "19", "preset": "veryfast"})
-            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            stream.width, stream.height, stream.pix_fmt = film.width, film.height, "yuv420p"
+            track = None
+            if film.sound is not None:
+                track = stack.enter_context(TrackWriter(container, film.sound, film.num_frames / film.fps))
             for done, image in enumerate(frames, start=1):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-                if on_frame is not None:
-                    on_frame(done, total)
+                if track is not None:
+                    track.write_until(done / film.fps)
+                if film.on_frame is not None:
+                    film.on_frame(done, film.num_frames)
             container.mux(stream.encode())
+            if track is not None:
+                track.finish()
     except av.FFmpegError as error:
         raise KinestreamError(f"the video could not be written: {error}") from error

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from kinestream.errors import BadInputError
 from kinestream.io.atomic import atomic_path
 from kinestream.io.body.mesh import BodyMesh
+from kinestream.io.soundtrack import Soundtrack, encoded_sound
 from kinestream.io.stage import Person, Stage, heading_rad, palette, stage_motions, travelling_joint
 from kinestream.motion import FOOT_JOINTS, Motion, foot_contacts
 
-_SCRIPTS = ("motion.js", "render.js", "lanes.js", "app.js")
+_SCRIPTS = ("motion.js", "render.js", "lanes.js", "sound.js", "app.js")
 _TYPES = {
     np.dtype(np.int16): "i16",
     np.dtype(np.uint16): "u16",
@@ -67,15 +68,18 @@ def write_html(
     captions: Sequence[Caption | tuple[float, float, str]] = (),
     lanes: Sequence[Lane] = (),
     note: str = "",
+    sound: Soundtrack | None = None,
 ) -> None:
     """Write a page that plays one motion, or several side by side, in any browser with WebGL 2.
 
     Orbit, zoom, pan, play, scrub, speed, foot contacts (SMPL-22's joints), skeleton, path; captions show while their
     span plays and stand on the timeline. `lanes` stand below it: while a mark plays, its text shows and its joint is
-    ringed. `note` stands under the title. All motions play at the first one's rate.
-    Raises BadInputError for captions or marks without a span, unknown joints, or more than 16 motions.
+    ringed. `note` stands under the title. All motions play at the first one's rate. `sound` is heard with the motion:
+    the page then waits for a press on play, and the sound's time says which frame shows.
+    Raises BadInputError for captions or marks without a span, unknown joints, more than 16 motions, or sound that can't
+    be read or lasts more than 20 minutes.
     """
-    page = html_page(motions, title, captions, lanes, note)
+    page = html_page(motions, title, captions, lanes, note, sound)
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
@@ -86,6 +90,7 @@ def html_page(
     captions: Sequence[Caption | tuple[float, float, str]] = (),
     lanes: Sequence[Lane] = (),
     note: str = "",
+    sound: Soundtrack | None = None,
 ) -> str:
     """The text of the page that `write_html` writes."""
     stage = stage_motions(motions)
@@ -118,6 +123,7 @@ def html_page(
         "script": "\n".join(_asset(name) for name in _SCRIPTS),
         "about": _json_in_html(about),
         "payload": payload.text(),
+        "sound": "" if sound is None else base64.b64encode(encoded_sound(sound)).decode("ascii"),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match.group(1)], _asset("viewer.html"))
 

@@ -38,14 +38,15 @@ function perspective(aspect, near, far, raise) {
 }
 
 class Player {
-  constructor(about, buffer) {
+  constructor(about, buffer, sound) {
     this.about = about;
+    this.sound = sound;
     const bodies = about.bodies.map((body) => makeBody(body, buffer));
     this.persons = about.persons.map((person) => new Person(person, buffer, bodies));
     this.frames = Math.max(...this.persons.map((person) => person.frames));
     this.renderer = new Renderer($("view"), bodies, this.persons);
     this.path = this.smoothPath();
-    this.on = { contacts: this.persons.some((p) => p.contacts), skeleton: false, path: false, follow: true, loop: true };
+    this.on = { contacts: this.persons.some((p) => p.contacts), skeleton: false, path: false, follow: true, loop: true, sound: true };
     this.frame = 0;
     this.laneMarks = about.lanes.flatMap((lane) => lane.marks);
     this.marksNow = [];
@@ -214,6 +215,7 @@ class Player {
 
   seek(frame) {
     this.frame = Math.min(Math.max(frame, 0), this.frames - 1);
+    if (this.sound) this.sound.seek(this.frame / this.about.fps);
     this.show();
   }
 
@@ -221,15 +223,21 @@ class Player {
     this.playing = on;
     if (on && this.frame >= this.frames - 1) this.frame = 0;
     this.last = null;
+    if (this.sound) on ? this.sound.start(this.frame / this.about.fps, this.speed) : this.sound.stop();
     $("play-icon").setAttribute("d", on ? "M7 5h3.6v14H7zM13.4 5H17v14h-3.6z" : "M7 4.5v15l13-7.5z");
   }
 
   tick(now) {
     if (this.playing) {
-      if (this.last !== null) this.frame += Math.min((now - this.last) / 1000, 0.25) * this.about.fps * this.speed;
+      const heard = this.sound ? this.sound.now() : null;
+      if (heard !== null) this.frame = heard * this.about.fps;
+      else if (this.last !== null) this.frame += Math.min((now - this.last) / 1000, 0.25) * this.about.fps * this.speed;
       this.last = now;
       if (this.frame > this.frames - 1) {
-        if (this.on.loop && this.frames > 1) this.frame %= this.frames - 1;
+        if (this.on.loop && this.frames > 1) {
+          this.frame %= this.frames - 1;
+          if (this.sound) this.sound.start(this.frame / this.about.fps, this.speed);
+        }
         else { this.frame = this.frames - 1; this.play(false); }
       }
       this.show();
@@ -283,11 +291,16 @@ function buildPage(player) {
     label.textContent = person.name;
     $("labels").append(label);
   }
-  for (const [name, key] of [["contacts", "c"], ["skeleton", "b"], ["path", "p"], ["follow", "f"], ["loop", "l"]]) {
+  for (const [name, key] of [["contacts", "c"], ["skeleton", "b"], ["path", "p"], ["follow", "f"], ["loop", "l"], ["sound", "m"]]) {
     if (name === "contacts" && !player.on.contacts) continue;
+    if (name === "sound" && !player.sound) continue;
     const button = document.createElement("button");
     Object.assign(button, { type: "button", id: `toggle-${name}`, textContent: name, title: `${name} (${key})` });
-    const set = (on) => { player.on[name] = on; button.setAttribute("aria-pressed", on); };
+    const set = (on) => {
+      player.on[name] = on;
+      button.setAttribute("aria-pressed", on);
+      if (name === "sound") player.sound.element.muted = !on;
+    };
     button.addEventListener("click", () => set(!player.on[name]));
     window.addEventListener("keydown", (event) => { if (event.key === key && !event.ctrlKey && !event.metaKey) set(!player.on[name]); });
     set(player.on[name]);
@@ -308,7 +321,12 @@ function listen(player) {
   $("play").addEventListener("click", () => player.play(!player.playing));
   $("back").addEventListener("click", () => step(-1));
   $("forth").addEventListener("click", () => step(1));
-  $("speed").addEventListener("change", (event) => { player.speed = Number(event.target.value); });
+  $("speed").addEventListener("change", (event) => {
+    player.speed = Number(event.target.value);
+    if (player.sound) player.sound.element.playbackRate = player.speed;
+  });
+  // Others may stop the sound too: a key of the keyboard, another page.
+  if (player.sound) player.sound.element.addEventListener("pause", () => { if (player.playing && player.sound.stopped()) player.play(false); });
   $("theme").addEventListener("click", () => {
     const root = document.documentElement;
     root.dataset.theme = root.dataset.theme === "dark" ? "light" : "dark";
@@ -354,12 +372,14 @@ function listen(player) {
 async function start() {
   const dark = window.matchMedia && window.matchMedia("(prefers-color-scheme: dark)").matches;
   document.documentElement.dataset.theme = dark ? "dark" : "light";
-  const player = new Player(JSON.parse($("about").textContent), await unpack($("payload").textContent));
+  const song = $("sound").textContent;
+  const player = new Player(JSON.parse($("about").textContent), await unpack($("payload").textContent), song ? new Sound(fromBase64(song)) : null);
   buildPage(player);
   listen(player);
   player.show();
   player.draw();
-  player.play(true);
+  // Browsers let sound begin with a touch of the page only.
+  if (!player.sound) player.play(true);
   requestAnimationFrame((time) => player.tick(time));
   window.kinestream = player;
 }
