@@ -119,8 +119,9 @@ def test_saving_again_replaces_the_folder_and_leaves_nothing_beside_it(
     model: TextToMotionModel, tmp_path: Path
 ) -> None:
     save_text_to_motion(tmp_path / "model", model)
-    save_text_to_motion(tmp_path / "model", dataclasses.replace(model, stop_threshold=2.0))
-    assert load_text_to_motion(tmp_path / "model").stop_threshold == 2.0
+    save_text_to_motion(tmp_path / "model", dataclasses.replace(model, stop_threshold=2.0, usual_latents=6.0))
+    back = load_text_to_motion(tmp_path / "model")
+    assert (back.stop_threshold, back.usual_latents) == (2.0, 6.0)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
@@ -212,6 +213,7 @@ def test_a_missing_folder_is_one_clear_error(tmp_path: Path) -> None:
         {"end_latent": torch.zeros(3)},
         {"end_latent": torch.full((4,), torch.nan)},
         {"stop_threshold": float("nan")},
+        {"usual_latents": 0.0},
         {"statistics": tiny_statistics(9)},
         {"tae": CausalTAE(dataclasses.replace(TAE, latent_dim=5))},
     ],

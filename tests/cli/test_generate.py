@@ -129,8 +129,8 @@ def test_control_c_leaves_nothing_half_written(tiny_model_dir: Path, tmp_path: P
         cwd=tmp_path,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells ignore it in background jobs
     )
-    with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(4.0)
+    assert process.stderr is not None
+    assert process.stderr.read(1), "progress is drawn after ten seconds: by then it is at work, on a busy machine too"
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (130, "")

@@ -77,6 +77,34 @@ def test_nothing_is_computed_twice(engine: Engine, monkeypatch: pytest.MonkeyPat
     assert len(fed) == 11
 
 
+def guidance_of_draws(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The guidance of every draw that one step of one session takes."""
+    seen: list[float] = []
+    sample = engine.networks.sample
+
+    def recording(condition: object, blank: object, guidance: torch.Tensor, *rest: object) -> object:
+        seen.extend(guidance.tolist())
+        return sample(condition, blank, guidance, *rest)
+
+    monkeypatch.setattr(engine.networks, "sample", recording)
+    session = engine.session(options=SessionOptions(guidance=5.0))
+    session.prompt("walks")
+    session.step()
+    return seen
+
+
+def test_latents_beyond_the_usual_are_drawn_again_with_less_guidance(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.model = dataclasses.replace(engine.model, usual_latents=1e-6)
+    assert guidance_of_draws(engine, monkeypatch) == [5.0, 3.0, 2.0, 1.5]
+
+
+def test_usual_latents_are_taken_as_they_are(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine.model = dataclasses.replace(engine.model, usual_latents=1e6)
+    assert guidance_of_draws(engine, monkeypatch) == [5.0]
+
+
 def test_a_batch_of_sessions_equals_single_sessions(make_engine: MakeEngine) -> None:
     def sessions(engine: Engine) -> list[Session]:
         made = [engine.session(seed=seed) for seed in range(4)]

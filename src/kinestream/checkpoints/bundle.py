@@ -46,6 +46,8 @@ class TextToMotionModel:
         end_latent: `[C]`, the reference end latent, in the autoencoder's units.
         stop_threshold: a latent nearer to `end_latent` than this (Euclidean) ends its prompt.
         guidance: scale of classifier-free guidance that suits the model (equation 8).
+        usual_latents: deviations (largest over a latent's numbers) that nine of ten training motions stay within; a
+            candidate beyond is drawn again with less guidance. None where it is not known: then none is.
         text_encoder: name of the sentence encoder that `ar` was trained with.
         provenance: data, licence, recipe and figures, for the model card.
         layout: name of the feature layout.
@@ -62,6 +64,7 @@ class TextToMotionModel:
     layout: str = MOTION272.name
     guidance: float = 4.0
     empty_text_known: bool = True
+    usual_latents: float | None = None
 
     def __post_init__(self) -> None:
         tae, ar = self.tae.config, self.ar.config
@@ -81,6 +84,8 @@ class TextToMotionModel:
             raise BadInputError(f"The stop threshold must be a number from 0 up, got {self.stop_threshold}.")
         if not math.isfinite(self.guidance) or self.guidance <= 0:
             raise BadInputError(f"The guidance must be a number above 0, got {self.guidance}.")
+        if self.usual_latents is not None and not 0 < self.usual_latents < math.inf:
+            raise BadInputError(f"The range of usual latents must be a number above 0, got {self.usual_latents}.")
 
 
 @torch.no_grad()
@@ -118,6 +123,7 @@ def save_text_to_motion(
             "stop_threshold": model.stop_threshold,
             "guidance": model.guidance,
             "empty_text_known": model.empty_text_known,
+            "usual_latents": model.usual_latents,
         },
         dict(model.provenance),
     )
@@ -165,6 +171,7 @@ def load_text_to_motion(folder: str | Path | None = None, *, complete: bool = Tr
         provenance=info.provenance,
         layout=info.layout,
         empty_text_known=known,
+        usual_latents=None if settings.get("usual_latents") is None else float(settings["usual_latents"]),
     )
 
 
@@ -178,4 +185,6 @@ def _checked_settings(info: ModelInfo, where: Path) -> Mapping[str, Any]:
     for name, kind in kinds.items():
         if not isinstance(info.settings.get(name), kind):
             raise BadInputError(f"{where / 'model.json'}: the setting {name!r} is missing or of the wrong type.")
+    if not isinstance(info.settings.get("usual_latents", None), int | float | None):
+        raise BadInputError(f"{where / 'model.json'}: the setting 'usual_latents' is of the wrong type.")
     return info.settings

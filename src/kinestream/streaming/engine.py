@@ -34,6 +34,9 @@ from kinestream.streaming.timeline import Record, StepResult, keeps_snapshot
 # A prompt that has just begun is not over: a sample near the end latent is drawn again, at most so often, and then the
 # pose is held for this latent.
 MAX_REDRAWS = 8
+# A candidate far outside of what the model has seen (guidance throws it there, mostly at a switch never recorded) is
+# drawn again so often, each time with half the guidance above 1; the last one stands, since some actions are far out.
+MAX_CALMER_DRAWS = 3
 # Embeddings of the newest prompts are kept: a prompt that comes again is not encoded again.
 MAX_EMBEDDINGS = 256
 
@@ -205,14 +208,15 @@ class Engine:
             drawn = self.networks.sample(
                 torch.stack([rows[0] for rows in conditions]),
                 torch.stack([rows[1] for rows in conditions]) if guided else None,
-                noise.new_tensor([turn.session.guidance for turn in members]),
+                noise.new_tensor([turn.guidance for turn in members]),
                 SamplingNoise(noise[0], noise[1:]),
                 steps,
             )
-            for turn, latent in zip(
-                members, model.denormalize_latents(drawn.to(model.latent_mean)).float(), strict=True
+            drawn = drawn.to(model.latent_mean)
+            for turn, latent, far in zip(
+                members, model.denormalize_latents(drawn).float(), drawn.abs().amax(dim=-1).tolist(), strict=True
             ):
-                turn.candidate = latent
+                turn.candidate, turn.deviation = latent, far
 
     def _accepts(self, turn: _Turn) -> bool:
         """Whether the turn is settled: its candidate is a latent to decode, or nothing is left to act."""
@@ -224,7 +228,14 @@ class Engine:
             )
         threshold = session.options.stop_threshold
         threshold = self.model.stop_threshold if threshold is None else threshold
-        if float(torch.linalg.vector_norm(candidate - self.model.end_latent.to(candidate))) >= threshold:
+        usual = self.model.usual_latents
+        ends = float(torch.linalg.vector_norm(candidate - self.model.end_latent.to(candidate))) < threshold
+        if usual is not None and not ends and turn.deviation > usual and turn.calmer_draws < MAX_CALMER_DRAWS:
+            turn.attempt += 1
+            turn.calmer_draws += 1
+            turn.guidance = 1.0 + 0.5 * (turn.guidance - 1.0)
+            return False
+        if not ends:
             turn.latent = candidate
             return True
         turn.attempt += 1
@@ -288,6 +299,9 @@ class _Turn:
         self.settling: tuple[int, Tensor] | None = session.settling
         self.attempt = 0
         self.redraws = 0
+        self.calmer_draws = 0
+        self.guidance = session.guidance
+        self.deviation = 0.0
         self.candidate: Tensor | None = None
         self.latent: Tensor | None = None
         self.keep: Tensor | None = None

@@ -160,7 +160,13 @@ class ARDiffusionTask:
         return TextToMotionModel(
             tae=self.tae, ar=self.model, statistics=self.statistics, end_latent=self.end_latent,
             stop_threshold=self.stop_threshold(), text_encoder=self.config.text_encoder, provenance=dict(provenance),
+            usual_latents=self.usual_latents(),
         )  # fmt: skip
+
+    def usual_latents(self) -> float:
+        """Deviations that nine of ten training sequences stay within in all their latents."""
+        farthest = [self.model.normalize_latents(sequence.mean).abs().max() for sequence in self.sequences]
+        return float(torch.stack(farthest).quantile(0.9))
 
     def stop_threshold(self) -> float:
         """Half the distance between the end latent and the nearest real training latent."""
