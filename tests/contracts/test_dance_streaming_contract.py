@@ -13,6 +13,7 @@ from kinestream.models.choreo_llama.backbone import LlamaBackbone
 from kinestream.models.choreo_llama.config import ChoreoLlamaConfig
 from kinestream.models.rvq_vae import RVQVAE, RVQVAEConfig
 from kinestream.nn.mamba import MambaBlock
+from kinestream.nn.motion_convs import ConvEncoder
 from tests.contracts import streaming as contract
 from tests.contracts.streaming import StreamingCase
 
@@ -28,15 +29,16 @@ def draw(*shape: int, seed: int) -> Tensor:
 
 
 def case(name: str, module: Any, inputs: tuple[int, int], chunk: int) -> StreamingCase:
+    step, whole = (module.run_step, module.run) if isinstance(module, ConvEncoder) else (module.step, module)
     length, width = inputs
     module.requires_grad_(False)
     return StreamingCase(
         name=name,
         init_state=module.init_state,
-        step=module.step,
+        step=step,
         inputs=lambda batch, seed: draw(batch, length, width, seed=seed),
         chunk=chunk,
-        whole=module,
+        whole=whole,
     )
 
 

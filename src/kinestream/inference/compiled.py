@@ -17,8 +17,8 @@ from kinestream.inference.head_programs import HeadPrograms, array
 from kinestream.inference.networks import Mode
 from kinestream.inference.transformer_program import CacheState, TransformerProgram
 from kinestream.models.ar_diffusion.head import SamplingNoise
-from kinestream.models.causal_tae.model import ConvStates
 from kinestream.nn.diffusion import SolverStep, fast_sampling
+from kinestream.nn.motion_convs import ConvStates
 
 # On the knee of quality over speed; see docs/performance.md.
 FAST_STEPS = 8

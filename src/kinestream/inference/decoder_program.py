@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kinestream.inference.graph import Affine, Array, Graph, Node, Precision, Program, Runtime
 from kinestream.inference.head_programs import affine, array
-from kinestream.models.causal_tae.model import CausalDecoder, ConvStates, ResidualBlock, ResizeStage
+from kinestream.models.causal_tae.model import CausalDecoder
 from kinestream.nn.causal_conv import CausalConv1d
+from kinestream.nn.motion_convs import ConvStates, ResidualBlock, ResizeStage
 
 
 class DecoderProgram:
@@ -35,8 +36,9 @@ class _Recorder:
         self.graph = graph
         self.states: list[Node] = []
 
-    def __call__(self, conv: CausalConv1d, x: Node, length: int) -> Node:
+    def __call__(self, conv: nn.Conv1d, x: Node, length: int) -> Node:
         """Convolve `length` new inputs [B, length, channels] at stride 1."""
+        assert isinstance(conv, CausalConv1d), "the decoder streams"
         graph, padding = self.graph, conv.left_padding
         taps, dilation = conv.kernel_size[0], conv.dilation[0]
         weight = array(conv.weight).transpose(0, 2, 1).reshape(conv.out_channels, -1)

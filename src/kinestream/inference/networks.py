@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kinestream.checkpoints import TextToMotionModel
 from kinestream.models.ar_diffusion.head import SamplingNoise
-from kinestream.models.causal_tae.model import ConvStates
+from kinestream.nn.motion_convs import ConvStates
 from kinestream.nn.streaming import join_rows, take_rows
 
 Mode = Literal["exact", "fast"]

@@ -1,7 +1,8 @@
 """The convolutional encoder and decoder between motion frames and quarter-rate vectors, causal or symmetric.
 
-Causal nets stream exactly and keep the streaming protocol; symmetric ones pad evenly on both sides, as the released
-InfiniteDance tokenizer does, and only know whole sequences.
+MotionStreamer's Table 8, on which the Causal TAE and the tokenizer of dances are built. Causal nets stream exactly and
+keep the streaming protocol; symmetric ones pad evenly on both sides, as the released InfiniteDance tokenizer does, and
+only know whole sequences.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ class _ConvNet(nn.Module, ABC):
     def _network(self, x: Tensor, apply: Apply) -> Tensor:
         """Run every convolution through `apply`, in the network's order; channels first."""
 
-    def forward(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b u e"]:
+    def run(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b u e"]:
         """Run over whole sequences."""
         return self._network(x.transpose(1, 2), _whole).transpose(1, 2)
 
@@ -133,10 +134,11 @@ class _ConvNet(nn.Module, ABC):
             order.append(conv)
             return x.new_empty(1, conv.out_channels, x.shape[-1] // conv.hop)
 
+        # The meta device would do, but costs a second: it imports torch's compiler.
         self._network(torch.zeros(1, self.sizes.in_dim, self._chunk), record)
         return ConvStates(tuple(conv.init_state(batch_size, device=device, dtype=dtype) for conv in order))
 
-    def step(
+    def run_step(
         self, x: Float[Tensor, "b n d"], state: ConvStates, active: Tensor | None = None
     ) -> tuple[Float[Tensor, "b m e"], ConvStates]:
         """Run over the next inputs; gives their outputs and the next state."""

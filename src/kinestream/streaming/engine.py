@@ -21,7 +21,7 @@ from kinestream.features import MOTION272
 from kinestream.inference import CompiledNetworks, ModuleNetworks, Networks, without_compiled_weights
 from kinestream.inference.networks import Mode
 from kinestream.models.ar_diffusion.head import SamplingNoise
-from kinestream.models.causal_tae.model import ConvStates
+from kinestream.nn.motion_convs import ConvStates
 from kinestream.nn.streaming import join_rows, take_rows
 from kinestream.streaming.context import Context, Request, advance
 from kinestream.streaming.control import Control, after_end, fit_context, settle

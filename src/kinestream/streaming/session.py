@@ -15,8 +15,8 @@ from torch import Tensor
 
 from kinestream.errors import BadInputError, KinestreamError
 from kinestream.features import MOTION272, RootState
-from kinestream.models.causal_tae.model import ConvStates
 from kinestream.motion import Motion, concatenate
+from kinestream.nn.motion_convs import ConvStates
 from kinestream.streaming.context import Context
 from kinestream.streaming.control import HOLD, Control, Limits, Prompt, begin, enqueue, settle
 from kinestream.streaming.footlock import FootLockState

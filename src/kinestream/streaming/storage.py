@@ -16,8 +16,8 @@ from torch import Tensor
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272, RootState
 from kinestream.io.atomic import atomic_path
-from kinestream.models.causal_tae.model import ConvStates
 from kinestream.motion import Motion
+from kinestream.nn.motion_convs import ConvStates
 from kinestream.nn.streaming import join_rows, state_from_tensors, state_to_tensors, take_rows
 from kinestream.skeleton import smpl22
 from kinestream.streaming.control import HOLD, Control, Prompt

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kinestream.features import RootState
-from kinestream.models.causal_tae.model import ConvStates
 from kinestream.motion import Motion
+from kinestream.nn.motion_convs import ConvStates
 from kinestream.streaming.control import Control, Kind
 from kinestream.streaming.footlock import FootLockState
 

@@ -32,7 +32,7 @@ class CodeEncoder(nn.Module):
 
     def forward(self, x: Float[Tensor, "b t d"]) -> Int[Tensor, "b l k"]:
         """Encode whole sequences."""
-        return self._quantizer[0].encode(self.net(x))
+        return self._quantizer[0].encode(self.net.run(x))
 
     def init_state(
         self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -44,7 +44,7 @@ class CodeEncoder(nn.Module):
         self, x: Float[Tensor, "b n d"], state: ConvStates, active: Tensor | None = None
     ) -> tuple[Int[Tensor, "b m k"], ConvStates]:
         """Encode the next frames (a multiple of frames_per_step); inactive rows give code 0 and keep their state."""
-        hidden, state = self.net.step(x, state, active)
+        hidden, state = self.net.run_step(x, state, active)
         return zero_inactive(active, self._quantizer[0].encode(hidden)), state
 
 
@@ -65,7 +65,7 @@ class VectorDecoder(nn.Module):
 
     def forward(self, vectors: Float[Tensor, "b l c"]) -> Float[Tensor, "b t d"]:
         """Decode whole sequences; gives frames_per_step frames per vector."""
-        return self._merged(self.net(vectors), None if self.velocity is None else self.velocity(vectors))
+        return self._merged(self.net.run(vectors), None if self.velocity is None else self.velocity.run(vectors))
 
     def init_state(
         self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -80,10 +80,10 @@ class VectorDecoder(nn.Module):
         self, vectors: Float[Tensor, "b n c"], state: DecoderStates, active: Tensor | None = None
     ) -> tuple[Float[Tensor, "b t d"], DecoderStates]:
         """Decode the next vectors (`RVQVAE.embed` of codes); gives their frames and the next state."""
-        frames, frame_state = self.net.step(vectors, state.frames, active)
+        frames, frame_state = self.net.run_step(vectors, state.frames, active)
         if self.velocity is None or state.velocity is None:
             return frames, DecoderStates(frame_state, None)
-        velocity, velocity_state = self.velocity.step(vectors, state.velocity, active)
+        velocity, velocity_state = self.velocity.run_step(vectors, state.velocity, active)
         return self._merged(frames, velocity), DecoderStates(frame_state, velocity_state)
 
 
@@ -119,8 +119,7 @@ class RVQVAE(nn.Module):
         if x.shape[1] < config.frames_per_step:
             raise BadInputError(f"A token stands for {config.frames_per_step} frames, but the motion has {x.shape[1]}.")
         whole = x.shape[1] - x.shape[1] % config.frames_per_step
-        hidden: Tensor = self.encoder.net(x[:, :whole])
-        return hidden
+        return self.encoder.net.run(x[:, :whole])
 
     def quantize(self, hidden: Float[Tensor, "b l c"], generator: torch.Generator | None = None) -> Quantized:
         """Quantise vectors; in training mode this updates the codebooks."""
