@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from kinestream.checkpoints.bundle import DEFAULT_MODEL_DIR
 from kinestream.checkpoints.dance import load_music_to_dance, load_rvq_vae
+from kinestream.checkpoints.folder import load_causal_tae
 from kinestream.checkpoints.retrieval import MusicDanceRetrieval, save_retrieval
 from kinestream.data.dance_windows import DanceClips
 from kinestream.errors import BadInputError
@@ -151,6 +153,18 @@ def test_the_configurations_in_the_repository_fit(repository: Path, size: str) -
     if size == "paper":
         same = ("bridge", "num_bands", "num_references", "hidden_dim", "num_layers", "genre_dim", "arrangement")
         assert all(getattr(config, name) == getattr(ChoreoLlamaConfig.paper(), name) for name in same)
+
+
+def test_the_tokenizer_starts_as_the_autoencoder_it_is_given(tiny_data: Path) -> None:
+    folder, config = RVQVAETaskConfig(start_from=str(DEFAULT_MODEL_DIR), crop_frames=16), RVQVAEConfig.default()
+    task = RVQVAETask(config.to_json(), folder, [str(tiny_data)], 0)
+    autoencoder, statistics = load_causal_tae(DEFAULT_MODEL_DIR)
+    assert torch.equal(task.statistics.mean, statistics.mean)
+    features = torch.randn(1, 32, 272, generator=torch.Generator().manual_seed(0))
+    given = task.model.eval().decoder(task.model.hidden(features))
+    assert torch.allclose(given, autoencoder.decode(autoencoder.encode(features).mean), atol=1e-4)
+    with pytest.raises(BadInputError, match=r"start_from.*code_dim = hidden_dim"):
+        RVQVAETask({"hidden_dim": 24}, folder, [str(tiny_data)], 0)
 
 
 def test_a_held_pose_stands_still() -> None:

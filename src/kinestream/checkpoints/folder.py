@@ -97,10 +97,12 @@ def load_model(folder: str | Path, kind: str) -> tuple[nn.Module, Statistics, Mo
 
 
 def load_causal_tae(folder: str | Path) -> tuple[CausalTAE, Statistics]:
-    """Give the autoencoder of a model folder of kind "causal-tae" and its statistics."""
-    model, statistics, _ = load_model(folder, CAUSAL_TAE)
+    """Give the autoencoder of a model folder that has one ("causal-tae" or "text-to-motion") and its statistics."""
+    folder = Path(folder)
+    info = read_model_info(folder)
+    model = load_network(folder, info, CAUSAL_TAE)
     assert isinstance(model, CausalTAE)
-    return model, statistics
+    return model, load_statistics(folder, info)
 
 
 def model_tensors(model: nn.Module, weights_dtype: torch.dtype | None = None) -> dict[str, Tensor]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from kinestream.checkpoints import save_model
-from kinestream.checkpoints.folder import RVQ_VAE
+from kinestream.checkpoints.folder import RVQ_VAE, load_causal_tae
 from kinestream.data.clips import MotionClips
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272, Statistics
@@ -29,6 +29,10 @@ from kinestream.training.samples import write_strips
 
 # What an error of one counts as in the joint terms: metres, metres a frame, and metres a frame cubed.
 _POSITION_UNIT_M, _STEP_UNIT_M, _JERK_UNIT_M = 0.1, 0.01, 0.02
+
+# Frames of the windows that the error is taken over: a heading that turns a little wrong would otherwise grow into a
+# turned body in a dance of a minute.
+ERROR_WINDOW = 240
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,9 @@ class RVQVAETaskConfig:
     """Weight of the distance between vectors and their codes."""
     joint_weight: float = 0.0
     """Weight of joints as the rotations place them: position, step and jerk (motion272 only; not in the paper)."""
+    start_from: str = ""
+    """Folder of a trained Causal TAE (of the same sizes, code_dim = hidden_dim) whose convolutions the tokenizer starts
+    from, with its statistics; "" to start from random numbers."""
     validation_clips: int = 64
     """Validation clips that are reconstructed, evenly spread over the split."""
 
@@ -62,6 +69,7 @@ class RVQVAETask:
         torch.manual_seed(seed)
         table = model_table | {"feature_dim": layout_width(config.layout)}
         self.model = RVQVAE(RVQVAEConfig.from_json(table))
+        started = _start_from(config.start_from, self.model) if config.start_from else None
         if config.crop_frames % self.model.config.frames_per_step:
             raise BadInputError(
                 f"[task] crop_frames must be a multiple of {self.model.config.frames_per_step} (frames a token step), "
@@ -69,9 +77,8 @@ class RVQVAETask:
             )
         self.clips, self.held_out = MotionClips.load(data, "train"), MotionClips.load(data, "val")
         self._converted = self._convert()
-        self.statistics = (
-            Statistics.of(self._converted, self.layout.layout) if self._converted else self.clips.statistics
-        )
+        own = Statistics.of(self._converted, self.layout.layout) if self._converted else self.clips.statistics
+        self.statistics = started or own
         lengths = np.array([part.frames for part in self.clips.parts], dtype=np.float64)
         self._cumulative = np.cumsum(np.maximum(lengths, config.crop_frames) * np.asarray(self.clips.weights))
         self._feet = [smpl22().index(name) for name in FOOT_JOINTS]
@@ -133,7 +140,7 @@ class RVQVAETask:
             joints, real = self.layout.joints_m(recon), self.layout.joints_m(clip)
             fps = self.layout.layout.fps
             sums += len(clip) * torch.stack(
-                [mpjpe_mm(joints, real), jitter_mps3(joints, fps), jitter_mps3(real, fps)]
+                [self._error_mm(recon, clip), jitter_mps3(joints, fps), jitter_mps3(real, fps)]
                 + [foot_skating_ratio(j[:, toes], fps) for j in (joints, real)]
             )
             frames += len(clip)
@@ -143,12 +150,51 @@ class RVQVAETask:
             write_strips(folder / f"step-{step:08d}.png", list(shown))
         return _figures(sums / max(1, frames), torch.cat(codes), self.model.config.num_codes)
 
+    def _error_mm(self, recon: Tensor, clip: Tensor) -> Tensor:
+        """MPJPE, each window of `ERROR_WINDOW` frames beginning at the recording's heading; the last may be shorter."""
+        parts = [
+            len(real) * mpjpe_mm(self.layout.joints_m(given), self.layout.joints_m(real))
+            for given, real in zip(recon.split(ERROR_WINDOW), clip.split(ERROR_WINDOW), strict=True)
+        ]
+        return torch.stack(parts).sum() / len(clip)
+
     def export(self, folder: Path, step: int) -> None:
         """A checkpoint of kind "rvq-vae" with its statistics and where it came from."""
         save_model(
             folder, self.model, kind=RVQ_VAE, config=self.model.config, statistics=self.statistics,
             layout=self.config.layout, provenance={"steps": step, "seed": self.seed},
         )  # fmt: skip
+
+
+@torch.no_grad()
+def _start_from(folder: str, model: RVQVAE) -> Statistics:
+    """Give the tokenizer a Causal TAE's convolutions, so that without quantisation it gives what that one gives.
+
+    The two linear layers at the waist become part of the encoder's last convolution. Gives the autoencoder's
+    statistics; BadInputError where the sizes differ.
+    """
+    tae, statistics = load_causal_tae(folder)
+    config, size = model.config, tae.config
+    if (config.feature_dim, config.hidden_dim, config.code_dim, config.num_halvings, config.depth,
+        config.dilation_growth_rate, config.causal, config.velocity_dim) != (
+        size.feature_dim, size.hidden_dim, size.hidden_dim, size.num_halvings, size.depth,
+        size.dilation_growth_rate, True, 0):  # fmt: skip
+        raise BadInputError(
+            f"[task] start_from: {folder} holds {size}; expected the sizes of [model], with code_dim = hidden_dim"
+        )
+    encoder, decoder = model.encoder.net, model.decoder.net
+    encoder.load_state_dict({k: v for k, v in tae.encoder.state_dict().items() if not k.startswith("to_posterior")})
+    decoder.load_state_dict({k: v for k, v in tae.decoder.state_dict().items() if not k.startswith("from_latent")})
+
+    def waist(vectors: Tensor) -> Tensor:
+        """Posterior mean and what the decoder makes of it, of vectors [..., H]."""
+        return cast(Tensor, tae.decoder.from_latent(tae.encoder.to_posterior(vectors)[..., : size.latent_dim]))
+
+    weight, bias = encoder.output.weight, cast(Tensor, encoder.output.bias)
+    offset = waist(torch.zeros(size.hidden_dim))
+    weight.copy_((waist(weight.permute(1, 2, 0)) - offset).permute(2, 0, 1))
+    bias.copy_(waist(bias))
+    return statistics
 
 
 def _figures(means: Tensor, codes: Tensor, num_codes: int) -> dict[str, float]:
