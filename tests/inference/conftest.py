@@ -11,7 +11,7 @@ from kinestream.models.ar_diffusion import ARDiffusion, ARDiffusionConfig
 from kinestream.models.causal_tae import CausalTAE, CausalTAEConfig
 
 
-def small_model(width: int = 32) -> TextToMotionModel:
+def small_model(width: int = 32, *, normalize_qk: bool = True) -> TextToMotionModel:
     """Random weights; no layer leaves its input as it is."""
     torch.manual_seed(5)
     config = ARDiffusionConfig(
@@ -25,6 +25,7 @@ def small_model(width: int = 32) -> TextToMotionModel:
         head_layers=2,
         diffusion_steps=8,
         text_scale=1.5,
+        normalize_qk=normalize_qk,
     )
     ar = ARDiffusion(config).eval()
     with torch.no_grad():

@@ -59,6 +59,11 @@ def test_compiled_context_equals_the_transformer(
     assert_equal_streams(model, compiled, random(2, history, 4, seed=9) if history else None, 1e-5)
 
 
+def test_compiled_attention_without_normalisation_equals_the_transformer() -> None:
+    model = small_model(normalize_qk=False)
+    assert_equal_streams(model, CompiledNetworks(model, load_runtime(1), "float32"), random(2, 3, 4, seed=9), 1e-5)
+
+
 def test_contexts_of_unequal_length_share_a_step(model: TextToMotionModel, compiled: CompiledNetworks) -> None:
     one, two = compiled.prefill(random(2, 12), None)[1], compiled.prefill(random(1, 12), random(1, 3, 4))[1]
     latents = random(3, 1, 4)

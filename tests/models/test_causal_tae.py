@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -115,6 +116,29 @@ def test_loss_stays_finite_for_a_perfect_reconstruction() -> None:
     assert torch.isfinite(loss.total)
     assert x.grad is not None
     assert torch.isfinite(x.grad).all()
+
+
+def test_a_plain_autoencoder_draws_nothing_and_pays_no_divergence() -> None:
+    model = CausalTAE(dataclasses.replace(TINY, variational=False))
+    x = torch.randn(2, 16, 12)
+    posterior = model.encode(x)
+    torch.testing.assert_close(posterior.sample(), posterior.mean, atol=1e-5, rtol=0.0)
+    recon = model.decode(posterior.mean)
+    with_kl, without = (causal_tae_loss(recon, x, posterior, kl_weight=weight) for weight in (1.0, 0.0))
+    torch.testing.assert_close(with_kl.total - without.total, with_kl.kl)
+
+
+def test_only_a_causal_autoencoder_is_blind_to_the_future_and_streams() -> None:
+    for causal in (True, False):
+        model = CausalTAE(dataclasses.replace(TINY, causal=causal)).requires_grad_(False)
+        x = torch.randn(1, 32, 12)
+        changed = x.clone()
+        changed[:, 16:] += 1.0
+        before, after = model.encode(x).mean[:, :4], model.encode(changed).mean[:, :4]
+        assert torch.equal(before, after) == causal
+        assert model.decode(model.encode(x).mean).shape == x.shape
+    with pytest.raises(BadInputError, match="future"):
+        model.decoder.init_state(1)
 
 
 def test_training_on_a_constant_lowers_the_error() -> None:

@@ -46,6 +46,17 @@ def test_size_of_queries_and_keys_does_not_matter() -> None:
     torch.testing.assert_close(after, before)
 
 
+def test_without_normalisation_the_size_of_queries_matters_and_steps_equal_the_whole() -> None:
+    attention = CausalSelfAttention(8, 2, 0.5, normalize=False).requires_grad_(False)
+    cos, sin = rotary_tables(4, 4, torch.device("cpu"))
+    x = torch.randn(1, 4, 8)
+    whole, cache = attention(x, cos, sin)
+    last, _ = attention.step(x[:, 3:], cos, sin, cache, torch.tensor([3]), 4)
+    torch.testing.assert_close(last, whole[:, 3:])
+    attention.qkv.weight[:16] *= 7.0
+    assert not torch.allclose(attention(x, cos, sin)[0], whole)
+
+
 def test_a_step_writes_its_own_position_only() -> None:
     attention = CausalSelfAttention(8, 2, 3.0)
     cos, sin = rotary_tables(6, 4, torch.device("cpu"))

@@ -145,8 +145,9 @@ def _attention(
         )
     )
     scale = graph.constant(float(attention.scale))
-    q = graph.multiply(_rotated(graph, graph.unit_norm(q), rotation), scale)
-    k = _rotated(graph, graph.unit_norm(k), rotation)
+    if attention.normalize:
+        q, k = graph.unit_norm(q), graph.unit_norm(k)
+    q, k = graph.multiply(_rotated(graph, q, rotation), scale), _rotated(graph, k, rotation)
     keys, values = (graph.concatenate([past, new], 2) for past, new in zip(old, (k, v), strict=True))
     shares = graph.softmax(graph.add(graph.matmul(q, keys, transpose_b=True), mask))
     mixed = graph.transpose(graph.matmul(shares, values), 0, 2, 1, 3)

@@ -61,19 +61,25 @@ def _plain_causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class CausalSelfAttention(nn.Module):
-    """softmax(scale q k) v with unit-length q and k; `scale` is one stored number per layer, with no 1/sqrt(d)."""
+    """softmax(scale q k) v with unit-length q and k; `scale` is one stored number per layer, with no 1/sqrt(d).
 
-    def __init__(self, dim: int, num_heads: int, scale: float, *, learn_scale: bool = False):
+    `normalize` False leaves q and k as long as they are.
+    """
+
+    def __init__(
+        self, dim: int, num_heads: int, scale: float, *, learn_scale: bool = False, normalize: bool = True
+    ) -> None:
         super().__init__()
-        self.num_heads = num_heads
+        self.num_heads, self.normalize = num_heads, normalize
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.out = nn.Linear(dim, dim, bias=False)
         self.scale = nn.Parameter(torch.tensor(float(scale)), requires_grad=learn_scale)
 
     def _heads(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = few_rows_linear(x, self.qkv.weight).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        q = rotate(functional.normalize(q, dim=-1), cos, sin) * self.scale.to(q.dtype)
-        return q, rotate(functional.normalize(k, dim=-1), cos, sin), v
+        if self.normalize:
+            q, k = functional.normalize(q, dim=-1), functional.normalize(k, dim=-1)
+        return rotate(q, cos, sin) * self.scale.to(q.dtype), rotate(k, cos, sin), v
 
     def forward(self, x: Float[Tensor, "b t h"], cos: Tensor, sin: Tensor) -> tuple[Tensor, AttentionCache]:
         """Attend within whole sequences that start at position 0; gives the output and the keys and values."""

@@ -15,9 +15,11 @@ from kinestream.checkpoints import TextToMotionModel, load_causal_tae, reference
 from kinestream.conditioning.text import MINILM_NAME, TextEncoder, text_encoder
 from kinestream.data.clips import MotionClips, StreamPairs
 from kinestream.errors import BadInputError
+from kinestream.features import Statistics
 from kinestream.models.ar_diffusion.config import ARDiffusionConfig
 from kinestream.models.ar_diffusion.loss import replaced_share, two_forward_loss
 from kinestream.models.ar_diffusion.model import ARDiffusion
+from kinestream.models.causal_tae.model import CausalTAE
 from kinestream.training.caption_cache import encode_captions
 from kinestream.training.config import TrainConfig, from_table, load_train_config
 from kinestream.training.latents import LatentSequence, encode_sequences
@@ -69,9 +71,9 @@ class ARDiffusionTask:
         if not config.causal_tae:
             raise BadInputError("[task] causal_tae: expected the folder of a trained autoencoder (its run's model/)")
         self.config = config
-        self.tae, self.statistics = load_causal_tae(config.causal_tae)
+        self.tae, self.statistics = self.load_autoencoder()
         self.tae.eval().requires_grad_(False)
-        self.encoder: TextEncoder = text_encoder(config.text_encoder)
+        self.encoder: TextEncoder = self.load_text_encoder()
         torch.manual_seed(seed)
         sizes = {"text_dim": self.encoder.dim, "latent_dim": self.tae.config.latent_dim}
         self.model = ARDiffusion(ARDiffusionConfig.from_json(model_table | sizes))
@@ -84,6 +86,14 @@ class ARDiffusionTask:
         self.sequences.sort(key=lambda sequence: len(sequence.mean))
         weights = np.array([sequence.weight for sequence in self.sequences])
         self._cumulative = np.cumsum(weights) / weights.sum()
+
+    def load_autoencoder(self) -> tuple[CausalTAE, Statistics]:
+        """The autoencoder whose latents are learned, and its statistics; a recipe of its own may bring another."""
+        return load_causal_tae(self.config.causal_tae)
+
+    def load_text_encoder(self) -> TextEncoder:
+        """What makes embeddings of captions."""
+        return text_encoder(self.config.text_encoder)
 
     def _sequences(self, data: Sequence[str], split: str) -> tuple[list[LatentSequence], list[str]]:
         c = self.config

@@ -83,7 +83,10 @@ class CausalTAETask:
         noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean.device)
         latents = posterior.mean + noise * (0.5 * posterior.logvar.float()).exp()
         recon = self.model.decode(latents.to(posterior.mean.dtype))
-        terms = causal_tae_loss(recon, batch["features"], posterior, root_weight=self.config.root_weight)
+        terms = causal_tae_loss(
+            recon, batch["features"], posterior, root_weight=self.config.root_weight,
+            kl_weight=1.0 if self.model.config.variational else 0.0,
+        )  # fmt: skip
         values = terms._asdict()
         if self.config.joint_weight > 0:
             joints, target = (

@@ -40,6 +40,8 @@ class ARDiffusionConfig(ModelConfig):
     """The text embedding is multiplied by this; sqrt(text_dim) brings unit-length embeddings to unit variance."""
     learn_attention_scale: bool = False
     """Whether the attention scale of each layer is trained; the release stores it but never trains it."""
+    normalize_qk: bool = True
+    """Whether queries and keys have unit length; False is plain attention, for comparison (Table 4, "w/o QK Norm")."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -68,7 +70,10 @@ class ARDiffusionConfig(ModelConfig):
 
     @property
     def initial_attention_scale(self) -> float:
-        """log2(n^2 - n) for a context of n = 78 positions, whatever the configured context."""
+        """log2(n^2 - n) for a context of n = 78 positions, whatever the configured context; 1 / sqrt(d) without
+        normalised queries and keys."""
+        if not self.normalize_qk:
+            return 1.0 / math.sqrt(self.hidden_dim // self.num_heads)
         return math.log2(78**2 - 78)
 
     @classmethod

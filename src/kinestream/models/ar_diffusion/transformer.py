@@ -47,6 +47,7 @@ class Block(nn.Module):
             config.num_heads,
             config.initial_attention_scale,
             learn_scale=config.learn_attention_scale,
+            normalize=config.normalize_qk,
         )
         self.mlp_norm = RMSNorm(config.hidden_dim)
         self.mlp = SwiGLU(config.hidden_dim, config.mlp_dim)

@@ -25,6 +25,11 @@ class CausalTAEConfig(ModelConfig):
     """Ratio between the dilations of neighbouring blocks."""
     logvar_range: tuple[float, float] = (-30.0, 20.0)
     """The log-variance of the posterior is clamped to this range."""
+    causal: bool = True
+    """Whether no frame sees a later one, so that the model streams; False is Table 3's VAE, for whole sequences."""
+    variational: bool = True
+    """Whether latents are drawn and held near a unit Gaussian; False is a plain autoencoder (Table 3's AE), whose
+    log-variance is the lowest of logvar_range and which is trained with `kl_weight` 0."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

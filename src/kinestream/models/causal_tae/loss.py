@@ -33,10 +33,12 @@ def causal_tae_loss(
     *,
     root_dims: int = 8,
     root_weight: float = 7.0,
+    kl_weight: float = 1.0,
 ) -> CausalTAELoss:
     """Give the sigma-VAE objective with root loss (MotionStreamer, equations 2 to 6).
 
-    recon and target are normalised features; the first `root_dims` of them belong to the root; `root_weight` is lambda.
+    recon and target are normalised features; the first `root_dims` of them belong to the root; `root_weight` is lambda;
+    `kl_weight` 0 leaves the divergence out, for a plain autoencoder (Table 3).
     sigma* is the root of the mean squared error (eq. 5), taken as a constant: it is the optimum, where its own gradient
     vanishes; `mean_squared_error` gives its square where several processes share a batch. It is kept above e^-6. All
     sums are divided by the number of target values B N D, which leaves the ratios of the terms as in the paper and
@@ -51,7 +53,7 @@ def causal_tae_loss(
     reconstruction = nll.sum() / count
     kl = divergence.sum() / count
     root = nll[..., :root_dims].sum() / count
-    return CausalTAELoss(reconstruction + kl + root_weight * root, reconstruction, kl, root, sigma)
+    return CausalTAELoss(reconstruction + kl_weight * kl + root_weight * root, reconstruction, kl, root, sigma)
 
 
 class JointLoss(NamedTuple):

@@ -27,11 +27,11 @@ class LatentDistribution(NamedTuple):
 
 
 def _sizes(config: CausalTAEConfig, in_dim: int, out_dim: int) -> ConvSizes:
-    return ConvSizes(in_dim, config.hidden_dim, out_dim, config.num_halvings, config.dilations, causal=True)
+    return ConvSizes(in_dim, config.hidden_dim, out_dim, config.num_halvings, config.dilations, config.causal)
 
 
 class CausalEncoder(ConvEncoder):
-    """Motion frames to latents: the causal convolutional encoder and a projection to mean and logvar."""
+    """Motion frames to latents: the convolutional encoder and a projection to mean and logvar."""
 
     def __init__(self, config: CausalTAEConfig):
         super().__init__(_sizes(config, config.feature_dim, config.hidden_dim))
@@ -40,6 +40,8 @@ class CausalEncoder(ConvEncoder):
 
     def _posterior(self, hidden: Tensor) -> LatentDistribution:
         mean, logvar = self.to_posterior(hidden).chunk(2, dim=-1)
+        if not self.config.variational:
+            return LatentDistribution(mean, torch.full_like(mean, self.config.logvar_range[0]))
         return LatentDistribution(mean, logvar.clamp(*self.config.logvar_range))
 
     def forward(self, x: Float[Tensor, "b t d"]) -> LatentDistribution:
@@ -55,7 +57,7 @@ class CausalEncoder(ConvEncoder):
 
 
 class CausalDecoder(ConvDecoder):
-    """Latents to motion frames: a projection and the causal convolutional decoder."""
+    """Latents to motion frames: a projection and the convolutional decoder."""
 
     def __init__(self, config: CausalTAEConfig):
         super().__init__(_sizes(config, config.hidden_dim, config.feature_dim))
