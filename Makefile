@@ -51,7 +51,7 @@ bench: setup
 	KINESTREAM_CHECK_SHAPES=0 $(BIN)/python -m pytest -q -m perf
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.engine.sampling
-	$(BIN)/python benchmarks/streaming_latency.py
+	$(BIN)/python -m benchmarks.streaming_latency
 	$(BIN)/python benchmarks/fuzz_parsers.py --mutations 20000
 	@if [ -n "$(BANDAI_NAMCO)" ]; then $(BIN)/python benchmarks/bvh_import.py "$(BANDAI_NAMCO)"; \
 		else echo "BANDAI_NAMCO=FOLDER is not given: BVH import is not timed"; fi

@@ -26,13 +26,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from benchmarks.quality.generation import Wish
 from benchmarks.quality.plan import clip_wishes
 from benchmarks.quality.takes import Take, evenly, load_takes
 from kinestream.checkpoints import load_text_to_motion
 from kinestream.cli.progress import progress_bar
 from kinestream.data.manifest import load_manifest
 from kinestream.errors import BadInputError, KinestreamError
+from kinestream.evaluation.generation import Wish
 from kinestream.evaluation.reconstruct import reconstructed
 from kinestream.features import MOTION272
 from kinestream.io.atomic import atomic_path

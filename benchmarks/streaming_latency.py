@@ -1,12 +1,12 @@
 """How soon the first frame comes, how fast the rest follow, and what it takes: ratios against a plain loop.
 
-The plain loop is what the same networks do without streaming: at every latent it runs the transformer over the whole
-context and decodes all latents from the start. Both are timed in the same run, alternating, and in processor seconds,
-so that the ratio holds on a busy machine too; figures in seconds and times real time are wall-clock ones.
+The plain loop (`benchmarks.engine.plain_loop`) is what the same networks do without streaming. Both are timed in the
+same run, alternating, and in processor seconds, so that the ratio holds on a busy machine too; figures in seconds and
+times real time are wall-clock ones.
 
-    python benchmarks/streaming_latency.py                    # the packaged model
-    python benchmarks/streaming_latency.py --random           # the default size with random weights
-    python benchmarks/streaming_latency.py --check            # exit 1 where a limit is missed
+    python -m benchmarks.streaming_latency                    # the packaged model
+    python -m benchmarks.streaming_latency --random           # the default size with random weights
+    python -m benchmarks.streaming_latency --check            # exit 1 where a limit is missed
 
 Results are JSON on stdout.
 """
@@ -25,9 +25,12 @@ from typing import NamedTuple
 
 import torch
 
+from benchmarks.engine.plain_loop import PlainLoop
 from kinestream.checkpoints import TextToMotionModel, load_text_to_motion
 from kinestream.features import MOTION272, Statistics
+from kinestream.metrics import latency_summary
 from kinestream.models.ar_diffusion import ARDiffusion, ARDiffusionConfig
+from kinestream.models.ar_diffusion.head import draw_sampling_noise
 from kinestream.models.causal_tae import CausalTAE, CausalTAEConfig
 from kinestream.streaming import Engine, Session, SessionOptions
 
@@ -82,25 +85,11 @@ def import_seconds(module: str) -> float:
     return min(float(run.stdout) for run in runs)
 
 
-class PlainLoop:
-    """The same networks without caches: everything is computed again for every latent."""
-
-    def __init__(self, engine: Engine, guidance: float) -> None:
-        self.model = engine.model
-        self.guidance = guidance
-        self.text = torch.stack([engine.encode(PROMPTS[0]), self.model.ar.empty_text])
-        self.latents = torch.zeros(1, 0, self.model.ar.config.latent_dim)
-
-    @torch.inference_mode()
-    def step(self) -> torch.Tensor:
-        """The next latent's frames."""
-        ar = self.model.ar
-        context = self.latents[:, -ar.config.context_latents :]
-        condition = ar.conditions(self.text, context.expand(2, -1, -1))[:, -1]
-        latent = ar.head.sample(condition[:1], condition[1:], self.guidance)
-        self.latents = torch.cat([self.latents, latent[None]], dim=1)
-        frames = self.model.tae.decode(ar.denormalize_latents(self.latents))
-        return self.model.statistics.denormalize(frames[0, -self.model.tae.config.frames_per_latent :])
+def plain_loop(engine: Engine) -> Callable[[], object]:
+    """The next latent of the baseline, with noise of its own, at each call."""
+    model = engine.model
+    loop, config = PlainLoop(model, engine.encode(PROMPTS[0]), model.guidance), model.ar.config
+    return lambda: loop.step(draw_sampling_noise(1, config.diffusion_steps, config.latent_dim))
 
 
 def first_frame_seconds(engine: Engine, repeats: int) -> list[float]:
@@ -127,30 +116,30 @@ def measure(engine: Engine, latents: int) -> dict[str, float]:
     options = SessionOptions(max_prompt_s=3_600.0, stop_threshold=0.0)
     session = engine.session(options=options)
     session.prompt(PROMPTS[0])
-    plain = PlainLoop(engine, engine.model.guidance)
+    plain = plain_loop(engine)
     cold = timed(session.step).wall_s
-    plain.step()
+    plain()
     streamed, repeated = [], []
     for _ in range(latents):
         streamed.append(timed(session.step))
-        repeated.append(timed(plain.step))
-    first = sorted(first_frame_seconds(engine, 15))
+        repeated.append(timed(plain))
+    first = latency_summary(first_frame_seconds(engine, 15), first_s=cold)
     crowd = [engine.session(seed=seed, options=options) for seed in range(8)]
     for member, text in zip(crowd, PROMPTS, strict=False):
         member.prompt(text)
     engine.step(crowd)
     together = statistics.median(timed(lambda: engine.step(crowd)).processor_s for _ in range(10))
-    walls = sorted(taken.wall_s for taken in streamed)
+    steps = latency_summary([taken.wall_s for taken in streamed], first_s=cold)
     processor = statistics.median(taken.processor_s for taken in streamed)
     ratios = [other.processor_s / own.processor_s for own, other in zip(streamed, repeated, strict=True)]
     return {
-        "first_frame_s": statistics.median(first),
-        "first_frame_worst_s": first[-1],
+        "first_frame_s": first.median_s,
+        "first_frame_worst_s": first.worst_s,
         "first_frame_cold_s": cold,
-        "latent_median_s": statistics.median(walls),
-        "latent_p99_s": walls[int(0.99 * (len(walls) - 1))],
+        "latent_median_s": steps.median_s,
+        "latent_p99_s": steps.p99_s,
         "latent_processor_s": processor,
-        "times_real_time": seconds_per_latent / statistics.median(walls),
+        "times_real_time": seconds_per_latent / steps.median_s,
         "times_plain_loop": statistics.median(ratios),
         "times_plain_loop_at_the_end": statistics.median(ratios[-10:]),
         "eight_sessions_times_one": processor * len(crowd) / together,

@@ -23,7 +23,6 @@ import torch
 
 from benchmarks.quality.classifier import Classifier, ClassifierConfig, cached_classifier
 from benchmarks.quality.facts import data_facts, model_facts, prompt_facts
-from benchmarks.quality.generation import OPTIONS, Acted, Studio, Wish
 from benchmarks.quality.plan import PROMPTS, clip_wishes, few_shot_wishes, pair_wishes
 from benchmarks.quality.plausibility import plausibility
 from benchmarks.quality.recognition import few_shot, recognition
@@ -35,6 +34,7 @@ from kinestream.checkpoints import TextToMotionModel, load_text_to_motion
 from kinestream.cli.progress import progress_bar
 from kinestream.data.manifest import Manifest, load_manifest
 from kinestream.errors import BadInputError, KinestreamError
+from kinestream.evaluation.generation import OPTIONS, Acted, Studio, Wish
 from kinestream.io.atomic import atomic_path
 from kinestream.streaming import Engine
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.quality.generation import Wish
 from kinestream.checkpoints import TextToMotionModel
 from kinestream.data.layout import TEXT_FOLDER, read_text_lines
 from kinestream.data.manifest import MANIFEST_NAME, Manifest
+from kinestream.evaluation.generation import Wish
 
 SPLITS = ("train", "val", "test")
 

@@ -6,9 +6,9 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
-from benchmarks.quality.generation import Wish
 from kinestream.data.captions import paraphrases, training_captions
 from kinestream.data.manifest import Clip
+from kinestream.evaluation.generation import Wish
 from kinestream.evaluation.plan import seed_of
 
 Prompts = Callable[[str, str], Sequence[str]]

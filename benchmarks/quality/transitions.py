@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from benchmarks.quality.estimates import estimate, ratio
-from benchmarks.quality.generation import Wish
 from benchmarks.quality.takes import FPS, Take
+from kinestream.evaluation.generation import Wish
 from kinestream.metrics import peak_jerk_mps3
 from kinestream.metrics.estimates import Statistic
 

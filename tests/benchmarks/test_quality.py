@@ -15,7 +15,6 @@ import torch
 from benchmarks.quality import __main__ as command
 from benchmarks.quality.classifier import ClassifierConfig, cached_classifier
 from benchmarks.quality.estimates import estimate, ratio
-from benchmarks.quality.generation import Acted, Job, Studio, Wish, act
 from benchmarks.quality.plan import clip_wishes, few_shot_wishes, pair_wishes
 from benchmarks.quality.plausibility import measured, plausibility
 from benchmarks.quality.recognition import few_shot, recognition
@@ -26,6 +25,7 @@ from kinestream.checkpoints import TextToMotionModel, load_text_to_motion, save_
 from kinestream.data.captions import training_captions
 from kinestream.data.manifest import Clip, Manifest
 from kinestream.evaluation import generation
+from kinestream.evaluation.generation import Acted, Job, Studio, Wish, act
 from kinestream.evaluation.reconstruct import reconstructed
 from kinestream.features import MOTION272, Statistics, motion272_from_motion
 from kinestream.models.ar_diffusion import ARDiffusion, ARDiffusionConfig

@@ -53,7 +53,9 @@ def test_frames_agree_with_published_code(golden: tuple[RVQVAE, dict[str, Tensor
     assert close_to(model.decoder.net.run(model.embed(arrays["idx"])), arrays["decoded"])
     assert close_to(model.decode(arrays["idx"])[:, :16], arrays["decoded_merged_first16"])
     assert close_to(model.decode(arrays["idx"])[..., 3:5], arrays["vel_decoded"])
-    assert close_to(model.decoder.net.run(model.embed(arrays["idx_partial"]))[:, :16], arrays["decoded_partial_first16"])
+    assert close_to(
+        model.decoder.net.run(model.embed(arrays["idx_partial"]))[:, :16], arrays["decoded_partial_first16"]
+    )
 
 
 def test_full_size_has_the_released_names_and_shapes(golden_dir: Path) -> None:

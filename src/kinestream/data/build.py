@@ -8,7 +8,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from kinestream.data.pair_build import PAIR_FORMAT, PairPlan, build_pairs, plan_
 from kinestream.data.sources import Recording, Reject, Source
 from kinestream.data.sources.archive import dataset_folder
 from kinestream.data.sources.bandai_namco import BandaiNamco
+from kinestream.data.sources.dance_recording import DanceSource
 from kinestream.data.sources.deepmimic import DeepMimic
 from kinestream.data.splits import Labelled, assign_splits
 from kinestream.errors import BadInputError
@@ -37,6 +38,7 @@ SOURCES: Mapping[str, Source] = {source.name: source for source in (BandaiNamco(
 # Importers of dances, which are built by `dance_build` into folders of their own.
 DANCE_SOURCE_NAMES = ("dance-with-melody", "aistpp", "finedance", "infinitedance")
 CACHE_FOLDER = ".sources"
+_PREFIXES = ("BN", "DM")
 _RECORDINGS_A_TASK = 8
 _PAIRS_A_TASK = 32
 
@@ -111,9 +113,11 @@ def build(
     write_splits(root, clips)
     write_statistics(root, clips)
     pairs = _make_pairs(root, clips, options, progress)
-    _remove_leftovers(root, clips, pairs)
+    remove_leftovers(root, (MOTION_FOLDER, TEXT_FOLDER), {clip.name for clip in clips}, _PREFIXES)
+    for split in ("train", "val"):
+        remove_leftovers(root, (f"{split}_stream", f"{split}_stream_text"), {pair.name for pair in pairs}, ("pair_",))
     manifest = Manifest(
-        sources=_source_entries(used, clips, rejects),
+        sources={name: source_entry(SOURCES[name], given, clips, rejects) for name, given in used.items()},
         parameters=options.parameters(),
         clips=tuple(clips),
         pairs=tuple(pairs),
@@ -296,36 +300,27 @@ def _pair_task(task: tuple[Path, Sequence[PairPlan], Mapping[str, Pair]]) -> lis
     return build_pairs(*task)
 
 
-def _remove_leftovers(root: Path, clips: Sequence[Clip], pairs: Sequence[Pair]) -> None:
-    """Files of an earlier build that this one does not have; only names that a build writes."""
-    kept = {clip.name for clip in clips}
-    for folder, suffix in ((MOTION_FOLDER, ".npy"), (TEXT_FOLDER, ".txt")):
-        for path in (root / folder).glob(f"*{suffix}"):
-            if path.stem not in kept and path.stem.removeprefix("M_").startswith(("BN", "DM")):
+def remove_leftovers(root: Path, folders: Sequence[str], kept: Set[str], prefixes: tuple[str, ...]) -> None:
+    """Remove what an earlier build left in `folders` and this one does not have; only names that a build writes."""
+    for folder in folders:
+        for path in (root / folder).glob("*"):
+            if path.stem not in kept and path.stem.removeprefix("M_").startswith(prefixes):
                 path.unlink()
-    kept = {pair.name for pair in pairs}
-    for split in ("train", "val"):
-        for folder, suffix in ((f"{split}_stream", ".npy"), (f"{split}_stream_text", ".txt")):
-            for path in (root / folder).glob(f"pair_*{suffix}"):
-                if path.stem not in kept:
-                    path.unlink()
 
 
-def _source_entries(
-    used: Mapping[str, str], clips: Sequence[Clip], rejects: Sequence[Reject]
-) -> dict[str, dict[str, Any]]:
-    entries = {}
-    for name, given in used.items():
-        own = [clip for clip in clips if clip.source == name and not clip.mirrored]
-        entries[name] = {
-            "given": given,
-            "licence": SOURCES[name].licence,
-            "citation": SOURCES[name].citation,
-            "recordings": len(own),
-            "hours": round(sum(clip.frames for clip in own) / MOTION272.fps / 3600.0, 3),
-            "rejects": sum(reject.source == name for reject in rejects),
-        }
-    return entries
+def source_entry(
+    source: Source | DanceSource, given: str, clips: Sequence[Clip], rejects: Sequence[Reject]
+) -> dict[str, Any]:
+    """What a manifest says of one source; `given` is the name of the folder or archive."""
+    own = [clip for clip in clips if clip.source == source.name and not clip.mirrored]
+    return {
+        "given": given,
+        "licence": source.licence,
+        "citation": source.citation,
+        "recordings": len(own),
+        "hours": round(sum(clip.frames for clip in own) / MOTION272.fps / 3600.0, 3),
+        "rejects": sum(reject.source == source.name for reject in rejects),
+    }
 
 
 def _notes(clips: Sequence[Clip]) -> tuple[str, ...]:

@@ -17,7 +17,9 @@ from kinestream.conditioning.music import MUSIC_WIDTH
 from kinestream.data.build import (
     CACHE_FOLDER,
     BuildOptions,
+    remove_leftovers,
     run_in_processes,
+    source_entry,
     write_splits,
     write_statistics,
 )
@@ -35,7 +37,6 @@ from kinestream.data.sources.infinitedance import InfiniteDance
 from kinestream.data.sources.recording import Reject
 from kinestream.data.splits import MIN_CONTENT_FOR_TEST, Labelled, assign_splits
 from kinestream.errors import BadInputError
-from kinestream.features import MOTION272
 
 DANCE_SOURCES: Mapping[str, DanceSource] = {
     source.name: source for source in (DanceWithMelody(), Aistpp(), FineDance(), InfiniteDance())
@@ -83,9 +84,12 @@ def build_dances(
         raise BadInputError(f"{root}: nothing to train on; {len(rejects)} dances were rejected; the first: {first}")
     write_splits(root, clips)
     write_statistics(root, clips)
-    _remove_leftovers(root, clips)
+    remove_leftovers(root, (MOTION_FOLDER, TEXT_FOLDER, MUSIC_FOLDER), {clip.name for clip in clips}, _PREFIXES)
     manifest = Manifest(
-        sources=_source_entries(used, clips, rejects),
+        sources={
+            name: source_entry(DANCE_SOURCES[name], given, clips, rejects) | _dance_entry(name, clips)
+            for name, given in used.items()
+        },
         parameters=_parameters(options),
         clips=tuple(clips),
         rejects=tuple(asdict(reject) for reject in rejects),
@@ -257,41 +261,18 @@ def song_splits(recordings: Sequence[DanceRecording], held: frozenset[str] = fro
     return {r.name: own.get(r.song) or assigned.get(r.song) or r.split or "train" for r in recordings}
 
 
-def _remove_leftovers(root: Path, clips: Sequence[Clip]) -> None:
-    """Files of an earlier build that this one does not have; only names that a build writes."""
-    kept = {clip.name for clip in clips}
-    for folder, suffix in ((MOTION_FOLDER, ".npy"), (TEXT_FOLDER, ".txt"), (MUSIC_FOLDER, ".npz")):
-        for path in (root / folder).glob(f"*{suffix}"):
-            if path.stem not in kept and path.stem.removeprefix("M_").startswith(_PREFIXES):
-                path.unlink()
-
-
-def _source_entries(
-    used: Mapping[str, str], clips: Sequence[Clip], rejects: Sequence[Reject]
-) -> dict[str, dict[str, Any]]:
-    entries = {}
-    for name, given in used.items():
-        own = [clip for clip in clips if clip.source == name and not clip.mirrored]
-        entries[name] = {
-            "given": given,
-            "licence": DANCE_SOURCES[name].licence,
-            "citation": DANCE_SOURCES[name].citation,
-            "recordings": len(own),
-            "hours": round(sum(clip.frames for clip in own) / MOTION272.fps / 3600.0, 3),
-            "with_music": sum(clip.music for clip in own),
-            "songs": len({clip.song for clip in own if clip.music}),
-            "rejects": sum(reject.source == name for reject in rejects),
-        } | _fit_entry(own)
-    return entries
-
-
-def _fit_entry(clips: Sequence[Clip]) -> dict[str, Any]:
-    """Means over dances of the residual and of the alignment's gain over other songs, where they were measured."""
-    entry: dict[str, Any] = {}
-    residuals = [clip.details["residual_mm"]["mean"] for clip in clips if "residual_mm" in clip.details]
+def _dance_entry(source: str, clips: Sequence[Clip]) -> dict[str, Any]:
+    """Songs of a source, and means over its dances of the residual and of the alignment's gain over other songs, where
+    they were measured."""
+    own = [clip for clip in clips if clip.source == source and not clip.mirrored]
+    entry: dict[str, Any] = {
+        "with_music": sum(clip.music for clip in own),
+        "songs": len({clip.song for clip in own if clip.music}),
+    }
+    residuals = [clip.details["residual_mm"]["mean"] for clip in own if "residual_mm" in clip.details]
     if residuals:
         entry["residual_mm"] = {"mean": round(float(np.mean(residuals)), 1), "largest": max(residuals)}
-    fits = [clip.details["alignment"] for clip in clips if "alignment" in clip.details]
+    fits = [clip.details["alignment"] for clip in own if "alignment" in clip.details]
     if fits:
         gains = np.array([fit["gain"] for fit in fits])
         spread = float(gains.std(ddof=1)) if len(gains) > 1 else 0.0
