@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from kinestream.checkpoints.folder import load_causal_tae
 from kinestream.checkpoints.retrieval import MusicDanceRetrieval, save_retrieval
 from kinestream.data.dance_windows import DanceClips
 from kinestream.errors import BadInputError
-from kinestream.features import MOTION272, Statistics, motion272_from_motion
+from kinestream.features import MOTION272, Statistics, motion272_from_motion, motion_from_motion272
 from kinestream.models.choreo_llama import ChoreoLlamaConfig, generate_codes
 from kinestream.models.retrieval import RetrievalConfig, RetrievalModel
 from kinestream.models.rvq_vae import RVQVAEConfig
@@ -237,6 +238,28 @@ def test_a_resumed_run_takes_the_same_next_step(dances: Path, tokenizer: Path, r
     first, *_, whole, resumed = logged(tmp_path / "out", "total")
     assert resumed == pytest.approx(whole, abs=1e-6)
     assert resumed != first
+
+
+def test_dances_are_played_at_other_tempi_and_without_timbre(
+    dances: Path, tokenizer: Path, retrieval: Path, tmp_path: Path
+) -> None:
+    config = choreo_config(tmp_path, dances, tokenizer, retrieval, "", "tempi = [1.0, 1.25]\n")
+    (table, task_config), data, seed = _task_arguments(config), [str(dances)], 0
+    task = ChoreoLlamaTask(table, task_config, data, seed)
+    assert [clip.frames for clip in task.played.clips] == [90, 90, 90, 72, 72, 72]
+    same, faster = task.clips.dance(0, 0, 90), task.played.dance(3, 0, 72)
+    joints, fast_joints = (motion_from_motion272(part).joint_positions_m() for part in (same, faster))
+    assert torch.allclose(fast_joints[::4], joints[::5][:18], atol=1e-4)
+    assert torch.allclose(task.played.music(3, 0, 72)[::4], task.clips.music(0, 0, 90)[::5][:18], atol=1e-5)
+    with pytest.raises(BadInputError, match=r"tempi: expected numbers from 0.5 to 2"):
+        ChoreoLlamaTask(table, replace(task_config, tempi=(3.0,)), data, seed)
+    wide = {"codes": torch.zeros(4, 8, 3, dtype=torch.long), "music": torch.ones(4, 32, 44), "genre": torch.zeros(4)}
+    task.config = replace(task_config, timbre_drop=1.0)
+    music = task._augmented(wide, np.random.default_rng(0))["music"]
+    assert music[..., :12].all()
+    assert not music[..., 12:].any()
+    with pytest.raises(BadInputError, match=r"timbre_drop: expected the music features"):
+        ChoreoLlamaTask(table, replace(task_config, timbre_drop=0.5, music_features="muq"), data, seed)
 
 
 def test_references_never_come_from_the_same_recording(dances: Path, retrieval: Path) -> None:

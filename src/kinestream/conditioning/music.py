@@ -42,6 +42,7 @@ __all__ = [
     "Beats",
     "MusicFeatures",
     "MusicStream",
+    "features_at_tempo",
     "music_beats",
     "music_condition",
     "music_features",
@@ -232,6 +233,20 @@ class MusicStream:
         tempo = math.log2(60.0 * ONSET_HZ / length / _TEMPO_CENTRE_BPM)
         phases = (math.sin(turn * share), math.cos(turn * share), math.sin(turn * bar), math.cos(turn * bar))
         return np.array((max(pulses), max(downs, default=0.0), *phases, tempo), np.float32)
+
+
+def features_at_tempo(values: Float[Tensor, "t d"], tempo: float) -> Float[Tensor, "u d"]:
+    """Feature rows of the same music played `tempo` times as fast, by linear interpolation: T rows become T / tempo."""
+    last = len(values) - 1
+    where = (torch.arange(int(last / tempo + 1e-6) + 1, dtype=torch.float64) * tempo).clamp(max=last)
+    low = where.floor().long()
+    share = (where - low).to(values)[:, None]
+    rows = values[low] * (1 - share) + values[(low + 1).clamp(max=last)] * share
+    if values.shape[1] == MUSIC_WIDTH:
+        column = MUSIC_SLICES["tempo"]
+        heard = rows[:, MUSIC_SLICES["beat_phase"]].abs().sum(dim=1, keepdim=True) > 0
+        rows[:, column] = torch.where(heard, rows[:, column] + math.log2(tempo), rows[:, column])
+    return rows
 
 
 def music_features(audio: Audio) -> MusicFeatures:

@@ -7,7 +7,7 @@ frame of `motion_data/NAME.npy`. Motion files are memory-mapped; music is small 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +15,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from kinestream.conditioning.music import features_at_tempo
 from kinestream.data.layout import MOTION_FOLDER, read_features, read_split, statistics_folder
 from kinestream.data.manifest import MANIFEST_NAME, load_manifest
 from kinestream.data.sources.recording import Reject
 from kinestream.errors import BadInputError
-from kinestream.features import MOTION272, Statistics
+from kinestream.features import MOTION272, Statistics, motion272_from_motion, motion_from_motion272
+from kinestream.motion import resample
 
 MUSIC_FOLDER = "music"
 # Music and motion of a pair may differ by rounding; more than this is another song or another rate.
@@ -42,7 +44,10 @@ class DanceWindow:
 
 @dataclass(frozen=True, eq=False)
 class DanceClip:
-    """One dance and its music, [T, M], un-normalised; `frames` is what both have."""
+    """One dance and its music, [T, M], un-normalised; `frames` is what both have.
+
+    `motion` [T, 272] holds the dance where it isn't as `path` has it.
+    """
 
     name: str
     recording: str
@@ -50,6 +55,7 @@ class DanceClip:
     path: Path
     music: Float[Tensor, "t m"]
     frames: int
+    motion: Float[Tensor, "t 272"] | None = None
 
 
 @dataclass(frozen=True)
@@ -102,13 +108,29 @@ class DanceClips:
         return Statistics(frames.mean(0).float(), frames.std(0).clamp_min(1e-3).float())
 
     def dance(self, index: int, start: int, stop: int) -> Float[Tensor, "t 272"]:
-        """Motion features of a clip's frames, un-normalised; only these frames are read."""
-        frames = np.load(self.clips[index].path, mmap_mode="r", allow_pickle=False)[start:stop]
+        """Motion features of a clip's frames, un-normalised; only these frames are read, from memory or the file."""
+        clip = self.clips[index]
+        if clip.motion is not None:
+            return clip.motion[start:stop]
+        frames = np.load(clip.path, mmap_mode="r", allow_pickle=False)[start:stop]
         return torch.from_numpy(np.array(frames, dtype=np.float32))
 
     def music(self, index: int, start: int, stop: int) -> Float[Tensor, "t m"]:
         """Music features of a clip's frames, un-normalised."""
         return self.clips[index].music[start:stop]
+
+    def at_tempo(self, tempo: float) -> DanceClips:
+        """The same dances, `tempo` times as fast and in memory, with their music as if it were played so."""
+        clips = []
+        for index, clip in enumerate(self.clips):
+            motion = motion_from_motion272(self.dance(index, 0, clip.frames))
+            faster = resample(replace(motion, fps=motion.fps * tempo), MOTION272.fps)
+            features, music = motion272_from_motion(faster), features_at_tempo(clip.music[: clip.frames], tempo)
+            frames = min(len(features), len(music))
+            clips.append(
+                replace(clip, name=f"{clip.name}@{tempo:g}", music=music[:frames], frames=frames, motion=features)
+            )
+        return replace(self, clips=clips)
 
     def windows(self, frames: int, hop: int) -> list[tuple[int, DanceWindow]]:
         """All windows of `frames` frames, `hop` apart, each with its clip's place in `clips`."""

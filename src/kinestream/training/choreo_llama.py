@@ -15,6 +15,7 @@ from kinestream.checkpoints.dance import MusicToDanceModel, load_music_to_dance,
 from kinestream.checkpoints.folder import CHOREO_LLAMA
 from kinestream.checkpoints.infinitedance import load_llama_weights
 from kinestream.checkpoints.retrieval import load_retrieval
+from kinestream.conditioning.music import MUSIC_SLICES
 from kinestream.data.dance_windows import DanceClips
 from kinestream.errors import BadInputError
 from kinestream.models.choreo_llama import ChoreoLlama, ChoreoLlamaConfig, choreo_llama_loss, generate_codes
@@ -56,6 +57,10 @@ class ChoreoLlamaTaskConfig:
     """Codes of the past are replaced by random ones with a probability of up to this, drawn for each row."""
     music_noise: float = 0.0
     """Deviation of the noise on normalised music features."""
+    timbre_drop: float = 0.0
+    """Share of rows whose chroma and cepstra are left out, so that songs are not told by their sound alone."""
+    tempi: tuple[float, ...] = (1.0,)
+    """How fast the training dances are played with their music; each tempo adds all of them once more."""
     first_reference_rank: int = 0
     """0 takes the best matches; 100 those from rank 100 on (InfiniteDance, Table 7)."""
     phases: int = 4
@@ -79,6 +84,9 @@ class ChoreoLlamaTask:
         self.tokenizer.eval().requires_grad_(False)
         self.layout_name, self.layout = info.layout, motion_layout(info.layout)
         self.clips, self.held_out = DanceClips.load(data, "train"), DanceClips.load(data, "val")
+        if config.timbre_drop > 0 and config.music_features != MUSIC_FEATURES:
+            raise BadInputError(f"[task] timbre_drop: expected the music features {MUSIC_FEATURES!r}")
+        self.played = self._played()
         self.music_statistics = self.clips.music_statistics()
         self.genres = tuple(sorted({clip.genre for clip in self.clips.clips} - {""}))
         torch.manual_seed(seed)
@@ -87,7 +95,7 @@ class ChoreoLlamaTask:
             load_llama_weights(config.llama, self.model)
         coded = [
             encode_dances(self.tokenizer, self.statistics, clips, self.layout, phases)
-            for clips, phases in ((self.clips, config.phases), (self.held_out, 1))
+            for clips, phases in ((self.played, config.phases), (self.held_out, 1))
         ]
         self.dances, self.held_out_dances = (
             [dance for dance in part if len(dance.codes) >= self._shortest()] for part in coded
@@ -97,6 +105,13 @@ class ChoreoLlamaTask:
         self.references, self.held_out_references = self._references()
         self._cumulative = cumulative_weights(self.dances)
         self._longest = max(len(dance.codes) for dance in self.dances)
+
+    def _played(self) -> DanceClips:
+        """The training dances at every tempo."""
+        if not self.config.tempi or not all(0.5 <= tempo <= 2.0 for tempo in self.config.tempi):
+            raise BadInputError(f"[task] tempi: expected numbers from 0.5 to 2, got {list(self.config.tempi)}")
+        played = [self.clips if tempo == 1.0 else self.clips.at_tempo(tempo) for tempo in self.config.tempi]
+        return replace(self.clips, clips=[clip for clips in played for clip in clips.clips])
 
     def _fresh_model(self, table: dict[str, Any]) -> ChoreoLlama:
         tokens = self.tokenizer.config
@@ -137,7 +152,7 @@ class ChoreoLlamaTask:
                 retrieval, clips, self.clips, self.layout, self.statistics, count=self.model.config.num_references,
                 first_rank=self.config.first_reference_rank, index=index,
             )
-            for clips in (self.clips, self.held_out)
+            for clips in (self.played, self.held_out)
         )  # fmt: skip
         return train, held_out
 
@@ -155,7 +170,7 @@ class ChoreoLlamaTask:
             dance = self.dances[int(np.searchsorted(self._cumulative, place, side="right"))]
             if len(dance.codes) >= steps:
                 picks.append((dance, int(rng.integers(0, len(dance.codes) - steps + 1))))
-        batch = self._collate(picks, steps, self.clips, self.references)
+        batch = self._collate(picks, steps, self.played, self.references)
         return self._augmented(batch, rng)
 
     def _collate(
@@ -195,6 +210,9 @@ class ChoreoLlamaTask:
         if config.music_noise > 0:
             noise = rng.standard_normal(tuple(batch["music"].shape), dtype=np.float32)
             batch["music"] = batch["music"] + config.music_noise * torch.from_numpy(noise)
+        if config.timbre_drop > 0:
+            silent = torch.from_numpy(rng.random(rows) < config.timbre_drop)
+            batch["music"][silent, :, MUSIC_SLICES["chroma"].start :] = 0.0
         if "present" in batch:
             dropped = torch.from_numpy(rng.random((rows, 1)) < config.reference_drop)
             batch["present"] = batch["present"] & ~dropped

@@ -118,6 +118,8 @@ def from_table(kind: type[T], table: dict[str, Any], where: str) -> T:
         default = fields[name].default
         if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
             table = {**table, name: float(value)}
+        elif isinstance(default, tuple) and isinstance(value, list):
+            table = {**table, name: tuple(value)}
         elif default is not dataclasses.MISSING and default is not None and type(value) is not type(default):
             raise BadInputError(f"[{where}] {name}: expected {type(default).__name__}, got {value!r}")
     return kind(**table)
