@@ -34,6 +34,7 @@ from kinestream.metrics import (
     physical_foot_contact,
     r_precision,
     retrieval_recall,
+    still_seconds,
     transition_curve,
     transition_jerk,
 )
@@ -198,6 +199,13 @@ def test_beat_alignment_sees_other_songs_reversal_and_freezing(many_clips: Clips
     assert paired_difference(control.own_scores, turned).low > 0.0
     still = motion_beats(frozen(joints[0]), fps)
     assert float(beat_alignment(still, music[0])) == 0.0
+
+
+def test_still_seconds_see_freezing_and_nothing_in_real_dances(any_clips: Clips) -> None:
+    for joints in any_clips.joints[:8]:
+        moving, stopped = (still_seconds(clip, any_clips.fps) for clip in (joints, frozen(joints)))
+        assert bool(stopped.all())
+        assert float(moving.double().mean()) < 0.5
 
 
 def test_latency_sees_stutter_that_the_median_hides() -> None:

@@ -17,6 +17,8 @@ from kinestream.metrics import (
     motion_beats,
     published_pose,
     standardized,
+    step_beats,
+    still_seconds,
 )
 from kinestream.metrics.beats import smoothed
 from kinestream.metrics.geometric import L_TOES, QUESTIONS, R_WRIST
@@ -52,6 +54,47 @@ def test_less_smoothing_finds_quick_steps() -> None:
     assert len(motion_beats(slow_and_quick, 30.0)) < len(motion_beats(slow_and_quick, 30.0, smoothing_s=0.05))
     with pytest.raises(BadInputError, match="positive smoothing"):
         motion_beats(joints, 30.0, smoothing_s=0.0)
+
+
+@pytest.mark.parametrize("fps", [30.0, 60.0])
+def test_step_beats_are_where_feet_brake_hardest(fps: float) -> None:
+    joints = torch.zeros(int(4.2 * fps) + 1, 22, 3, dtype=torch.float64)
+    joints[:, [7, 8, 10, 11]] = swaying(fps, 4.2, 0.7, 0.4)  # at rest at 0.4 s, braking hardest a quarter before
+    joints[:, [1, 2, 4, 5]] = swaying(fps, 4.2, 0.31, 0.1)  # knees play no part
+    beats = step_beats(joints, fps)
+    assert beats.tolist() == pytest.approx([0.4 - 0.7 / 4 + 0.7 * k for k in range(6)], abs=0.7 / fps)
+    assert len(step_beats(torch.ones(60, 22, 3), fps)) == 0
+    with pytest.raises(BadInputError, match="positive smoothing"):
+        step_beats(joints, fps, smoothing_s=0.0)
+    with pytest.raises(BadInputError, match="at least 22 joints"):
+        step_beats(joints[:, :20], fps)
+
+
+def test_step_beats_tell_a_dance_s_song_from_others_where_rests_do_not() -> None:
+    tempi = [0.50, 0.55, 0.61, 0.67]
+    bodies = [torch.zeros(481, 22, 3, dtype=torch.float64) for _ in tempi]
+    for body, period in zip(bodies, tempi, strict=True):
+        body[:, [7, 8, 10, 11]] = swaying(60.0, 8.0, period, 0.2)
+        body[:, [0, 3, 6, 9, 12, 15, 16, 17]] = 3.0 * swaying(60.0, 8.0, 1.7, 0.3)  # a trunk that sways as it likes
+    music = [0.2 - period / 4 + period * torch.arange(1, 11, dtype=torch.float64) for period in tempi]
+    gains = [
+        beat_alignment_control([find(body, 60.0) for body in bodies], music, [8.0] * 4).gain.value
+        for find in (step_beats, motion_beats)
+    ]
+    assert gains[0] > 0.3
+    assert gains[0] > 3.0 * gains[1]
+
+
+def test_a_second_is_still_when_the_body_hardly_moves_all_through_it() -> None:
+    joints = torch.zeros(100, 22, 3)
+    joints[30:, :, 0] = torch.arange(70)[:, None] * 0.2 / 30.0  # 0.2 m/s from the second second on
+    assert still_seconds(joints, 30.0).tolist() == [True, False, False]
+    assert still_seconds(joints, 30.0, speed_mps=0.3).tolist() == [True, True, True]
+    assert still_seconds(joints.expand(2, -1, -1, -1), 50.0).shape == (2, 2)
+    with pytest.raises(BadInputError, match="at least 30 frames"):
+        still_seconds(joints[:20], 30.0)
+    with pytest.raises(BadInputError, match="positive speed"):
+        still_seconds(joints, 30.0, speed_mps=0.0)
 
 
 def test_smoothing_keeps_constants_and_mirrors_the_ends() -> None:

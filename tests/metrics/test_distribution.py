@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from kinestream.errors import BadInputError
-from kinestream.metrics import diversity, frechet_distance, mean_pairwise_distance, multimodality
+from kinestream.metrics import (
+    diversity,
+    frechet_distance,
+    mean_distance_of_others,
+    mean_pairwise_distance,
+    multimodality,
+)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -56,6 +62,15 @@ def test_diversity_is_the_mean_distance_and_never_of_a_sample_to_itself() -> Non
     cloud = torch.randn(500, 16, generator=seeded())
     assert float(diversity(cloud, 300, seeded(4))) == pytest.approx(float(mean_pairwise_distance(cloud)), rel=0.03)
     assert diversity(cloud, 300, seeded(4)) == diversity(cloud, 300, seeded(4))
+
+
+def test_rows_drawn_twice_do_not_make_a_set_less_diverse() -> None:
+    x = torch.tensor([[0.0], [1.0], [3.0]])
+    assert float(mean_distance_of_others(x, torch.arange(3))) == pytest.approx(float(mean_pairwise_distance(x)))
+    assert float(mean_distance_of_others(x, torch.tensor([0, 0, 1]))) == pytest.approx(1.0)
+    assert float(mean_distance_of_others(x, torch.tensor([0, 0, 1, 2]))) == pytest.approx((2 + 6 + 2) / 5)
+    with pytest.raises(BadInputError, match="copies of one"):
+        mean_distance_of_others(x, torch.tensor([2, 2, 2]))
 
 
 def test_multimodality_looks_within_prompts_only() -> None:

@@ -75,6 +75,22 @@ def test_rows_of_several_sets_are_drawn_together() -> None:
     assert spread.count == 80
 
 
+def test_rows_that_hang_together_are_drawn_together() -> None:
+    groups = ["a"] * 5 + ["b"] * 3
+    values = torch.tensor([[0.0]] * 5 + [[1.0]] * 3)
+    drawn: set[float] = set()
+
+    def mean(rows: torch.Tensor) -> torch.Tensor:
+        drawn.add(round(float(rows.mean()), 6))
+        return rows.mean()
+
+    found = bootstrap_rows(mean, values, groups=groups)
+    assert drawn == {0.0, 0.375, 1.0}
+    assert (found.value, found.low, found.high, found.count) == (0.375, 0.0, 1.0, 8)
+    with pytest.raises(BadInputError, match="a group for each of 8"):
+        bootstrap_rows(mean, values, groups=groups[:3])
+
+
 def test_twenty_repeats_are_mean_and_published_interval() -> None:
     values = torch.tensor([1.0, 2.0, 3.0, 4.0])
     half = 1.96 * (1.25**0.5) / 2.0

@@ -4,10 +4,16 @@ Every figure carries its unit in its name or docstring, with its equation, its s
 page docs/metrics.md is the overview.
 """
 
-from kinestream.metrics.beats import BeatControl, beat_alignment, beat_alignment_control, motion_beats
+from kinestream.metrics.beats import BeatControl, beat_alignment, beat_alignment_control, motion_beats, step_beats
 from kinestream.metrics.contact import physical_foot_contact
 from kinestream.metrics.dance import FeatureScores, feature_scores, standardized
-from kinestream.metrics.distribution import diversity, frechet_distance, mean_pairwise_distance, multimodality
+from kinestream.metrics.distribution import (
+    diversity,
+    frechet_distance,
+    mean_distance_of_others,
+    mean_pairwise_distance,
+    multimodality,
+)
 from kinestream.metrics.estimates import (
     Estimate,
     bootstrap,
@@ -25,6 +31,7 @@ from kinestream.metrics.kinetic import kinetic_features, published_pose
 from kinestream.metrics.latency import Latency, latency_summary
 from kinestream.metrics.matching import batches, chance_recall, multimodal_distance, r_precision, retrieval_recall
 from kinestream.metrics.pose import foot_skating_ratio, jerk_mps3, jitter_mps3, mpjpe_mm, peak_jerk_mps3
+from kinestream.metrics.standstill import still_seconds
 from kinestream.metrics.transitions import TransitionJerk, mean_transition_jerk, transition_curve, transition_jerk
 
 __all__ = [
@@ -53,6 +60,7 @@ __all__ = [
     "joints_and_rate",
     "kinetic_features",
     "latency_summary",
+    "mean_distance_of_others",
     "mean_pairwise_distance",
     "mean_transition_jerk",
     "motion_beats",
@@ -70,6 +78,8 @@ __all__ = [
     "repeat_generators",
     "retrieval_recall",
     "standardized",
+    "step_beats",
+    "still_seconds",
     "transition_curve",
     "transition_jerk",
 ]

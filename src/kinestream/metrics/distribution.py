@@ -56,6 +56,21 @@ def mean_pairwise_distance(x: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
     return torch.pdist(x.double()).mean()
 
 
+def mean_distance_of_others(x: Float[Tensor, "n d"], rows: Int[Tensor, "k"]) -> Float[Tensor, ""]:
+    """`mean_pairwise_distance` over the rows `rows` of x, drawn with repeats: a row never meets a copy of itself.
+
+    For bootstrap: a draw holds rows twice, whose distance of 0 would make every draw less diverse than the set.
+    """
+    require_rows(x, "mean pairwise distance", least=2, because=" for a pair")
+    times = torch.bincount(rows, minlength=len(x)).double()
+    weight = times[:, None] * times
+    weight.fill_diagonal_(0.0)
+    if float(weight.sum()) == 0.0:
+        raise BadInputError("mean pairwise distance needs at least 2 different rows, got copies of one")
+    distances = torch.cdist(x.double(), x.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    return (weight * distances).sum() / weight.sum()
+
+
 def diversity(
     x: Float[Tensor, "n d"], pairs: Pairs = DIVERSITY_PAIRS, generator: torch.Generator | None = None
 ) -> Float[Tensor, ""]:

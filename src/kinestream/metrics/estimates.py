@@ -125,11 +125,14 @@ def paired_difference(
 def bootstrap_rows(
     measure: Callable[..., Tensor],
     *sets: Tensor,
+    groups: Sequence[Hashable] | None = None,
     resamples: int = 200,
     level: float = LEVEL,
     generator: torch.Generator | None = None,
 ) -> Estimate:
     """A figure of whole sets (R-Precision of pairs, diversity) with its interval: rows drawn anew, same rows of all.
+
+    `groups`: rows that hang together are drawn together, so that draws have different numbers of rows.
 
     Not for distances of distributions: repeated rows make a covariance smaller, so a Fréchet distance comes out higher
     in every draw than in truth; take `repeat` with subsets for it.
@@ -139,7 +142,8 @@ def bootstrap_rows(
     _require_settings(resamples, level)
     generator = generator or torch.Generator().manual_seed(1)
     count = len(sets[0])
-    draws = (torch.randint(count, (count,), generator=generator) for _ in range(resamples))
+    kept = None if groups is None else _group_rows(groups, count)
+    draws = (_drawn_rows(count, kept, generator) for _ in range(resamples))
     drawn = torch.tensor([float(measure(*(rows[draw] for rows in sets))) for draw in draws], dtype=torch.float64)
     return Estimate(float(measure(*sets)), *_interval(drawn, level), count)
 
@@ -198,9 +202,27 @@ def _resampled(
     return torch.cat(drawn)
 
 
+def _drawn_rows(count: int, groups: Sequence[Tensor] | None, generator: torch.Generator) -> Tensor:
+    if groups is None:
+        return torch.randint(count, (count,), generator=generator)
+    return torch.cat([groups[k] for k in torch.randint(len(groups), (len(groups),), generator=generator).tolist()])
+
+
+def _group_rows(groups: Sequence[Hashable], count: int) -> list[Tensor]:
+    _require_groups(groups, count)
+    rows: dict[Hashable, list[int]] = {}
+    for row, group in enumerate(groups):
+        rows.setdefault(group, []).append(row)
+    return [torch.tensor(own) for own in rows.values()]
+
+
+def _require_groups(groups: Sequence[Hashable], count: int) -> None:
+    if len(groups) != count:
+        raise BadInputError(f"bootstrap: expected a group for each of {count} values, got {len(groups)}")
+
+
 def _group_means(values: Tensor, groups: Sequence[Hashable], resamples: int, generator: torch.Generator) -> Tensor:
-    if len(groups) != len(values):
-        raise BadInputError(f"bootstrap: expected a group for each of {len(values)} values, got {len(groups)}")
+    _require_groups(groups, len(values))
     numbers = {group: k for k, group in enumerate(dict.fromkeys(groups))}
     place = torch.tensor([numbers[group] for group in groups])
     totals = torch.zeros(len(numbers), dtype=torch.float64).index_add(0, place, values.double())
