@@ -282,6 +282,38 @@ def test_what_cannot_be_danced_is_refused(said: dict[str, object], part: str, mo
         generate_dance(click_track(2.0), model, **said)  # type: ignore[arg-type]
 
 
+def test_analysed_music_gives_the_dance_of_its_sound(model: MusicToDanceModel) -> None:
+    song = click_track(9.3)
+    analysed = music_features(song)
+    whole, ours = (generate_dance(heard, model, seed=3, genre="waltz") for heard in (song, analysed))
+    assert torch.equal(ours.local_rotations, whole.local_rotations)
+    assert torch.equal(ours.root_position_m, whole.root_position_m)
+    part = generate_dance(analysed, model, start_s=2.0, end_s=5.0)
+    assert part.num_frames == 90
+    with pytest.raises(BadInputError, match="expected 0 <= start"):
+        generate_dance(analysed, model, start_s=20.0)
+    with pytest.raises(BadInputError, match="at least 1 s of music"):
+        generate_dance(analysed, model, end_s=0.5)
+
+
+def test_a_dance_follows_sound_or_features_and_never_both(model: MusicToDanceModel) -> None:
+    rows = music_features(click_track(2.0)).values
+    session = DanceSession(model, RATE_HZ)
+    session.push_features(rows)
+    with pytest.raises(BadInputError, match="follows music features"):
+        session.push(np.zeros(100))
+    assert sum(chunk.motion.num_frames for chunk in session.finish()) + 48 == 60
+    with pytest.raises(BadInputError, match="finished"):
+        session.push_features(rows)
+    session = DanceSession(model, RATE_HZ)
+    session.push(np.zeros(100))
+    with pytest.raises(BadInputError, match="hears sound already"):
+        session.push_features(rows)
+    for broken, says in ((rows[:, :5], r"\[T, 44\]"), (rows * torch.nan, "NaN"), (rows.long(), "as floats")):
+        with pytest.raises(BadInputError, match=says):
+            DanceSession(model, RATE_HZ).push_features(broken)
+
+
 def test_broken_sound_leaves_the_session_as_it_was(model: MusicToDanceModel) -> None:
     session, song = DanceSession(model, RATE_HZ), click_track(3.0).samples
     chunks = session.push(song[:10_000])

@@ -138,7 +138,7 @@ class DanceSession:
         self._feet: FootLockState | None = initial_feet() if self.options.foot_lock else None
         self._steps = 0
         self._num_frames = 0
-        self._finished = False
+        self._finished = self._sounding = False
 
     # What is asked of the dance.
 
@@ -152,6 +152,9 @@ class DanceSession:
         with self.lock:
             if self._finished:
                 raise BadInputError("The dance is finished; begin a new session for more music.")
+            if self._num_frames + self._waiting and not self._sounding:
+                raise BadInputError("The dance follows music features; push either sound or features.")
+            self._sounding = True
             chunks, size = [], self._rate_hz * _BLOCK_S
             for first in range(0, len(sound), size):
                 self._take(self._music.push(sound[first : first + size]))
@@ -159,11 +162,32 @@ class DanceSession:
                 chunks += self._danced()
             return chunks
 
+    def push_features(self, music: Float[Tensor, "t m"]) -> list[DanceChunk]:
+        """Take music that is analysed already, in place of sound: rows of `MusicStream`, as data sets hold them.
+
+        Raises:
+            BadInputError: other shapes, NaN, sound was pushed before, or the dance is finished. It stays as it was.
+        """
+        rows = torch.as_tensor(music)
+        if rows.ndim != 2 or rows.shape[1] != MUSIC_WIDTH or not rows.is_floating_point():
+            raise BadInputError(
+                f"Expected music features [T, {MUSIC_WIDTH}] as floats, got {rows.dtype} {tuple(rows.shape)}."
+            )
+        if not bool(torch.isfinite(rows).all()):
+            raise BadInputError("The music features hold NaN or infinity.")
+        with self.lock:
+            if self._finished:
+                raise BadInputError("The dance is finished; begin a new session for more music.")
+            if self._sounding:
+                raise BadInputError("The dance hears sound already; push either sound or features.")
+            self._take(rows.float().cpu())
+            return self._danced()
+
     def finish(self) -> list[DanceChunk]:
         """The music is over: give the frames that remain. The dance then has a frame for each begun 1/30 s of sound.
 
         Raises:
-            BadInputError: it is finished already, or not one sample was pushed.
+            BadInputError: it is finished already, or nothing was pushed.
         """
         with self.lock:
             if self._finished:

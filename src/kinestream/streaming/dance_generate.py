@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from kinestream.checkpoints.dance import MusicToDanceModel
+from kinestream.conditioning.music import FEATURE_HZ, MusicFeatures
 from kinestream.errors import BadInputError
 from kinestream.io.audio import Audio, AudioReader
 from kinestream.motion import Motion, concatenate
@@ -19,10 +21,12 @@ from kinestream.streaming.dance_references import NamedReferences
 
 MIN_SONG_S = 1.0
 _BLOCK_S = 4.0
+# A session wants to know the sound's rate; of music that is analysed already it hears none.
+_NO_SOUND_HZ = 48_000
 
 
 def generate_dance(
-    audio: Audio | str | os.PathLike[str],
+    audio: Audio | MusicFeatures | str | os.PathLike[str],
     model: MusicToDanceModel,
     *,
     genre: str | None = None,
@@ -36,7 +40,7 @@ def generate_dance(
     """Dance to a song: SMPL-22 at 30 fps, frame k at k / 30 s of the sound, from the origin facing +Z on y = 0.
 
     Args:
-        audio: a sound file, read block by block however long it is, or sound in memory.
+        audio: a sound file, read block by block however long it is, sound in memory, or music that is analysed.
         model: a music-to-dance model.
         genre: one of the model's genres; None leaves it to the music.
         seed: the same seed gives the same dance.
@@ -57,12 +61,13 @@ def generate_dance(
             if on_chunk is not None:
                 on_chunk(chunk)
 
-    def dance(blocks: Iterator[NDArray[np.float32]], rate_hz: int, name: str) -> Motion:
-        session = DanceSession(model, rate_hz, genre=genre, seed=seed, references=source, options=options)
+    def dance(blocks: Iterator[NDArray[np.float32] | Tensor], rate_hz: int, name: str) -> Motion:
+        heard = _NO_SOUND_HZ if isinstance(audio, MusicFeatures) else rate_hz
+        session = DanceSession(model, heard, genre=genre, seed=seed, references=source, options=options)
         count = 0
         for block in blocks:
             count += len(block)
-            taken(session.push(block))
+            taken(session.push_features(block) if isinstance(block, Tensor) else session.push(block))
         if count < MIN_SONG_S * rate_hz:
             raise BadInputError(
                 f"{name or 'the sound'}: expected at least {MIN_SONG_S:g} s of music, got {count / rate_hz:.2f} s"
@@ -70,15 +75,27 @@ def generate_dance(
         taken(session.finish())
         return replace(concatenate(parts), name=Path(name).stem)
 
+    if isinstance(audio, MusicFeatures):
+        return dance(_rows(audio, start_s, end_s), FEATURE_HZ, "")
     if isinstance(audio, Audio):
         return dance(_blocks(audio, start_s, end_s), audio.rate_hz, audio.name)
     with AudioReader(audio) as reader:
         return dance(reader.blocks(start_s, end_s), reader.rate_hz, reader.path.name)
 
 
+def _check_part(duration_s: float, start_s: float, end_s: float | None) -> None:
+    if not 0.0 <= start_s < duration_s or (end_s is not None and not start_s < end_s):
+        raise BadInputError(f"expected 0 <= start < end within {duration_s:.2f} s, got {start_s} and {end_s}")
+
+
+def _rows(music: MusicFeatures, start_s: float, end_s: float | None) -> Iterator[Tensor]:
+    _check_part(len(music.values) / FEATURE_HZ, start_s, end_s)
+    last = len(music.values) if end_s is None else min(round(end_s * FEATURE_HZ), len(music.values))
+    yield music.values[round(start_s * FEATURE_HZ) : last]
+
+
 def _blocks(audio: Audio, start_s: float, end_s: float | None) -> Iterator[NDArray[np.float32]]:
-    if not 0.0 <= start_s < audio.duration_s or (end_s is not None and not start_s < end_s):
-        raise BadInputError(f"expected 0 <= start < end within {audio.duration_s:.2f} s, got {start_s} and {end_s}")
+    _check_part(audio.duration_s, start_s, end_s)
     last = len(audio.samples) if end_s is None else min(round(end_s * audio.rate_hz), len(audio.samples))
     size = round(_BLOCK_S * audio.rate_hz)
     for first in range(round(start_s * audio.rate_hz), last, size):
