@@ -3,11 +3,14 @@
 python -m benchmarks.foot_lock --data data/built                 # all test recordings
 python -m benchmarks.foot_lock --data data/built --split val --clips 60 --by-content
 python -m benchmarks.foot_lock --data data/built --split train --contents jump,kick --recordings --by-content
+python -m benchmarks.foot_lock --data data/dances --tokenizer runs/rvq_vae_default/model --recordings --by-content
 
-One row a kind: skating (share of frames in which a toe below 5 cm moves faster than 0.5 m/s) and its ratio to that of
-the recordings; slide of low feet (Zhang et al., MANN, 2018: ground speed weighted by 2 - 2^(height / 2.5 cm)); jitter;
-peak jerk (mean over clips); how deep the lowest joint is on average and at worst; how far joints move on average and,
-with the root aligned, what is left of it. The last line is the time of a latent's frames with and without locking.
+Recordings go through the text model's autoencoder and, where one is named, through a dance tokenizer: decoded motion
+blurs contacts. One row a kind: skating (share of frames in which a toe below 5 cm moves faster than 0.5 m/s) and its
+ratio to that of the recordings; slide of low feet (Zhang et al., MANN, 2018: ground speed weighted by
+2 - 2^(height / 2.5 cm)); jitter; peak jerk (mean over clips); how deep the lowest joint is on average and at worst; how
+far joints move on average and, with the root aligned, what is left of it. The last line is the time of a latent's
+frames with and without locking.
 With --cache, generated features are kept in a file and made only once; --json prints all figures as JSON.
 """
 
@@ -29,6 +32,7 @@ from torch import Tensor
 from benchmarks.quality.plan import clip_wishes
 from benchmarks.quality.takes import Take, evenly, load_takes
 from kinestream.checkpoints import load_text_to_motion
+from kinestream.checkpoints.dance import load_rvq_vae
 from kinestream.cli.progress import progress_bar
 from kinestream.data.manifest import load_manifest
 from kinestream.errors import BadInputError, KinestreamError
@@ -46,6 +50,7 @@ from kinestream.motion import Motion
 from kinestream.skeleton import smpl22
 from kinestream.streaming import Engine, SessionOptions
 from kinestream.streaming.frames import initial_feet, initial_root, locked_chunk, motion_chunk
+from kinestream.training.rvq_vae import reconstruct
 
 TOES = [smpl22().index(name) for name in ("left_foot", "right_foot")]
 FPS = MOTION272.fps
@@ -130,12 +135,21 @@ def generated(engine: Engine, wishes: Sequence[Wish], cache: Path | None) -> Ite
             save_file(made, str(temporary))
 
 
-def clips(engine: Engine, takes: Sequence[Take], wishes: Sequence[Wish], cache: Path | None) -> Iterator[Clip]:
-    """Recordings, the same through the autoencoder, and generated clips of the same labels."""
+def clips(
+    engine: Engine, takes: Sequence[Take], wishes: Sequence[Wish], cache: Path | None, tokenizer: Path | None
+) -> Iterator[Clip]:
+    """Recordings, the same through autoencoder and dance tokenizer, and generated clips of the same labels."""
     tae, statistics = engine.model.tae, engine.model.statistics
     for take in takes:
         yield Clip("real", take.content, take.features)
         yield Clip("autoencoded", take.content, reconstructed(tae, statistics, take.features))
+    if tokenizer is not None:
+        model, own, _ = load_rvq_vae(tokenizer)
+        for take in takes:
+            whole = len(take.features) // model.config.frames_per_step * model.config.frames_per_step
+            with torch.no_grad():
+                decoded = reconstruct(model, own, take.features[:whole])[1]
+            yield Clip("tokenized", take.content, decoded)
     for wish, features in zip(wishes, generated(engine, wishes, cache), strict=True):
         yield Clip("generated", wish.content, features)
 
@@ -217,6 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--data", type=Path, required=True, help="folder that `kinestream data build` wrote")
     options.add_argument("--model", type=Path, help="model folder; the packaged model without it")
+    options.add_argument("--tokenizer", type=Path, help="folder of a dance tokenizer: recordings through it, too")
     options.add_argument("--split", choices=("train", "val", "test"), default="test")
     options.add_argument("--clips", type=int, help="so many recordings, evenly over the labels; default all")
     options.add_argument("--contents", help="only recordings of these, for example bow,run")
@@ -236,8 +251,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise BadInputError(f"{given.data} has no such recordings in its split {given.split}.")
         engine = Engine(load_text_to_motion(given.model))
         takes, wishes = load_takes(given.data, chosen), [] if given.recordings else clip_wishes(chosen, given.seed)
-        found = clips(engine, takes, wishes, given.cache)
-        results = measure(found, 2 * len(takes) + len(wishes))
+        found = clips(engine, takes, wishes, given.cache, given.tokenizer)
+        results = measure(found, (2 if given.tokenizer is None else 3) * len(takes) + len(wishes))
     except KinestreamError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -15,13 +15,13 @@ from torch import Tensor
 from kinestream.rotations import (
     matrix_from_quat,
     quat_about_axis,
-    quat_between,
     quat_conjugate,
     quat_multiply,
     quat_rotate,
     quat_yaw,
 )
 from kinestream.skeleton.humanoid import SIDES, HumanoidRig
+from kinestream.skeleton.leg_arrays import turned_legs
 
 # A foot stands when it moves slower than this share of the leg length per second, this close to its lowest height.
 _STANCE_LEGS_PER_S = 0.15
@@ -31,11 +31,10 @@ _TOE_FADE_LEGS = 0.1
 _HOLD_ITERATIONS = 12
 # Sines of the downward pitch from which a foot begins to stand on its toes, and fully does: standing feet tremble.
 _PITCH_FADE_SINES = (0.03, 0.15)
-# A knee that is bent by less than this share of its leg takes the direction it would bend in from its thigh.
-_STRAIGHT_LEGS = 0.02
 # Differences between two feet below this are none.
 _SAME_SHAPE_M = 1e-3
-_NEGLIGIBLE_SHIFT_M = 1e-4
+# Ankles that would move by less stay where they are.
+NEGLIGIBLE_SHIFT_M = 1e-4
 # Standing feet whose toes seem to point up by more than the first and less than the second are levelled (radians).
 _LEVEL_RANGE_RAD = (0.035, 0.35)
 
@@ -98,29 +97,12 @@ def shift_ankles(
     """World orientations of thigh and shin that move the ankle by `shift_m`: two-bone solution in the knee's plane.
 
     Bones are world vectors (hip to knee, knee to ankle), `knee_forward` where a straight knee would bend to. An ankle
-    out of reach is pulled to the leg's full length.
+    out of reach is pulled to the leg's full length. Computed in float64 on the processor; no gradients.
     """
-    upper, lower = thigh_bone_m.norm(dim=-1, keepdim=True), shin_bone_m.norm(dim=-1, keepdim=True)
-    old = thigh_bone_m + shin_bone_m
-    wanted = old + shift_m
-    reach = wanted.norm(dim=-1, keepdim=True).clamp_min(1e-6)
-    along = wanted / reach
-    longest = torch.maximum(old.norm(dim=-1, keepdim=True), (upper + lower) * 0.999)
-    reach = torch.minimum(torch.maximum(reach, (upper - lower).abs() * 1.001), longest)
-    turn = quat_between(old, wanted)
-    knee = quat_rotate(turn, thigh_bone_m)
-    bend = knee - (knee * along).sum(-1, keepdim=True) * along
-    straight = (1.0 - bend.norm(dim=-1, keepdim=True) / (_STRAIGHT_LEGS * (upper + lower))).clamp_min(0.0)
-    ahead = quat_rotate(turn, knee_forward)
-    ahead = ahead - (ahead * along).sum(-1, keepdim=True) * along
-    bend = bend + ahead * straight * _STRAIGHT_LEGS * (upper + lower)
-    bend = bend / bend.norm(dim=-1, keepdim=True).clamp_min(1e-9)
-    start = (upper**2 - lower**2 + reach**2) / (2.0 * reach)
-    new_thigh_bone = along * start + bend * (upper**2 - start**2).clamp_min(0.0).sqrt()
-    new_shin_bone = along * reach - new_thigh_bone
-    moved = shift_m.norm(dim=-1, keepdim=True) > _NEGLIGIBLE_SHIFT_M
-    new_thigh = quat_multiply(quat_between(thigh_bone_m, new_thigh_bone), thigh)
-    new_shin = quat_multiply(quat_between(shin_bone_m, new_shin_bone), shin)
+    parts = (thigh, shin, thigh_bone_m, shin_bone_m, shift_m, knee_forward.expand_as(shift_m))
+    turned = turned_legs(*(part.detach().double().cpu().numpy() for part in parts))
+    moved = shift_m.norm(dim=-1, keepdim=True) > NEGLIGIBLE_SHIFT_M
+    new_thigh, new_shin = (torch.from_numpy(part).to(thigh) for part in turned[:2])
     return torch.where(moved, new_thigh, thigh), torch.where(moved, new_shin, shin)
 
 

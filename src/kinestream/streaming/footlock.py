@@ -11,16 +11,17 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from kinestream.features import MOTION272
 from kinestream.nn.streaming import select_rows, zero_inactive
-from kinestream.rotations import quat_conjugate, quat_multiply, quat_rotate
-from kinestream.skeleton import forward_kinematics, smpl22
-from kinestream.skeleton.foot_placement import shift_ankles
+from kinestream.skeleton import smpl22
+from kinestream.skeleton.foot_placement import NEGLIGIBLE_SHIFT_M
 from kinestream.skeleton.humanoid import SIDES
+from kinestream.skeleton.leg_arrays import Values, conjugate, dot, multiply, turned_legs, world_transforms
 from kinestream.streaming.stance import Carriage, Foot, Leg, Toe, begin_carriage, begin_foot, carried, followed
 
 # A joint may sink this far before the body is lifted: below it nobody sees it, and lifting at 0 would shake with noise.
@@ -55,13 +56,12 @@ class FootLock:
     def __init__(self) -> None:
         skeleton = smpl22()
         roles = ("hip", "knee", "ankle", "foot")
-        legs = [skeleton.index(f"{side}_{role}") for role in roles for side in SIDES]
+        legs = np.array([[skeleton.index(f"{side}_{role}") for side in SIDES] for role in roles])
+        bones = skeleton.offsets_m[legs[1:3]].norm(dim=-1).sum(dim=0)
         self._skeleton = skeleton
-        self._legs, self._bent_joints = torch.tensor(legs), torch.tensor(legs[:6])
-        self._thighs_m = skeleton.offsets_m[legs[2:4]]
-        self._lengths: list[float] = (self._thighs_m.norm(dim=-1) + skeleton.offsets_m[legs[4:6]].norm(dim=-1)).tolist()
-        self._others = torch.tensor([joint for joint in range(skeleton.num_joints) if joint not in legs[6:]])
-        self._forward = torch.tensor((0.0, 0.0, 1.0))
+        self._legs, self._bent_joints = legs, legs[:3].reshape(-1)
+        self._lengths: list[float] = bones.tolist()
+        self._others = np.setdiff1d(np.arange(skeleton.num_joints), legs[3])
 
     def init_state(
         self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -76,23 +76,29 @@ class FootLock:
         self, pose: Pose, state: FootLockState, active: Bool[Tensor, " b"] | None = None
     ) -> tuple[Pose, FootLockState]:
         """The next frames with their feet locked; rows where `active` is False keep their state and give zeros."""
-        positions, world = forward_kinematics(self._skeleton, *pose)
-        legs = positions.index_select(2, self._legs)
-        hips, _, ankles, toes = (joints.tolist() for joints in legs.split(2, dim=2))
-        lowest = positions[..., 1].index_select(2, self._others).amin(dim=-1).tolist()
+        batch, frames, joints = pose.local_rotations.shape[:3]
+        local = pose.local_rotations.detach().cpu().double().numpy().reshape(batch * frames, joints, 4)
+        roots = pose.root_position_m.detach().cpu().double().numpy().reshape(batch * frames, 3)
+        world = world_transforms(self._skeleton, local, roots)
+        positions = world[..., :3, 3]
+        legs = positions[self._legs].transpose(0, 2, 1, 3)
+        hips, _, ankles, toes = legs.reshape(len(legs), batch, frames, len(SIDES), 3).tolist()
+        lowest = positions[self._others, :, 1].min(axis=0).reshape(batch, frames).tolist()
         rows = [
             self._row(hip, ankle, toe, low, body, feet)
             for hip, ankle, toe, low, body, feet in zip(
                 hips, ankles, toes, lowest, state.body.tolist(), state.feet.tolist(), strict=True
             )
         ]
-        places = torch.tensor([row.places for row in rows], dtype=torch.float64).to(positions)
-        shifts = torch.tensor([row.shifts for row in rows], dtype=torch.float64).to(positions)
-        rotations, knee_heights = self._bent(pose, legs, world, shifts)
-        root = pose.root_position_m + places
+        shifts = np.array([row.shifts for row in rows]).reshape(batch * frames, len(SIDES), 3)
+        bent, knee_heights = self._bent(local, legs, world, shifts)
+        places = np.array([row.places for row in rows]).reshape(batch * frames, 3)
         # A leg that is bent may push its knee down, where a body kneels.
-        root[..., 1] += (-FLOOR_TOLERANCE_M - places[..., 1] - knee_heights).clamp(min=0.0)
-        shown = Pose(rotations, root)
+        places[:, 1] += np.maximum(-FLOOR_TOLERANCE_M - places[:, 1] - knee_heights, 0.0)
+        rotations = pose.local_rotations.clone()
+        turned = torch.from_numpy(bent).to(rotations).unflatten(0, (batch, frames))
+        rotations[:, :, self._bent_joints] = turned
+        shown = Pose(rotations, torch.from_numpy(roots + places).to(rotations).unflatten(0, (batch, frames)))
         after = FootLockState(
             torch.tensor([row.body for row in rows], dtype=torch.float64),
             torch.tensor([row.feet for row in rows], dtype=torch.float64),
@@ -144,18 +150,23 @@ class FootLock:
             [[value for vector in foot[:6] for value in vector] + [float(foot.stands)] for foot in standing],
         )
 
-    def _bent(self, pose: Pose, legs: Tensor, world: Tensor, shifts: Tensor) -> tuple[Tensor, Tensor]:
-        """Local rotations of legs bent so that each ankle, its foot with it, is shifted; height of the lower knee."""
-        hip, knee, ankle, _ = legs.split(2, dim=2)
-        thigh, shin, foot = world.index_select(2, self._bent_joints).split(2, dim=2)
-        forward = quat_rotate(thigh, self._forward)
-        new_thigh, new_shin = shift_ankles(thigh, shin, knee - hip, ankle - knee, shifts, forward)
-        pelvis = world[:, :, :1]
-        parents = torch.cat((pelvis, pelvis, new_thigh, new_shin), dim=2)
-        children = torch.cat((new_thigh, new_shin, foot), dim=2)
-        bent = quat_multiply(quat_conjugate(parents), children)
-        rotations = pose.local_rotations.index_copy(2, self._bent_joints, bent)
-        return rotations, (hip + quat_rotate(new_thigh, self._thighs_m))[..., 1].amin(dim=-1)
+    def _bent(self, local: Values, legs: Values, world: Values, shifts: Values) -> tuple[Values, Values]:
+        """Local rotations [N, 6, 4] of legs whose ankles are shifted, their feet with them; the lower knee's height."""
+        hip, knee, ankle, _ = legs
+        # A leg whose ankle stays keeps its rotations bit for bit.
+        moved = dot(shifts, shifts)[..., 0] > NEGLIGIBLE_SHIFT_M**2
+        rotations = local[:, self._legs[:3]]
+        pelvis = np.broadcast_to(local[:, :1], rotations[:, 0].shape)
+        thigh = multiply(pelvis, rotations[:, 0])
+        shin = multiply(thigh, rotations[:, 1])
+        foot = multiply(shin, rotations[:, 2])
+        forward = world[self._legs[0], :, :3, 2].transpose(1, 0, 2)
+        new_thigh, new_shin, bone = turned_legs(thigh, shin, knee - hip, ankle - knee, shifts, forward)
+        parents = np.stack((pelvis, new_thigh, new_shin), axis=1)
+        turned = multiply(conjugate(parents), np.stack((new_thigh, new_shin, foot), axis=1))
+        rotations = np.where(moved[:, None, :, None], turned, rotations)
+        heights = np.where(moved, hip[..., 1] + bone[..., 1], knee[..., 1])
+        return rotations.reshape(len(local), -1, 4), heights.min(axis=-1)
 
 
 class _Row(NamedTuple):
