@@ -107,9 +107,15 @@ def resample(motion: Motion, fps: float) -> Motion:
         return motion
     if not 0.0 < fps < 100_000.0:
         raise BadInputError(f"expected a positive frame rate, got {fps}")
+    count = int((motion.num_frames - 1) / motion.fps * fps + 1e-6) + 1
+    where = torch.arange(count, dtype=torch.float64) * (motion.fps / fps)
+    return replace(at_frames(motion, where), fps=float(fps))
+
+
+def at_frames(motion: Motion, where: Float[Tensor, "u"]) -> Motion:
+    """The poses at fractions of frames: slerp of rotations, linear positions; beyond the ends the poses there."""
     last = motion.num_frames - 1
-    count = int(last / motion.fps * fps + 1e-6) + 1
-    where = (torch.arange(count, dtype=torch.float64) * (motion.fps / fps)).clamp(max=last)
+    where = where.double().clamp(0.0, last)
     low = where.floor().long()
     high = (low + 1).clamp(max=last)
     t = (where - low).to(motion.root_position_m)
@@ -124,7 +130,6 @@ def resample(motion: Motion, fps: float) -> Motion:
         local_rotations=quat_slerp(motion.local_rotations[low], motion.local_rotations[high], t[:, None]),
         root_position_m=linear(motion.root_position_m),
         joint_translations_m=None if extra is None else linear(extra),
-        fps=float(fps),
     )
 
 

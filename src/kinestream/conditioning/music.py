@@ -42,6 +42,7 @@ __all__ = [
     "Beats",
     "MusicFeatures",
     "MusicStream",
+    "at_rows",
     "features_at_tempo",
     "music_beats",
     "music_condition",
@@ -235,13 +236,19 @@ class MusicStream:
         return np.array((max(pulses), max(downs, default=0.0), *phases, tempo), np.float32)
 
 
-def features_at_tempo(values: Float[Tensor, "t d"], tempo: float) -> Float[Tensor, "u d"]:
-    """Feature rows of the same music played `tempo` times as fast, by linear interpolation: T rows become T / tempo."""
+def at_rows(values: Float[Tensor, "t d"], where: Float[Tensor, "u"]) -> Float[Tensor, "u d"]:
+    """Linear interpolation of rows at fractions of rows; beyond the ends the rows there."""
     last = len(values) - 1
-    where = (torch.arange(int(last / tempo + 1e-6) + 1, dtype=torch.float64) * tempo).clamp(max=last)
+    where = where.double().clamp(0.0, last)
     low = where.floor().long()
     share = (where - low).to(values)[:, None]
-    rows = values[low] * (1 - share) + values[(low + 1).clamp(max=last)] * share
+    return values[low] * (1 - share) + values[(low + 1).clamp(max=last)] * share
+
+
+def features_at_tempo(values: Float[Tensor, "t d"], tempo: float) -> Float[Tensor, "u d"]:
+    """Feature rows of the same music played `tempo` times as fast, by linear interpolation: T rows become T / tempo."""
+    count = int((len(values) - 1) / tempo + 1e-6) + 1
+    rows = at_rows(values, torch.arange(count, dtype=torch.float64) * tempo)
     if values.shape[1] == MUSIC_WIDTH:
         column = MUSIC_SLICES["tempo"]
         heard = rows[:, MUSIC_SLICES["beat_phase"]].abs().sum(dim=1, keepdim=True) > 0

@@ -7,7 +7,7 @@ frame of `motion_data/NAME.npy`. Motion files are memory-mapped; music is small 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +15,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kinestream.conditioning.music import features_at_tempo
 from kinestream.data.layout import MOTION_FOLDER, read_features, read_split, statistics_folder
 from kinestream.data.manifest import MANIFEST_NAME, load_manifest
 from kinestream.data.sources.recording import Reject
 from kinestream.errors import BadInputError
-from kinestream.features import MOTION272, Statistics, motion272_from_motion, motion_from_motion272
-from kinestream.motion import resample
+from kinestream.features import MOTION272, Statistics
 
 MUSIC_FOLDER = "music"
 # Music and motion of a pair may differ by rounding; more than this is another song or another rate.
@@ -46,7 +44,7 @@ class DanceWindow:
 class DanceClip:
     """One dance and its music, [T, M], un-normalised; `frames` is what both have.
 
-    `motion` [T, 272] holds the dance where it isn't as `path` has it.
+    `beats_s` are the beats' times where they are known; `motion` [T, 272] is the dance where it isn't as in `path`.
     """
 
     name: str
@@ -55,6 +53,7 @@ class DanceClip:
     path: Path
     music: Float[Tensor, "t m"]
     frames: int
+    beats_s: Float[Tensor, "n"] | None = None
     motion: Float[Tensor, "t 272"] | None = None
 
 
@@ -119,19 +118,6 @@ class DanceClips:
         """Music features of a clip's frames, un-normalised."""
         return self.clips[index].music[start:stop]
 
-    def at_tempo(self, tempo: float) -> DanceClips:
-        """The same dances, `tempo` times as fast and in memory, with their music as if it were played so."""
-        clips = []
-        for index, clip in enumerate(self.clips):
-            motion = motion_from_motion272(self.dance(index, 0, clip.frames))
-            faster = resample(replace(motion, fps=motion.fps * tempo), MOTION272.fps)
-            features, music = motion272_from_motion(faster), features_at_tempo(clip.music[: clip.frames], tempo)
-            frames = min(len(features), len(music))
-            clips.append(
-                replace(clip, name=f"{clip.name}@{tempo:g}", music=music[:frames], frames=frames, motion=features)
-            )
-        return replace(self, clips=clips)
-
     def windows(self, frames: int, hop: int) -> list[tuple[int, DanceWindow]]:
         """All windows of `frames` frames, `hop` apart, each with its clip's place in `clips`."""
         if frames < 1 or hop < 1:
@@ -155,6 +141,14 @@ def read_music(path: Path) -> Float[Tensor, "t m"]:
     return torch.from_numpy(features.astype(np.float32))
 
 
+def _beats(path: Path) -> Float[Tensor, "n"] | None:
+    """The `beats_s` of a music file that was read already; None where it has none that can be used."""
+    with np.load(path, allow_pickle=False) as archive:
+        beats = np.asarray(archive["beats_s"]) if "beats_s" in archive.files else np.zeros(0)
+    known = beats.ndim == 1 and beats.dtype.kind == "f" and len(beats) > 0 and bool(np.isfinite(beats).all())
+    return torch.from_numpy(beats.astype(np.float64)) if known else None
+
+
 def _labels(root: Path) -> dict[str, tuple[str, str]]:
     """Recording and genre of each clip; without a manifest every clip is a recording of its own."""
     if not (root / MANIFEST_NAME).is_file():
@@ -176,4 +170,4 @@ def _read_clip(root: Path, name: str, recording: str, genre: str, min_frames: in
     frames = min(len(motion), len(music))
     if frames < min_frames:
         return Reject(name, root.name, f"{frames / MOTION272.fps:.1f} s are too short")
-    return DanceClip(name, recording, genre, path, music, frames)
+    return DanceClip(name, recording, genre, path, music, frames, _beats(music_path))

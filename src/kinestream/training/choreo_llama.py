@@ -29,6 +29,7 @@ from kinestream.training.dance_codes import (
 )
 from kinestream.training.loop import Batch, run
 from kinestream.training.motion_layouts import motion_layout
+from kinestream.training.played_dances import played
 from kinestream.training.samples import write_strips
 
 MUSIC_FEATURES = "kinestream-30hz"
@@ -61,6 +62,8 @@ class ChoreoLlamaTaskConfig:
     """Share of rows whose chroma and cepstra are left out, so that songs are not told by their sound alone."""
     tempi: tuple[float, ...] = (1.0,)
     """How fast the training dances are played with their music; each tempo adds all of them once more."""
+    on_beat: bool = False
+    """Whether the steps of the training dances are brought to the beats of their music first."""
     first_reference_rank: int = 0
     """0 takes the best matches; 100 those from rank 100 on (InfiniteDance, Table 7)."""
     phases: int = 4
@@ -110,8 +113,12 @@ class ChoreoLlamaTask:
         """The training dances at every tempo."""
         if not self.config.tempi or not all(0.5 <= tempo <= 2.0 for tempo in self.config.tempi):
             raise BadInputError(f"[task] tempi: expected numbers from 0.5 to 2, got {list(self.config.tempi)}")
-        played = [self.clips if tempo == 1.0 else self.clips.at_tempo(tempo) for tempo in self.config.tempi]
-        return replace(self.clips, clips=[clip for clips in played for clip in clips.clips])
+        beat = self.config.on_beat
+        versions = [
+            self.clips if tempo == 1.0 and not beat else played(self.clips, tempo, on_beat=beat)
+            for tempo in self.config.tempi
+        ]
+        return replace(self.clips, clips=[clip for clips in versions for clip in clips.clips])
 
     def _fresh_model(self, table: dict[str, Any]) -> ChoreoLlama:
         tokens = self.tokenizer.config

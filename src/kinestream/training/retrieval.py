@@ -9,14 +9,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from kinestream.checkpoints.retrieval import MusicDanceRetrieval, save_retrieval
 from kinestream.data.dance_windows import DanceClips
 from kinestream.errors import BadInputError
-from kinestream.features import MOTION272
+from kinestream.features import MOTION272, Statistics
 from kinestream.metrics import chance_recall, retrieval_recall
 from kinestream.models.retrieval.config import RetrievalConfig
+from kinestream.models.retrieval.inputs import RetrievalInputs
 from kinestream.models.retrieval.loss import symmetric_info_nce
 from kinestream.models.retrieval.model import RetrievalModel
 from kinestream.training.config import TrainConfig, from_table, load_train_config
@@ -38,6 +41,16 @@ class RetrievalTaskConfig:
     """Other windows of a row's recording: "left out" of its loss, or "negative" like every other window."""
     noise: float = 0.0
     """Noise on normalised training features of music and dance."""
+    gain: float = 0.0
+    """Each normalised feature of a training window is scaled by e to a normal number of this deviation."""
+    feature_drop: float = 0.0
+    """Share of a training window's features that are zero throughout."""
+    stretch: float = 0.0
+    """Training windows are played slower or faster by up to this share, music and dance alike: a song in many tempi."""
+    music: tuple[str, ...] = ()
+    """Music features that are read, by their names in MUSIC_SLICES; none: all."""
+    dance: str = "features"
+    """What is read of motions: "features" (motion272), or their "pulse" (features/pulse.py)."""
     reference_hop: int = 30
     """Frames between the starts of the reference windows that are indexed after training."""
 
@@ -48,8 +61,10 @@ class RetrievalTaskConfig:
             raise BadInputError(f"[task] shortest_share must be in (0, 1], got {self.shortest_share}")
         if self.own_recording not in ("left out", "negative"):
             raise BadInputError(f'[task] own_recording must be "left out" or "negative", got {self.own_recording!r}')
-        if self.noise < 0.0:
-            raise BadInputError(f"[task] noise must be at least 0, got {self.noise}")
+        if self.noise < 0.0 or self.gain < 0.0 or self.stretch < 0.0:
+            raise BadInputError("[task] noise, gain and stretch must be at least 0")
+        if not 0.0 <= self.feature_drop < 1.0:
+            raise BadInputError(f"[task] feature_drop must be in [0, 1), got {self.feature_drop}")
 
 
 @dataclass(frozen=True)
@@ -70,7 +85,10 @@ class RetrievalTask:
         self.config, self.seed = config, seed
         self.clips = DanceClips.load(data, "train", min_frames=config.window_frames)
         self.held_out = DanceClips.load(data, "val", min_frames=config.window_frames)
-        sizes = {"music_dim": self.clips.music_width, "dance_dim": MOTION272.width}
+        self.inputs = RetrievalInputs(config.music, config.dance)
+        self._music, self.music_statistics = _normalised([self.inputs.music_of(clip.music[: clip.frames]) for clip in self.clips.clips])
+        self._pulse, self.statistics = self._dances()
+        sizes = {"music_dim": len(self.music_statistics.mean), "dance_dim": len(self.statistics.mean)}
         model_config = RetrievalConfig.from_json(model_table | sizes)
         if config.window_frames > model_config.max_frames:
             raise BadInputError(
@@ -78,13 +96,19 @@ class RetrievalTask:
             )
         torch.manual_seed(seed)
         self.model = RetrievalModel(model_config)
-        self.statistics, self.music_statistics = self.clips.statistics, self.clips.music_statistics()
         starts = [clip.frames - config.window_frames + 1 for clip in self.clips.clips]
         self._cumulative = np.cumsum(starts)
         numbers: dict[str, int] = {}
         self._recordings = [numbers.setdefault(clip.recording, len(numbers)) for clip in self.clips.clips]
         if len(numbers) < 2:
             raise BadInputError("retrieval needs dances of at least two recordings to tell apart, got one")
+
+    def _dances(self) -> tuple[list[Tensor], Statistics]:
+        """Normalised pulses, which are small, and their statistics; none and the data's for the features on disk."""
+        if self.config.dance == "features":
+            return [], self.clips.statistics
+        clips = enumerate(self.clips.clips)
+        return _normalised([self.inputs.dance_of(self.clips.dance(index, 0, clip.frames)) for index, clip in clips])
 
     def batch(self, rows: int, rng: np.random.Generator) -> Batch:
         """Normalised windows of music [B, T, M] and dance [B, T, D] of one length, and their recordings [B]."""
@@ -95,28 +119,47 @@ class RetrievalTask:
             index = int(np.searchsorted(self._cumulative, place, side="right"))
             start = int(place) - int(self._cumulative[index - 1] if index else 0)
             start += int(rng.integers(0, self.config.window_frames - length + 1))
-            music.append(self.clips.music(index, start, start + length))
-            dance.append(self.clips.dance(index, start, start + length))
+            start, stop = self._stretched(index, start, length, rng)
+            music.append(_at_length(self._music[index][start:stop], length))
+            dance.append(_at_length(self._dance(index, start, stop), length))
             recordings.append(self._recordings[index])
-        return {
-            "music": self.music_statistics.normalize(torch.stack(music)),
-            "dance": self.statistics.normalize(torch.stack(dance)),
-            "recordings": torch.tensor(recordings),
-        }
+        return {"music": torch.stack(music), "dance": torch.stack(dance), "recordings": torch.tensor(recordings)}
+
+    def _stretched(self, index: int, start: int, length: int, rng: np.random.Generator) -> tuple[int, int]:
+        """The frames that `length` frames are made of."""
+        if self.config.stretch == 0.0:
+            return start, start + length
+        reach, frames = np.log1p(self.config.stretch), self.clips.clips[index].frames
+        taken = min(frames, max(2, round(length * float(np.exp(rng.uniform(-reach, reach))))))
+        start = min(start, frames - taken)
+        return start, start + taken
+
+    def _dance(self, index: int, start: int, stop: int) -> Tensor:
+        if self._pulse:
+            return self._pulse[index][start:stop]
+        return self.statistics.normalize(self.clips.dance(index, start, stop))
 
     def losses(self, batch: Batch, generator: torch.Generator, progress: float) -> dict[str, Tensor]:
         """Symmetric InfoNCE over the windows of a part."""
-        music, dance = (self._noisy(batch[name], generator) for name in ("music", "dance"))
+        music, dance = (self._varied(batch[name], generator) for name in ("music", "dance"))
         recordings = batch["recordings"] if self.config.own_recording == "left out" else None
         loss = symmetric_info_nce(
             self.model.encode_music(music), self.model.encode_dance(dance), self.model.temperature_scale(), recordings
         )
         return {"total": loss.total, "accuracy": loss.accuracy}
 
-    def _noisy(self, values: Tensor, generator: torch.Generator) -> Tensor:
-        if self.config.noise == 0.0 or not self.model.training:
+    def _varied(self, values: Tensor, generator: torch.Generator) -> Tensor:
+        """Windows with other gains, without some features, and with noise, while training."""
+        config, columns = self.config, (len(values), 1, values.shape[2])
+        if not self.model.training:
             return values
-        return values + self.config.noise * torch.randn(values.shape, generator=generator).to(values)
+        if config.gain > 0.0:
+            values = values * (config.gain * torch.randn(columns, generator=generator)).exp().to(values)
+        if config.feature_drop > 0.0:
+            values = values * (torch.rand(columns, generator=generator) >= config.feature_drop).to(values)
+        if config.noise > 0.0:
+            values = values + config.noise * torch.randn(values.shape, generator=generator).to(values)
+        return values
 
     def validate(self, step: int, folder: Path) -> Mapping[str, float]:
         """Recall on held-out windows that don't overlap, in both directions, and chance beside it."""
@@ -135,6 +178,7 @@ class RetrievalTask:
             self.config.window_frames,
             MOTION272.name,
             dict(provenance),
+            self.inputs,
         )
 
     def export(self, folder: Path, step: int) -> None:
@@ -146,19 +190,34 @@ class RetrievalTask:
         retrieval.build_index(self.clips, hop=self.config.reference_hop).save(folder.parent / INDEX_NAME)
 
 
+def _normalised(clips: Sequence[Tensor]) -> tuple[list[Tensor], Statistics]:
+    """Clips by the mean and deviation of each column over all their frames, and these."""
+    frames = torch.cat(list(clips)).double()
+    statistics = Statistics(frames.mean(0).float(), frames.std(0).clamp_min(1e-3).float())
+    return [statistics.normalize(clip) for clip in clips], statistics
+
+
+def _at_length(frames: Float[Tensor, "t d"], length: int) -> Float[Tensor, "u d"]:
+    """The frames played within `length` frames; the first and the last stay."""
+    if len(frames) == length:
+        return frames
+    stretched = functional.interpolate(frames.T[None], size=length, mode="linear", align_corners=True)
+    return stretched[0].T
+
+
 def held_out_recall(retrieval: MusicDanceRetrieval, clips: DanceClips) -> dict[str, Recall]:
     """Recall@1, 5 and 10 over windows that don't overlap: "music_to_dance" and "dance_to_music".
 
-    Right is the window that the query goes with, and its mirror image where the data has one: they share their music.
+    A window and its mirror image share their music, so images are left out: a gallery with every song twice would hold
+    five different answers among the best ten, not ten.
     """
     frames = retrieval.window_frames
-    windows = clips.windows(frames, frames)
+    windows = list({(w.recording, w.start): (clip, w) for clip, w in reversed(clips.windows(frames, frames))}.values())
     if len(windows) < 2:
         raise BadInputError(f"recall needs at least two windows of {frames} frames, got {len(windows)}")
     music = retrieval.embed_music([clips.music(clip, w.start, w.start + frames) for clip, w in windows])
     dance = retrieval.embed_dance([clips.dance(clip, w.start, w.start + frames) for clip, w in windows])
-    places = [(window.recording, window.start) for _, window in windows]
-    right = torch.tensor([[own == other for other in places] for own in places])
+    right = torch.eye(len(windows), dtype=torch.bool)
     chance = chance_recall(right, RECALL_AT)
     return {
         direction: Recall(
