@@ -182,10 +182,20 @@ def quat_between(a: Float[Tensor, "... 3"], b: Float[Tensor, "... 3"]) -> Float[
 
 
 def quat_yaw(q: Float[Tensor, "... 4"]) -> Float[Tensor, "... 4"]:
-    """The heading: the rotation about +Y that turns +Z to where `q` turns +Z, seen from above."""
+    """The heading: the rotation about +Y that turns +Z to where `q` turns +Z, seen from above.
+
+    Roots and quotients only, whose rounding does not depend on how many rotations there are.
+    """
     w, x, y, z = q.unbind(-1)
     forward_x, forward_z = 2 * (x * z + w * y), 1 - 2 * (x * x + y * y)
-    return quat_about_axis(torch.atan2(forward_x, forward_z), "Y")
+    length = (forward_x * forward_x + forward_z * forward_z).sqrt()
+    # Cosine and sine of half the angle, both times the same number: of two such pairs the one that is not near 0.
+    behind = forward_z < 0
+    cos = torch.where(behind, forward_x.abs(), length + forward_z)
+    sin = torch.where(behind, (length - forward_z).copysign(forward_x), forward_x)
+    cos = torch.where(length > 0, cos, torch.ones_like(cos))
+    norm, none = (cos * cos + sin * sin).sqrt(), torch.zeros_like(cos)
+    return torch.stack((cos / norm, none, sin / norm, none), dim=-1)
 
 
 def quat_unrolled(q: Float[Tensor, "... 4"], dim: int = 0) -> Float[Tensor, "... 4"]:

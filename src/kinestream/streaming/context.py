@@ -94,13 +94,13 @@ def _prefill(networks: Networks, model: ARDiffusion, request: Request) -> Contex
 def _feed(
     networks: Networks, model: ARDiffusion, requests: Sequence[Request], contexts: Sequence[Context]
 ) -> list[Context]:
-    rows, fed = [], []
-    for request, context in zip(requests, contexts, strict=True):
-        rows.append(len(context.condition))
-        latent = request.latents(context.fed_to, context.fed_to + 1).to(model.latent_mean)
-        fed.append(model.normalize_latents(latent).expand(rows[-1], -1))
+    rows = [len(context.condition) for context in contexts]
+    newest = [request.latents(c.fed_to, c.fed_to + 1) for request, c in zip(requests, contexts, strict=True)]
+    # To the device together; then one copy for each row that a stream has.
+    fed = model.normalize_latents(torch.cat(newest).to(model.latent_mean))
+    fed = fed.repeat_interleave(torch.tensor(rows, device=fed.device), dim=0, output_size=sum(rows))
     state = networks.join([context.state for context in contexts])
-    condition, state = networks.step(torch.cat(fed)[:, None], state)
+    condition, state = networks.step(fed[:, None], state)
     moved, place = [], 0
     for context, count in zip(contexts, rows, strict=True):
         mine = list(range(place, place + count))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -17,15 +18,17 @@ from torch import Tensor
 from kinestream.checkpoints import TextToMotionModel
 from kinestream.conditioning.text import TextEncoder, text_encoder
 from kinestream.errors import BadInputError, KinestreamError
-from kinestream.features import MOTION272
+from kinestream.features import MOTION272, RootState
 from kinestream.inference import CompiledNetworks, ModuleNetworks, Networks, without_compiled_weights
 from kinestream.inference.networks import Mode
 from kinestream.models.ar_diffusion.head import SamplingNoise
+from kinestream.motion import Motion
 from kinestream.nn.motion_convs import ConvStates
 from kinestream.nn.streaming import join_rows, take_rows
 from kinestream.streaming.context import Context, Request, advance
 from kinestream.streaming.control import Control, after_end, fit_context, settle
-from kinestream.streaming.frames import damp_root
+from kinestream.streaming.footlock import FootLockState
+from kinestream.streaming.frames import damp_root, stream_chunks
 from kinestream.streaming.hold import LOOK_BACK_LATENTS, SETTLE_LATENTS, root_keep, settling_latents
 from kinestream.streaming.options import SessionOptions
 from kinestream.streaming.session import Session
@@ -162,6 +165,7 @@ class Engine:
                 self._choose_latents(turns)
                 self._decode([turn for turn in turns if turn.latent is not None])
             with torch.no_grad():
+                self._pose([turn for turn in turns if turn.features is not None])
                 records = [turn.record() for turn in turns]
             return [
                 turn.session.commit(turn.control, record, turn.decoder, turn.context, turn.settling)
@@ -213,23 +217,25 @@ class Engine:
                 steps,
             )
             drawn = drawn.to(model.latent_mean)
-            for turn, latent, far in zip(
-                members, model.denormalize_latents(drawn).float(), drawn.abs().amax(dim=-1).tolist(), strict=True
-            ):
-                turn.candidate, turn.deviation = latent, far
+            latents = model.denormalize_latents(drawn).float()
+            from_end = (latents - self.model.end_latent.to(latents)).double().square().sum(dim=-1).sqrt()
+            # The one place where the processor waits for the device: once a draw, not once a stream.
+            facts = torch.stack((from_end, drawn.abs().amax(dim=-1).double()), dim=-1).tolist()
+            for turn, latent, (distance, far) in zip(members, latents, facts, strict=True):
+                turn.candidate, turn.from_end, turn.deviation = latent, distance, far
 
     def _accepts(self, turn: _Turn) -> bool:
         """Whether the turn is settled: its candidate is a latent to decode, or nothing is left to act."""
         candidate, session = turn.candidate, turn.session
         assert candidate is not None, "a candidate was drawn"
-        if not bool(torch.isfinite(candidate).all()):
+        if not math.isfinite(turn.from_end):
             raise KinestreamError(
                 "The model gave a latent that is not finite. The weights are damaged, or the guidance is far too high."
             )
         threshold = session.options.stop_threshold
         threshold = self.model.stop_threshold if threshold is None else threshold
         usual = self.model.usual_latents
-        ends = float(torch.linalg.vector_norm(candidate - self.model.end_latent.to(candidate))) < threshold
+        ends = turn.from_end < threshold
         if usual is not None and not ends and turn.deviation > usual and turn.calmer_draws < MAX_CALMER_DRAWS:
             turn.attempt += 1
             turn.calmer_draws += 1
@@ -284,6 +290,14 @@ class Engine:
             turn.features = features[row]
             turn.decoder = state if len(turns) == 1 else take_rows(state, [row])
 
+    def _pose(self, turns: Sequence[_Turn]) -> None:
+        if not turns:
+            return
+        features = [turn.damped_features() for turn in turns]
+        roots, feet = [turn.session.root for turn in turns], [turn.session.feet for turn in turns]
+        for turn, moving, posed in zip(turns, features, stream_chunks(features, roots, feet), strict=True):
+            turn.features, turn.posed = moving, posed
+
 
 class _Turn:
     """One session's part of a step: nothing of it reaches the session before the whole step has succeeded."""
@@ -301,11 +315,12 @@ class _Turn:
         self.redraws = 0
         self.calmer_draws = 0
         self.guidance = session.guidance
-        self.deviation = 0.0
+        self.from_end = self.deviation = 0.0
         self.candidate: Tensor | None = None
         self.latent: Tensor | None = None
         self.keep: Tensor | None = None
         self.features: Tensor | None = None
+        self.posed: tuple[Motion, RootState, FootLockState | None] | None = None
 
     def request(self) -> Request:
         """What the autoregressive model has to know of this stream."""
@@ -316,19 +331,21 @@ class _Turn:
         """All noise of this turn's latent."""
         return latent_noise(self.session.seed, self.index, self.attempt, steps, latent_dim)
 
-    def record(self) -> Record | None:
-        """What the step adds to the session's timeline; None when the stream has ended."""
-        if self.latent is None or self.features is None:
-            return None
-        features = self.features.clone()
-        keep = self.keep
+    def damped_features(self) -> Float[Tensor, "t 272"]:
+        """What was decoded, its root at rest where the body holds or the stream begins."""
+        assert self.features is not None, "a latent was decoded"
+        features, keep = self.features.clone(), self.keep
         if self.index == 0:
             # A stream starts at the origin facing +Z: its first frame has no frame before it to move from.
             keep = torch.ones(len(features)) if keep is None else keep.clone()
             keep[0] = 0.0
-        if keep is not None:
-            features = damp_root(features, keep)
-        motion, root, feet = self.session.posed(features)
+        return features if keep is None else damp_root(features, keep)
+
+    def record(self) -> Record | None:
+        """What the step adds to the session's timeline; None when the stream has ended."""
+        if self.latent is None or self.features is None or self.posed is None:
+            return None
+        features, (motion, root, feet) = self.features, self.posed
         prompt = self.control.prompt
         result = StepResult(
             index=self.index,

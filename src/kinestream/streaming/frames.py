@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -11,6 +11,7 @@ from torch import Tensor
 from kinestream.features import MOTION272, RootIntegrator, RootState
 from kinestream.features.motion272 import pose_from_features
 from kinestream.motion import Motion
+from kinestream.nn.streaming import join_rows, map_state, take_rows
 from kinestream.skeleton import smpl22
 from kinestream.streaming.footlock import FLOOR_TOLERANCE_M, FootLock, FootLockState, Pose
 
@@ -47,31 +48,57 @@ def motion_chunk(features: Float[Tensor, "t 272"], root: RootState) -> tuple[Mot
     Where the lowest joint would be more than a centimetre under the floor (y = 0), the body is lifted by the excess:
     a continuous function of each frame alone, so it needs no future and adds no jump.
     """
-    motion, root = _posed(features, root)
-    position = motion.root_position_m
-    lowest = motion.joint_positions_m()[..., 1].amin(dim=-1)
-    lift = (-FLOOR_TOLERANCE_M - lowest).clamp(min=0.0)
-    if bool((lift > 0).any()):
-        raised = position.clone()
-        raised[:, 1] += lift
-        motion = replace(motion, root_position_m=raised)
-    return motion, root
+    ((motion, after, _),) = stream_chunks([features], [root], [None])
+    return motion, after
 
 
 def locked_chunk(
     features: Float[Tensor, "t 272"], root: RootState, feet: FootLockState
 ) -> tuple[Motion, RootState, FootLockState]:
     """As `motion_chunk`, with the feet locked: they continue from `feet`, and what they need is given back."""
-    motion, root = _posed(features, root)
-    shown, feet = _foot_lock.step(Pose(motion.local_rotations[None], motion.root_position_m[None]), feet)
-    locked = replace(motion, local_rotations=shown.local_rotations[0], root_position_m=shown.root_position_m[0])
-    return locked, root, feet
+    ((motion, after, carried),) = stream_chunks([features], [root], [feet])
+    assert carried is not None, "feet that are locked stay so"
+    return motion, after, carried
 
 
-def _posed(features: Float[Tensor, "t 272"], root: RootState) -> tuple[Motion, RootState]:
-    ground, heading, root = _integrator.step(features, root)
-    rotations, position = pose_from_features(features, ground, heading)
-    return Motion(smpl22(), rotations, position, MOTION272.fps), root
+def stream_chunks(
+    features: Sequence[Float[Tensor, "t 272"]], roots: Sequence[RootState], feet: Sequence[FootLockState | None]
+) -> list[tuple[Motion, RootState, FootLockState | None]]:
+    """`locked_chunk` of many streams at once, or `motion_chunk` of those without feet; all as long as each other.
+
+    A stream's frames are the same bits in any company: all that is computed here is rounded number by number.
+    """
+    together = torch.stack(list(features))
+    ground, heading, after = _integrator.step(together, map_state(lambda *tensors: torch.stack(tensors), *roots))
+    rotations, positions = pose_from_features(together, ground, heading)
+    locked = [row for row, state in enumerate(feet) if state is not None]
+    carried: list[FootLockState | None] = [None] * len(features)
+    if locked:
+        before = join_rows([state for state in feet if state is not None])
+        shown, states = _foot_lock.step(Pose(rotations[locked], positions[locked]), before)
+        rotations[locked], positions[locked] = shown
+        for place, row in enumerate(locked):
+            carried[row] = take_rows(states, [place])
+    # A row is copied, so that a stream's frames don't keep its neighbours'.
+    return [
+        (
+            _shown(rotations[row].clone(), positions[row].clone(), lift=state is None),
+            RootState(after.position_m[row].clone(), after.heading[row].clone()),
+            state,
+        )
+        for row, state in enumerate(carried)
+    ]
+
+
+def _shown(rotations: Float[Tensor, "t 22 4"], position: Float[Tensor, "t 3"], *, lift: bool) -> Motion:
+    motion = Motion(smpl22(), rotations, position, MOTION272.fps)
+    if not lift:
+        return motion
+    lowest = motion.joint_positions_m()[..., 1].amin(dim=-1)
+    excess = (-FLOOR_TOLERANCE_M - lowest).clamp(min=0.0)
+    if bool((excess > 0).any()):
+        position[:, 1] += excess
+    return motion
 
 
 def standing_still(features: Float[Tensor, "t 272"]) -> Float[Tensor, "t 272"]:

@@ -20,7 +20,7 @@ from kinestream.nn.motion_convs import ConvStates
 from kinestream.streaming.context import Context
 from kinestream.streaming.control import HOLD, Control, Limits, Prompt, begin, enqueue, settle
 from kinestream.streaming.footlock import FootLockState
-from kinestream.streaming.frames import initial_feet, initial_root, locked_chunk, motion_chunk
+from kinestream.streaming.frames import initial_feet, initial_root
 from kinestream.streaming.hold import LOOK_BACK_LATENTS, SETTLE_LATENTS
 from kinestream.streaming.options import SessionOptions
 from kinestream.streaming.timeline import Record, StepResult, Timeline
@@ -275,12 +275,6 @@ class Session:
         return load_session(Path(path), engine)
 
     # What the engine needs.
-
-    def posed(self, features: Tensor) -> tuple[Motion, RootState, FootLockState | None]:
-        """The frames `[T, 272]` that follow those made so far as they are shown, and root and feet after them."""
-        if self.feet is None:
-            return *motion_chunk(features, self.root), None
-        return locked_chunk(features, self.root, self.feet)
 
     def commit(
         self,
