@@ -23,9 +23,12 @@ opens without a network, report.json for `kinestream compare`, and what was gene
   text            motions from captions: FID, R-Precision, MM-Dist, diversity, multimodality, feet, floor, jitter
   stream          from one prompt to the next: peak jerk and area under the jerk, first frame, time of a latent
   reconstruction  the autoencoder alone: MPJPE, FID, feet, jitter
+  dance           dances to songs: in time with own songs and with others, FID_k, FID_g, diversity, feet, jitter, rests,
+                  what tokenizer and retrieval lose, frames a second
 
   kinestream evaluate default data/built --protocol text --repeats 20 -o report/
   kinestream evaluate runs/ar/model data/built --protocol stream --repeats 1 --samples 50 -o report-stream/
+  kinestream evaluate default data/dances --protocol dance --repeats 3 -o report-dance/
 """
 
 
@@ -34,7 +37,7 @@ def add_parser(verbs: Subparsers) -> None:
     parser = add_verb(
         verbs,
         "evaluate",
-        usage="evaluate MODEL DATASET --protocol {text,stream,reconstruction} -o DIR [options]",
+        usage="evaluate MODEL DATASET --protocol {text,stream,reconstruction,dance} -o DIR [options]",
         summary="measure a model on a data set and write a report",
         description=DESCRIPTION,
         run=run,
@@ -42,7 +45,11 @@ def add_parser(verbs: Subparsers) -> None:
     parser.add_argument("model", metavar="MODEL", help='a model folder, or "default" for the packaged model')
     parser.add_argument("data", type=Path, metavar="DATASET", help="folder of a data set")
     parser.add_argument(
-        "--protocol", choices=["text", "stream", "reconstruction"], required=True, metavar="NAME", help="see above"
+        "--protocol",
+        choices=["text", "stream", "reconstruction", "dance"],
+        required=True,
+        metavar="NAME",
+        help="see above",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="the report's folder")
     parser.add_argument(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,6 +24,15 @@ from kinestream.metrics import (
 
 RESAMPLES = 200
 MIN_PAIRS = 5
+# Figures of whole sets: what they measure, and how the embeddings' names in the report begin.
+SETS = {
+    "fid": ("fid", ""),
+    "diversity": ("diversity", ""),
+    "fid_k": ("fid", "k."),
+    "div_k": ("diversity", "k."),
+    "fid_g": ("fid", "g."),
+    "div_g": ("diversity", "g."),
+}
 
 Verdict = Literal["a is better", "b is better", "differs", "within noise", "not known"]
 
@@ -67,8 +76,10 @@ def compare(a: str | Path, b: str | Path) -> list[Difference]:
 
 def _difference(a: Figure, b: Figure, first: Result, second: Result, spaces: list[dict[str, Tensor]]) -> Difference:
     difference = _paired_samples(a, first, second)
-    if difference is None and a.name in ("fid", "diversity") and all(spaces):
-        difference = _paired_sets(a.name, *spaces)
+    distance, space = SETS.get(a.name, ("", ""))
+    if difference is None and distance and all(f"{space}real" in own for own in spaces):
+        groups = [sample.group for sample in first.samples] if first.samples[0].group else None
+        difference = _paired_sets(distance, space, spaces[0], spaces[1], groups)
     return Difference(a.name, a.label, a.unit, a.generated, b.generated, a.real, difference, _verdict(a, difference))
 
 
@@ -76,28 +87,32 @@ def _paired_samples(figure: Figure, first: Result, second: Result) -> Estimate |
     """a - b of a clip's figure; where near the recordings is best, of the distances from their mean."""
     others = {sample.name: sample.generated for sample in second.samples}
     pairs = [
-        (sample.generated[figure.name], others[sample.name][figure.name])
+        (sample.generated[figure.name], others[sample.name][figure.name], sample.group)
         for sample in first.samples
         if figure.name in sample.generated and figure.name in others.get(sample.name, {})
     ]
     if len(pairs) < MIN_PAIRS:
         return None
-    a, b = (torch.tensor(values, dtype=torch.float64) for values in zip(*pairs, strict=True))
+    a, b = (torch.tensor(values, dtype=torch.float64) for values in list(zip(*pairs, strict=True))[:2])
+    groups = [group for _, _, group in pairs] if pairs[0][2] else None
     if figure.better == "near real" and figure.real is not None:
-        return _nearness(a, b, figure.real.value)
-    return paired_difference(a, b)
+        return _nearness(a, b, figure.real.value, groups)
+    return paired_difference(a, b, groups=groups)
 
 
-def _nearness(a: Tensor, b: Tensor, real: float) -> Estimate:
+def _nearness(a: Tensor, b: Tensor, real: float, groups: Sequence[str] | None) -> Estimate:
     """|mean a - real| - |mean b - real| with its interval."""
     return bootstrap_rows(
-        lambda x, y: (x.mean() - real).abs() - (y.mean() - real).abs(), a[:, None], b[:, None], resamples=2000
-    )
+        lambda x, y: (x.mean() - real).abs() - (y.mean() - real).abs(), a[:, None], b[:, None],
+        groups=groups, resamples=2000,
+    )  # fmt: skip
 
 
-def _paired_sets(name: str, a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Estimate:
-    real, ours, theirs = a["real"], a["generated"][0], b["generated"][0]
-    if name == "fid":
+def _paired_sets(
+    distance: str, space: str, a: Mapping[str, Tensor], b: Mapping[str, Tensor], groups: Sequence[str] | None
+) -> Estimate:
+    real, ours, theirs = a[f"{space}real"], a[f"{space}generated"][0], b[f"{space}generated"][0]
+    if distance == "fid":
 
         def measure(real: Tensor, ours: Tensor, theirs: Tensor) -> Tensor:
             return frechet_distance(real, ours) - frechet_distance(real, theirs)
@@ -108,7 +123,7 @@ def _paired_sets(name: str, a: Mapping[str, Tensor], b: Mapping[str, Tensor]) ->
             goal = mean_pairwise_distance(real)
             return (mean_pairwise_distance(ours) - goal).abs() - (mean_pairwise_distance(theirs) - goal).abs()
 
-    return bootstrap_rows(measure, real, ours, theirs, resamples=RESAMPLES)
+    return bootstrap_rows(measure, real, ours, theirs, groups=groups, resamples=RESAMPLES)
 
 
 def _verdict(figure: Figure, difference: Estimate | None) -> Verdict:
@@ -147,7 +162,6 @@ def _embeddings(path: str | Path) -> dict[str, Tensor]:
     if not file.is_file():
         return {}
     try:
-        tensors = load(file.read_bytes())
-        return {name: tensors[name] for name in ("real", "generated")}
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        return {**load(file.read_bytes())}
+    except (OSError, SafetensorError, ValueError) as error:
         raise BadInputError(f"{file}: expected the embeddings of a report: {error}; evaluate again") from None

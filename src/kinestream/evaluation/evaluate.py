@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from kinestream.checkpoints import DEFAULT_MODEL_DIR, load_causal_tae, load_text_to_motion, read_model_info
+from kinestream.checkpoints.dance import DEFAULT_DANCE_DIR, load_music_to_dance
 from kinestream.checkpoints.evaluator import DEFAULT_EVALUATOR_DIR, TextMotionEvaluator, load_evaluator
 from kinestream.checkpoints.folder import CAUSAL_TAE
+from kinestream.checkpoints.retrieval import load_retrieval
+from kinestream.data.sources.recording import Reject
 from kinestream.errors import BadInputError
+from kinestream.evaluation.dance import measure_dance, shown_dances
+from kinestream.evaluation.dance_generation import DanceStudio, model_digest
+from kinestream.evaluation.dance_plan import dance_plan
 from kinestream.evaluation.findings import Findings
 from kinestream.evaluation.generation import OPTIONS, Studio, Wish, write_tensors
 from kinestream.evaluation.page import report_page
@@ -33,15 +40,28 @@ from kinestream.evaluation.reconstruct import reconstructed
 from kinestream.evaluation.reconstruction import measure_reconstruction
 from kinestream.evaluation.result import EMBEDDINGS_NAME, PAGE_NAME, RESULT_NAME, Result
 from kinestream.evaluation.settings import EvaluationSettings, Place, Progress
-from kinestream.evaluation.shown import shown_samples
+from kinestream.evaluation.shown import Shown, shown_samples
 from kinestream.evaluation.stream import HALF_WINDOW, measure_stream
 from kinestream.evaluation.text import measure_text
 from kinestream.io.atomic import atomic_path
 from kinestream.streaming import Engine
+from kinestream.streaming.dance import check_streams
+from kinestream.streaming.dance_references import RETRIEVAL_FOLDER
 
 PIECES = "pieces"
 MIN_ITEMS = 4
 Made = Callable[[Item], Tensor]
+
+
+class Measured(NamedTuple):
+    """What a protocol leaves for the report."""
+
+    findings: Findings
+    shown: Sequence[Shown]
+    items: Sequence[Item]
+    rejects: Sequence[Reject]
+    model: Mapping[str, Any]
+    evaluator: Mapping[str, Any]
 
 
 def evaluate(place: Place, settings: EvaluationSettings, progress: Progress) -> Result:
@@ -58,34 +78,59 @@ def evaluate(place: Place, settings: EvaluationSettings, progress: Progress) -> 
     begun, when = time.monotonic(), datetime.now(UTC)
     if settings.protocol == "reconstruction":  # nothing in it is drawn
         settings = replace(settings, repeats=1)
-    plan = _plan(place, settings)
-    info = read_model_info(DEFAULT_MODEL_DIR if place.model is None else place.model)
-    evaluator = None if settings.protocol == "stream" else load_evaluator(place.evaluator)
-    _prepare(place.out)
     threads = torch.get_num_threads()
-    torch.set_num_threads(settings.processes)
-    options = replace(OPTIONS, guidance=settings.guidance)
     try:
-        with Studio(place.model, place.out / PIECES, settings.processes, options) as studio:
-            findings, made = _measured(place, settings, plan.items, studio, evaluator, progress)
-            shown = shown_samples(settings.protocol, findings.samples, plan.items, made)
+        measured = (_dance if settings.protocol == "dance" else _text_to_motion)(place, settings, progress)
     finally:
         torch.set_num_threads(threads)
+    findings = measured.findings
     result = Result(
         settings.protocol,
         {**asdict(settings), "split": settings.split_name},
         {**run_facts(), "began": when.isoformat(timespec="seconds"), "seconds": round(time.monotonic() - begun, 1)},
-        model_facts(place.model, info),
-        data_facts(place.data, settings.split_name, plan.items, len(plan.rejects)),
-        {} if evaluator is None else _evaluator_facts(place.evaluator),
+        measured.model,
+        data_facts(place.data, settings.split_name, measured.items, len(measured.rejects)),
+        measured.evaluator,
         findings.figures,
         findings.samples,
         findings.repeats,
         findings.curves,
-        (*findings.notes, *_rejected(plan)),
+        (*findings.notes, *_rejected(measured.rejects)),
     )
-    _write(place.out, result, findings, report_page(result, shown))
+    _write(place.out, result, findings, report_page(result, measured.shown))
     return result
+
+
+def _text_to_motion(place: Place, settings: EvaluationSettings, progress: Progress) -> Measured:
+    plan = _plan(place, settings)
+    info = read_model_info(DEFAULT_MODEL_DIR if place.model is None else place.model)
+    evaluator = None if settings.protocol == "stream" else load_evaluator(place.evaluator)
+    _prepare(place.out)
+    torch.set_num_threads(settings.processes)
+    options = replace(OPTIONS, guidance=settings.guidance)
+    with Studio(place.model, place.out / PIECES, settings.processes, options) as studio:
+        findings, made = _measured(place, settings, plan.items, studio, evaluator, progress)
+        shown = shown_samples(settings.protocol, findings.samples, plan.items, made)
+    facts = {} if evaluator is None else _evaluator_facts(place.evaluator)
+    return Measured(findings, shown, plan.items, plan.rejects, model_facts(place.model, info), facts)
+
+
+def _dance(place: Place, settings: EvaluationSettings, progress: Progress) -> Measured:
+    plan = dance_plan(place.data, settings.split_name, settings.samples)
+    model = load_music_to_dance(place.model)
+    check_streams(model)
+    folder = DEFAULT_DANCE_DIR if place.model is None else place.model
+    beside = folder / RETRIEVAL_FOLDER
+    retrieval = load_retrieval(beside) if beside.is_dir() else None
+    _prepare(place.out)
+    torch.set_num_threads(1)  # a dance is made frame by frame: threads would wait for one another
+    with DanceStudio(folder, place.out / PIECES, settings.processes) as studio:
+        findings = measure_dance(plan, place.data, studio, model, retrieval, settings, progress)
+        shown = shown_dances(plan.items, findings.samples, studio, settings.seed)
+    facts = model_facts(place.model, read_model_info(folder), DEFAULT_DANCE_DIR)
+    return Measured(
+        findings, shown, plan.items, plan.rejects, {**facts, "with_references_sha256": model_digest(folder)}, {}
+    )
 
 
 def _plan(place: Place, settings: EvaluationSettings) -> Plan:
@@ -145,11 +190,11 @@ def _evaluator_facts(folder: Path | None) -> dict[str, object]:
     return {"name": "packaged" if folder is None else facts["name"], "sha256": facts["sha256"]}
 
 
-def _rejected(plan: Plan) -> list[str]:
-    if not plan.rejects:
+def _rejected(rejects: Sequence[Reject]) -> list[str]:
+    if not rejects:
         return []
-    first = plan.rejects[0]
-    return [f"{len(plan.rejects)} recordings could not be used; the first, {first.name}: {first.reason}."]
+    first = rejects[0]
+    return [f"{len(rejects)} recordings could not be used; the first, {first.name}: {first.reason}."]
 
 
 def _prepare(out: Path) -> None:

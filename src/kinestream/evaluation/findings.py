@@ -15,6 +15,7 @@ from kinestream.evaluation.settings import Update
 from kinestream.metrics import Estimate, bootstrap, frechet_distance, over_repeats
 
 OVER_CLIPS = "bootstrap over clips, 95 %"
+OVER_SONGS = "bootstrap over songs, 95 %"
 
 # Figures of single clips: label, unit, which way is better, what it says.
 CLIP_FIGURES: Mapping[str, tuple[str, str, Better, str]] = {
@@ -31,6 +32,18 @@ CLIP_FIGURES: Mapping[str, tuple[str, str, Better, str]] = {
     "r_precision_3": ("R-Precision top 3", "", "higher", "... among the 3 nearest"),
     "mpjpe_mm": ("MPJPE", "mm", "lower", "mean joint error, root aligned"),
     "peak_jerk_mps3": ("Peak jerk", "m/s³", "near real", "largest jerk in the 30 frames around a switch"),
+    "beat_alignment": ("Beat alignment", "", "higher", "as published: rests of all joints near beats of the own song"),
+    "beat_alignment_others": ("Beat alignment, other songs", "", "near real", "the same dances with other songs"),
+    "beat_alignment_beats_per_s": ("Rests", "1/s", "near real", "rests of the body that the score is made of"),
+    "step_alignment": ("Step alignment", "", "higher", "feet and hands braking near beats of the own song"),
+    "step_alignment_others": ("Step alignment, other songs", "", "near real", "the same dances with other songs"),
+    "step_alignment_beats_per_s": ("Steps", "1/s", "near real", "brakings that the score is made of"),
+    "still_share": (
+        "Standing still",
+        "",
+        "near real",
+        "seconds with music in which joints average below 0.1 m/s",
+    ),
     "jerk_area_mps2": ("Area under the jerk", "m/s²", "near real", "around the recordings' mean jerk, 30 frames"),
 }
 
@@ -47,17 +60,21 @@ class Findings:
     embeddings: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-def clip_figure(name: str, generated: Sequence[float], real: Sequence[float] | None) -> Figure:
-    """A figure of single clips: the mean over clips with its bootstrap interval, beside that of the recordings."""
+def clip_figure(
+    name: str, generated: Sequence[float], real: Sequence[float] | None, songs: Sequence[str] | None = None
+) -> Figure:
+    """A figure of single clips: the mean over clips with its bootstrap interval, beside that of the recordings.
+
+    Clips to one of the `songs` are drawn together.
+    """
     label, unit, better, says = CLIP_FIGURES[name]
-    return Figure(
-        name, label, unit, better, says, OVER_CLIPS, over_clips(generated), None if real is None else over_clips(real)
-    )
+    ours, theirs = over_clips(generated, songs), None if real is None else over_clips(real, songs)
+    return Figure(name, label, unit, better, says, OVER_CLIPS if songs is None else OVER_SONGS, ours, theirs)
 
 
-def over_clips(values: Sequence[float]) -> Estimate:
-    """Mean over clips with its bootstrap interval."""
-    return bootstrap(torch.tensor(values, dtype=torch.float64))
+def over_clips(values: Sequence[float], songs: Sequence[str] | None = None) -> Estimate:
+    """Mean over clips with its bootstrap interval; clips to one of the `songs` are drawn together."""
+    return bootstrap(torch.tensor(values, dtype=torch.float64), groups=songs)
 
 
 def of_repeats(values: Sequence[float]) -> Estimate:

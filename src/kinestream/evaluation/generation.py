@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -21,7 +18,7 @@ from torch import Tensor
 
 from kinestream.checkpoints import DEFAULT_MODEL_DIR, load_text_to_motion
 from kinestream.checkpoints.folder import INFO_NAME
-from kinestream.errors import KinestreamError
+from kinestream.evaluation.pool import Workers
 from kinestream.features import motion272_from_motion
 from kinestream.io.atomic import atomic_path
 from kinestream.motion import Motion, concatenate
@@ -146,16 +143,14 @@ class Studio:
     ) -> None:
         self.options = options
         self.model, self.cache, self.processes = model, cache, processes
-        self._pool: ProcessPoolExecutor | None = None
+        self._workers = Workers(processes, partial(_start_worker, model))
         self._engine: Engine | None = None
 
     def __enter__(self) -> Studio:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-            self._pool = None
+        self._workers.__exit__()
 
     def act(self, wishes: Sequence[Wish], on_done: Callable[[int, int], None]) -> list[Acted]:
         """What came of each wish, in their order; `on_done(wishes done, all)` after each part."""
@@ -186,16 +181,8 @@ class Studio:
                 write_part(job.path, act(self._engine, job.wishes, job.options))
                 yield job.number
             return
-        if self._pool is None:
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.processes, context, _start_worker, (self.model,))
         # The longest parts come last in the wishes' order; beginning with them leaves no process idle at the end.
-        waiting = [self._pool.submit(_work, job) for job in reversed(jobs)]
-        try:
-            for done in as_completed(waiting):
-                yield done.result()
-        except BrokenProcessPool as error:
-            raise KinestreamError(f"a generating process died: {error}. Run again with fewer --processes.") from error
+        yield from self._workers.work(_work, list(reversed(jobs)))
 
     def _model_digest(self) -> str:
         """A hash of model.json, which holds the settings and the hashes of all weights; empty without a model."""
@@ -203,12 +190,13 @@ class Studio:
         return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
     def _key(self, part: Sequence[Wish]) -> str:
-        facts = [_code_digest(), self._model_digest(), self.options.to_json(), [asdict(wish) for wish in part]]
+        facts = [code_digest(), self._model_digest(), self.options.to_json(), [asdict(wish) for wish in part]]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
 
 
 @lru_cache(maxsize=1)
-def _code_digest() -> str:
+def code_digest() -> str:
+    """A hash of the code that decides how motions are generated."""
     package = Path(__file__).resolve().parents[1]
     paths = [Path(__file__)]
     for name in CODE:

@@ -20,8 +20,10 @@ TITLES = {
     "text": "Text to motion",
     "stream": "Streams: from one prompt to the next",
     "reconstruction": "Reconstruction by the autoencoder",
+    "dance": "Music to dance",
 }
 CURVES = {
+    "beat_shift": ("Step alignment when songs are shifted", "shift of the song, s", "step alignment"),
     "transition": ("Jerk around a switch", "frames from the switch", "largest jerk of the joints, m/s³"),
 }
 

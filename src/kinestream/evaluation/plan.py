@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -46,9 +47,17 @@ class Item:
         """How many frames it has."""
         return self.stop - self.start
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What it is read from."""
+        return (self.path,)
+
     def features(self) -> Float[Tensor, "t 272"]:
         """The recording's features, un-normalised."""
         return torch.from_numpy(read_features(self.path)[self.start : self.stop].copy())
+
+
+AnyItem = TypeVar("AnyItem", bound=Item)
 
 
 @dataclass(frozen=True)
@@ -69,9 +78,9 @@ def text_plan(root: Path, split: str, seed: int, count: int | None) -> Plan:
 
     BadInputError where the split, its motions or its captions are missing.
     """
-    _require_folder(root)
+    require_folder(root)
     parts, rejects = clip_parts(root, split)
-    mirrored = _mirrored(root)
+    mirrored = mirrored_names(root)
     items: list[Item] = []
     names: set[str] = set()
     for part in parts:
@@ -83,13 +92,13 @@ def text_plan(root: Path, split: str, seed: int, count: int | None) -> Plan:
             continue
         caption = part.captions[seed_of(seed, f"caption {name}") % len(part.captions)]
         items.append(Item(name, caption, part.path, part.start, part.stop))
-    return Plan(_chosen(items, count, root, split, rejects), tuple(rejects))
+    return Plan(chosen_items(items, count, root, split, rejects), tuple(rejects))
 
 
 def reconstruction_plan(root: Path, split: str, count: int | None) -> Plan:
     """Each recording of a split, mirrored copies left out; captions are not needed."""
-    _require_folder(root)
-    mirrored = _mirrored(root)
+    require_folder(root)
+    mirrored = mirrored_names(root)
     items, rejects = [], []
     for name in dict.fromkeys(read_split(root, split)):
         if name in mirrored:
@@ -103,7 +112,7 @@ def reconstruction_plan(root: Path, split: str, count: int | None) -> Plan:
             rejects.append(Reject(name, root.name, str(error)))
             continue
         items.append(Item(name, "", path, 0, frames))
-    return Plan(_chosen(items, count, root, split, rejects), tuple(rejects))
+    return Plan(chosen_items(items, count, root, split, rejects), tuple(rejects))
 
 
 def stream_plan(root: Path, split: str, count: int | None, half_window: int) -> Plan:
@@ -112,7 +121,7 @@ def stream_plan(root: Path, split: str, count: int | None, half_window: int) -> 
     Items whose texts differ are generated; items with `real` set have a recorded (not blended) switch. BadInputError
     where there is no such split or nothing in it is usable.
     """
-    _require_folder(root)
+    require_folder(root)
     if split not in STREAM_SPLITS:
         raise BadInputError(f"switches come in the splits {', '.join(STREAM_SPLITS)}; got --split {split}")
     pairs, rejects = stream_pairs(root, split)
@@ -126,7 +135,7 @@ def stream_plan(root: Path, split: str, count: int | None, half_window: int) -> 
             continue
         real = pair.name not in blended
         items.append(Item(name, pair.before, pair.path, 0, pair.frames, pair.after, pair.frames_before, real))
-    switching = _chosen([i for i in items if i.prompt != i.then], count, root, f"{split}_stream", rejects)
+    switching = chosen_items([i for i in items if i.prompt != i.then], count, root, f"{split}_stream", rejects)
     chosen = {item.name for item in switching}
     return Plan((*switching, *(i for i in items if i.real and i.name not in chosen)), tuple(rejects))
 
@@ -149,9 +158,9 @@ def switch_wishes(items: Sequence[Item], seed: int, repeat: int) -> list[Wish]:
     ]  # fmt: skip
 
 
-def _chosen(
-    items: Sequence[Item], count: int | None, root: Path, split: str, rejects: Sequence[Reject]
-) -> tuple[Item, ...]:
+def chosen_items(
+    items: Sequence[AnyItem], count: int | None, root: Path, split: str, rejects: Sequence[Reject]
+) -> tuple[AnyItem, ...]:
     """`count` of the items, evenly over their names; all without a count. Sorted by length, so that what is made
     together ends together."""
     if not items:
@@ -172,12 +181,14 @@ def _unique(name: str, names: set[str]) -> str:
     return found
 
 
-def _require_folder(root: Path) -> None:
+def require_folder(root: Path) -> None:
+    """BadInputError unless it is a folder."""
     if not root.is_dir():
         raise BadInputError(f"{root}: expected a data set folder (`kinestream data build` makes one), found none")
 
 
-def _mirrored(root: Path) -> set[str]:
+def mirrored_names(root: Path) -> set[str]:
+    """Names of the mirrored copies of recordings, as the manifest says; none without one."""
     if not (root / MANIFEST_NAME).is_file():
         return set()
     return {clip.name for clip in load_manifest(root).clips if clip.mirrored}

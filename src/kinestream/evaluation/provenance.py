@@ -44,9 +44,12 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return done.stdout.strip()
 
 
-def model_facts(folder: Path | None, info: ModelInfo) -> dict[str, Any]:
-    """Name, kind, configuration and hash of a model folder; model.json holds the hashes of all weights."""
-    where = DEFAULT_MODEL_DIR if folder is None else folder
+def model_facts(folder: Path | None, info: ModelInfo, packaged: Path = DEFAULT_MODEL_DIR) -> dict[str, Any]:
+    """Name, kind, configuration and hash of a model folder (None: the packaged one).
+
+    model.json holds the hashes of all weights.
+    """
+    where = packaged if folder is None else folder
     return {
         "name": "packaged" if folder is None else where.resolve().name,
         "kind": info.kind,
@@ -62,7 +65,8 @@ def data_facts(root: Path, split: str, items: Sequence[Item], rejects: int) -> d
     for item in sorted(items, key=lambda item: item.name):
         facts = (item.name, item.prompt, item.then, str(item.start), str(item.stop), str(item.switch_frame))
         digest.update("\0".join(facts).encode())
-        digest.update(hashlib.sha256(item.path.read_bytes()).digest())
+        for path in item.files:
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
     found: dict[str, Any] = {
         "name": root.resolve().name,
         "split": split,

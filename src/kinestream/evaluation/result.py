@@ -20,7 +20,7 @@ PAGE_NAME = "report.html"
 EMBEDDINGS_NAME = "embeddings.safetensors"
 
 Better = Literal["lower", "higher", "near real"]
-Protocol = Literal["text", "stream", "reconstruction"]
+Protocol = Literal["text", "stream", "reconstruction", "dance"]
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,16 @@ class Figure:
 
 @dataclass(frozen=True)
 class Sample:
-    """One clip or stream: what was asked for and its own figures, means over the repeats; `real` is the recording's."""
+    """One clip or stream: what was asked for and its own figures, means over the repeats; `real` is the recording's.
+
+    Samples of one `group` (windows of one song) hang together; "" for samples that don't.
+    """
 
     name: str
     prompt: str
     generated: Mapping[str, float]
     real: Mapping[str, float] = field(default_factory=dict)
+    group: str = ""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 from kinestream.errors import BadInputError
 from kinestream.evaluation.result import Protocol
 
-PROTOCOLS: tuple[Protocol, ...] = ("text", "stream", "reconstruction")
-DEFAULT_SPLIT = {"text": "test", "stream": "val", "reconstruction": "test"}
+PROTOCOLS: tuple[Protocol, ...] = ("text", "stream", "reconstruction", "dance")
+DEFAULT_SPLIT = {"text": "test", "stream": "val", "reconstruction": "test", "dance": "test"}
 
 # `progress(what, unit)` gives `update(done, total)` for a piece of work.
 Update = Callable[[int, int | None], None]
@@ -24,7 +24,7 @@ class EvaluationSettings:
 
     Attributes:
         protocol: "text": motions from captions; "stream": switches from one prompt to the next; "reconstruction": the
-            autoencoder alone.
+            autoencoder alone; "dance": dances to songs.
         split: of the data set; None takes "test", or "val" for streams, as the layouts have them.
         repeats: how often everything is generated anew; the literature takes 20. Reconstruction has nothing to repeat.
         samples: measure so many recordings, evenly over the split; None for all.

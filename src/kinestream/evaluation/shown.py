@@ -7,16 +7,18 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from kinestream.evaluation.findings import CLIP_FIGURES
 from kinestream.evaluation.plan import Item
 from kinestream.evaluation.result import Protocol, Sample
 from kinestream.features import MOTION272, motion_from_motion272
 from kinestream.io.viewer import Caption, html_page
 
-# By which figure samples are ranked; all of them are better when they are lower.
+# By which figure samples are ranked.
 RANKED_BY: Mapping[Protocol, str] = {
     "text": "mm_distance",
     "stream": "peak_jerk_mps3",
     "reconstruction": "mpjpe_mm",
+    "dance": "step_alignment",
 }
 SHOWN = 3
 
@@ -32,7 +34,10 @@ class Shown:
 
 def worst_and_best(protocol: Protocol, samples: Sequence[Sample], count: int = SHOWN) -> list[tuple[str, Sample]]:
     """The `count` worst and best samples, worst first; each only once where there are few."""
-    ordered = sorted(samples, key=lambda sample: -sample.generated[RANKED_BY[protocol]])
+    name = RANKED_BY[protocol]
+    sign = 1.0 if CLIP_FIGURES[name][2] == "higher" else -1.0
+    ranked = [sample for sample in samples if name in sample.generated]
+    ordered = sorted(ranked, key=lambda sample: sign * sample.generated[name])
     count = min(count, max(1, len(ordered) // 2))
     return [
         *((f"worst {k + 1}", sample) for k, sample in enumerate(ordered[:count])),

@@ -29,7 +29,14 @@ from kinestream.metrics.ground import floating_share, floor_clearance_m, floor_p
 from kinestream.metrics.inputs import joints_and_rate
 from kinestream.metrics.kinetic import kinetic_features, published_pose
 from kinestream.metrics.latency import Latency, latency_summary
-from kinestream.metrics.matching import batches, chance_recall, multimodal_distance, r_precision, retrieval_recall
+from kinestream.metrics.matching import (
+    batches,
+    chance_recall,
+    multimodal_distance,
+    r_precision,
+    retrieval_hits,
+    retrieval_recall,
+)
 from kinestream.metrics.pose import foot_skating_ratio, jerk_mps3, jitter_mps3, mpjpe_mm, peak_jerk_mps3
 from kinestream.metrics.standstill import still_seconds
 from kinestream.metrics.transitions import TransitionJerk, mean_transition_jerk, transition_curve, transition_jerk
@@ -76,6 +83,7 @@ __all__ = [
     "r_precision",
     "repeat",
     "repeat_generators",
+    "retrieval_hits",
     "retrieval_recall",
     "standardized",
     "step_beats",

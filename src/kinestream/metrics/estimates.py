@@ -132,7 +132,8 @@ def bootstrap_rows(
 ) -> Estimate:
     """A figure of whole sets (R-Precision of pairs, diversity) with its interval: rows drawn anew, same rows of all.
 
-    `groups`: rows that hang together are drawn together, so that draws have different numbers of rows.
+    `groups`: rows that hang together are drawn together, so that draws have different numbers of rows. Draws for which
+    the figure is not defined (NaN) are left out.
 
     Not for distances of distributions: repeated rows make a covariance smaller, so a Fréchet distance comes out higher
     in every draw than in truth; take `repeat` with subsets for it.
@@ -145,7 +146,7 @@ def bootstrap_rows(
     kept = None if groups is None else _group_rows(groups, count)
     draws = (_drawn_rows(count, kept, generator) for _ in range(resamples))
     drawn = torch.tensor([float(measure(*(rows[draw] for rows in sets))) for draw in draws], dtype=torch.float64)
-    return Estimate(float(measure(*sets)), *_interval(drawn, level), count)
+    return Estimate(float(measure(*sets)), *_interval(drawn[~drawn.isnan()], level), count)
 
 
 def over_repeats(values: Float[Tensor, "r"]) -> Estimate:

@@ -108,6 +108,16 @@ def retrieval_recall(
     figures from galleries of different sizes do not compare. Near copies in the gallery (overlapping windows of one
     song) count as wrong answers unless `positives` says otherwise.
     """
+    return retrieval_hits(queries, gallery, ks, positives).double().mean(dim=0)
+
+
+def retrieval_hits(
+    queries: Float[Tensor, "n d"],
+    gallery: Float[Tensor, "m d"],
+    ks: Sequence[int] = (1, 5, 10),
+    positives: Bool[Tensor, "n m"] | None = None,
+) -> Bool[Tensor, "n k"]:
+    """What `retrieval_recall` is the mean of: for each query whether a right answer is among the k nearest."""
     for rows, what in ((queries, "queries"), (gallery, "gallery entries")):
         require_rows(rows, "retrieval recall", what=what)
     require_same_width(queries, gallery, "retrieval recall")
@@ -116,7 +126,7 @@ def retrieval_recall(
     similarity = a @ b.T
     best = similarity.masked_fill(~right, -torch.inf).amax(dim=-1, keepdim=True)
     ahead = ((similarity >= best) & ~right).sum(dim=-1)
-    return torch.stack([(ahead < k).double().mean() for k in ks])
+    return torch.stack([ahead < k for k in ks], dim=1)
 
 
 def chance_recall(positives: Bool[Tensor, "n m"], ks: Sequence[int] = (1, 5, 10)) -> Float[Tensor, "k"]:
