@@ -154,6 +154,40 @@ def test_feet_do_not_slide_between_pieces_and_the_body_stays_above_the_floor(mod
     assert not torch.equal(free.root_position_m, motion.root_position_m)
 
 
+def test_fast_mode_keeps_the_promises_of_a_dance(model: MusicToDanceModel) -> None:
+    pytest.importorskip("openvino", reason="needs the extra fast")
+    song = click_track(5.0)
+    whole = generate_dance(song, model, seed=3, mode="fast")
+    assert torch.equal(generate_dance(song, model, seed=3, mode="fast").root_position_m, whole.root_position_m)
+    chunks = danced(DanceSession(model, RATE_HZ, seed=3, mode="fast"), song.samples, [7_001, 50])
+    assert torch.equal(roots(chunks), whole.root_position_m)
+    assert torch.equal(torch.cat([chunk.motion.local_rotations for chunk in chunks]), whole.local_rotations)
+    assert not torch.equal(generate_dance(song, model, seed=4, mode="fast").root_position_m, whole.root_position_m)
+    # So small a model keeps float weights: it draws the codes of the exact one.
+    exact = danced(DanceSession(model, RATE_HZ, seed=3), song.samples, [RATE_HZ])
+    assert torch.equal(torch.cat([chunk.codes for chunk in chunks]), torch.cat([chunk.codes for chunk in exact]))
+
+
+def test_fast_dances_in_turn_on_one_compiled_model_leave_each_other_alone(model: MusicToDanceModel) -> None:
+    pytest.importorskip("openvino", reason="needs the extra fast")
+    sessions = [DanceSession(model, RATE_HZ, seed=seed, mode="fast") for seed in (1, 2)]
+    assert sessions[0].model is sessions[1].model
+    song = click_track(4.0).samples
+    parts: tuple[list[DanceChunk], list[DanceChunk]] = ([], [])
+    for first in range(0, len(song), 9_000):
+        for session, part in zip(sessions, parts, strict=True):
+            part += session.push(song[first : first + 9_000])
+    for seed, session, part in zip((1, 2), sessions, parts, strict=True):
+        together = features([*part, *session.finish()])
+        alone = features(danced(DanceSession(model, RATE_HZ, seed=seed, mode="fast"), song, [len(song)]))
+        assert torch.equal(together, alone)
+
+
+def test_an_unknown_mode_is_refused(model: MusicToDanceModel) -> None:
+    with pytest.raises(BadInputError, match=r'"exact" or "fast"; got \'turbo\''):
+        DanceSession(model, RATE_HZ, mode="turbo")  # type: ignore[arg-type]
+
+
 # References.
 
 

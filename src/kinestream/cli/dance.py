@@ -61,6 +61,11 @@ def add_parser(verbs: Subparsers) -> None:
     parser.add_argument("--seed", type=seed_int, default=0, metavar="N", help="same seed, same dance (default: 0)")
     parser.add_argument("--model", type=Path, metavar="DIR", help="a music-to-dance model's folder")
     parser.add_argument(
+        "--fast",
+        action="store_true",
+        help="faster, and as good a dance, but another one: int8 weights (needs the extra fast)",
+    )
+    parser.add_argument(
         "--no-foot-lock", dest="foot_lock", action="store_false", help="leave sliding feet as the model made them"
     )
 
@@ -92,10 +97,17 @@ def run(arguments: argparse.Namespace) -> None:
     check_outputs(outputs)
     length_s = _excerpt_length_s(arguments)
     _check_page_length(outputs, length_s)
+    import torch
+
     from kinestream.checkpoints import load_music_to_dance
+    from kinestream.cli.model import SMALL_MODEL
 
     model = load_music_to_dance(arguments.model)
     model.genre_index(arguments.genre)
+    if sum(parameter.numel() for parameter in model.llama.parameters()) < SMALL_MODEL:
+        torch.set_num_threads(1)
+    if arguments.fast:
+        model = _compiled(model)
     motion = _danced(arguments, model, length_s)
     from kinestream.io.soundtrack import Soundtrack
 
@@ -103,6 +115,15 @@ def run(arguments: argparse.Namespace) -> None:
     sound = Soundtrack(arguments.song, start, start + motion.num_frames / motion.fps)
     for path in save([motion], outputs, sound=sound):
         print(path)
+
+
+def _compiled(model: MusicToDanceModel) -> MusicToDanceModel:
+    from kinestream.inference import fast_dance
+
+    fast = fast_dance(model)
+    for note in fast.llama.reader.notes if fast.llama.reader is not None else ():
+        print(f"kinestream: {note}", file=sys.stderr)
+    return fast
 
 
 def _excerpt_length_s(arguments: argparse.Namespace) -> float | None:
@@ -126,14 +147,9 @@ def _check_page_length(outputs: list[Path], length_s: float | None) -> None:
 
 
 def _danced(arguments: argparse.Namespace, model: MusicToDanceModel, length_s: float | None) -> Motion:
-    import torch
-
-    from kinestream.cli.model import SMALL_MODEL
     from kinestream.streaming.dance import DanceOptions
     from kinestream.streaming.dance_generate import generate_dance
 
-    if sum(parameter.numel() for parameter in model.llama.parameters()) < SMALL_MODEL:
-        torch.set_num_threads(1)
     references = _references(arguments, model)
     total = None if length_s is None else math.ceil(length_s * 30)
     began = time.perf_counter()

@@ -90,13 +90,14 @@ def without_compiled_weights(model: TextToMotionModel) -> TextToMotionModel:
 
     The model itself keeps them all: memory is free when nobody holds it any more.
     """
-    tae = _hollow(model.tae)
+    tae = hollow(model.tae)
     tae.encoder = model.tae.encoder
-    return replace(model, tae=tae, ar=_hollow(model.ar))
+    return replace(model, tae=tae, ar=hollow(model.ar))
 
 
-def _hollow(module: AnyModule) -> AnyModule:
+def hollow(module: AnyModule) -> AnyModule:
+    """A twin of the module, and of all inside, that has its buffers but none of its weights."""
     twin = copy.copy(module)
     twin._parameters = {}
-    twin._modules = {name: None if child is None else _hollow(child) for name, child in module._modules.items()}
+    twin._modules = {name: None if child is None else hollow(child) for name, child in module._modules.items()}
     return twin

@@ -1,4 +1,4 @@
-"""The backend interface: a graph of about twenty operations that a runtime compiles to a program on arrays.
+"""The backend interface: a graph of some twenty operations that a runtime compiles to a program on arrays.
 
 A runtime is a class with the methods of `Graph`. Nothing else of this project knows which runtime is used.
 """
@@ -102,6 +102,10 @@ class Graph(Protocol):
 
     def slice(self, x: Node, axis: int, start: int, stop: int | None) -> Node:
         """A range along an axis; negative numbers count from the end, None is the end."""
+        ...
+
+    def divide(self, x: Node, axis: int, other: Node, other_axis: int) -> tuple[Node, Node]:
+        """Two parts along an axis, the first as long as `other` is along its own: a size known only when it runs."""
         ...
 
     def compile(self, *outputs: Node) -> Program:

@@ -145,6 +145,12 @@ class OpenVINOGraph:
         end = np.iinfo(np.int64).max if stop is None else stop
         return ops.slice(x, _index(start), _index(end), _index(1), _index(axis))
 
+    def divide(self, x: Node, axis: int, other: Node, other_axis: int) -> tuple[Node, Node]:
+        """Two parts, the first as long as another node."""
+        length = ops.gather(ops.shape_of(other), _index(other_axis), ops.constant(np.int64(0)))
+        end, one = _index(np.iinfo(np.int64).max), _index(1)
+        return ops.slice(x, _index(0), length, one, _index(axis)), ops.slice(x, length, end, one, _index(axis))
+
     def compile(self, *outputs: Node) -> Program:
         """Compile; the recorded graph and its weights are let go."""
         model = openvino.Model(list(outputs), self._inputs, "kinestream")

@@ -147,17 +147,18 @@ def _attention(
     scale = graph.constant(float(attention.scale))
     if attention.normalize:
         q, k = graph.unit_norm(q), graph.unit_norm(k)
-    q, k = graph.multiply(_rotated(graph, q, rotation), scale), _rotated(graph, k, rotation)
+    q, k = graph.multiply(rotated(graph, q, rotation), scale), rotated(graph, k, rotation)
     keys, values = (graph.concatenate([past, new], 2) for past, new in zip(old, (k, v), strict=True))
     shares = graph.softmax(graph.add(graph.matmul(q, keys, transpose_b=True), mask))
     mixed = graph.transpose(graph.matmul(shares, values), 0, 2, 1, 3)
     return graph.linear(graph.reshape(mixed, 0, 0, width), [affine(attention.out)]), [k, v]
 
 
-def _rotated(graph: Graph, x: Node, rotation: tuple[Node, Node]) -> Node:
+def rotated(graph: Graph, x: Node, rotation: tuple[Node, Node], axis: int = 3) -> Node:
+    """Halves of x along its last axis turned by (cosines, sines)."""
     cos, sin = rotation
-    even, odd = graph.split(x, 2, 3)
+    first, second = graph.split(x, 2, axis)
     minus = graph.constant(-1.0)
-    turned_even = graph.add(graph.multiply(even, cos), graph.multiply(minus, graph.multiply(odd, sin)))
-    turned_odd = graph.add(graph.multiply(even, sin), graph.multiply(odd, cos))
-    return graph.concatenate([turned_even, turned_odd], 3)
+    turned_first = graph.add(graph.multiply(first, cos), graph.multiply(minus, graph.multiply(second, sin)))
+    turned_second = graph.add(graph.multiply(first, sin), graph.multiply(second, cos))
+    return graph.concatenate([turned_first, turned_second], axis)

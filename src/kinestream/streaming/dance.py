@@ -18,6 +18,7 @@ from kinestream.checkpoints.dance import MusicToDanceModel
 from kinestream.conditioning.music import FEATURE_HZ, LOOK_AHEAD_S, MUSIC_WIDTH, MusicStream
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272, RootState
+from kinestream.inference import Mode, fast_dance
 from kinestream.models.choreo_llama import DanceContext, References, SamplingSettings, extend_dance
 from kinestream.models.rvq_vae.model import DecoderStates
 from kinestream.motion import Motion
@@ -98,9 +99,12 @@ class DanceSession:
         seed: decides among the dances that suit the music.
         references: where reference dances come from; None dances without.
         options: how the dance is made.
+        mode: "exact" runs the networks as they were trained; "fast" runs the LLaMA compiled, with int8 weights, on the
+            CPU. It is compiled once for a model, or before (`inference.fast_dance`), so that the weights can be let go.
 
     Raises:
-        BadInputError: a model that can't stream, an unknown genre, or options that the model can't follow.
+        BadInputError: a model that can't stream, an unknown genre or mode, or options that the model can't follow.
+        MissingExtraError: fast mode without the extra `fast`.
     """
 
     def __init__(
@@ -112,12 +116,15 @@ class DanceSession:
         seed: int = 0,
         references: ReferenceSource | None = None,
         options: DanceOptions | None = None,
+        mode: Mode = "exact",
     ) -> None:
         check_streams(model)
+        if mode not in ("exact", "fast"):
+            raise BadInputError(f'A dance\'s mode is "exact" or "fast"; got {mode!r}.')
         if not is_whole(seed) or not 0 <= seed < 2**63:
             raise BadInputError(f"A seed is a whole number from 0 to 2^63 - 1; got {seed!r}.")
         model.genre_index(genre)
-        self.model = model
+        self.model = model = fast_dance(model) if mode == "fast" else model
         self.options = DanceOptions() if options is None else options
         self.lock = threading.RLock()
         self._step_frames = model.tokenizer.config.frames_per_step

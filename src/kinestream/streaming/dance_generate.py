@@ -14,6 +14,7 @@ from torch import Tensor
 from kinestream.checkpoints.dance import MusicToDanceModel
 from kinestream.conditioning.music import FEATURE_HZ, MusicFeatures
 from kinestream.errors import BadInputError
+from kinestream.inference import Mode
 from kinestream.io.audio import Audio, AudioReader
 from kinestream.motion import Motion, concatenate
 from kinestream.streaming.dance import DanceChunk, DanceOptions, DanceSession, ReferenceSource
@@ -35,6 +36,7 @@ def generate_dance(
     end_s: float | None = None,
     references: Sequence[Motion] | ReferenceSource | None = None,
     options: DanceOptions | None = None,
+    mode: Mode = "exact",
     on_chunk: Callable[[DanceChunk], None] | None = None,
 ) -> Motion:
     """Dance to a song: SMPL-22 at 30 fps, frame k at k / 30 s of the sound, from the origin facing +Z on y = 0.
@@ -47,6 +49,7 @@ def generate_dance(
         start_s, end_s: the part of the sound to dance to, seconds; None for its end.
         references: motions to take after, best first, or where reference dances come from; None for none.
         options: everything else that can be chosen.
+        mode: "exact" or "fast", as of DanceSession.
         on_chunk: called with every piece as soon as it is danced.
 
     Raises:
@@ -63,7 +66,7 @@ def generate_dance(
 
     def dance(blocks: Iterator[NDArray[np.float32] | Tensor], rate_hz: int, name: str) -> Motion:
         heard = _NO_SOUND_HZ if isinstance(audio, MusicFeatures) else rate_hz
-        session = DanceSession(model, heard, genre=genre, seed=seed, references=source, options=options)
+        session = DanceSession(model, heard, genre=genre, seed=seed, references=source, options=options, mode=mode)
         count = 0
         for block in blocks:
             count += len(block)

@@ -12,6 +12,7 @@ from torch.nn import functional
 from kinestream.errors import BadInputError, MissingExtraError
 from kinestream.models.choreo_llama.config import ChoreoLlamaConfig
 from kinestream.nn.attention import AttentionCache
+from kinestream.nn.row_linear import few_rows_linear
 from kinestream.nn.streaming import select_rows, zero_inactive
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _ROPE_THETA = 500_000.0
 _ORIGINAL_POSITIONS = 8192
+RMS_EPS = 1e-5
 
 
 class LlamaState(NamedTuple):
@@ -47,7 +49,7 @@ def _build(config: ChoreoLlamaConfig) -> LlamaModel:
         num_attention_heads=config.num_heads,
         num_key_value_heads=config.num_kv_heads,
         head_dim=config.head_dim,
-        rms_norm_eps=1e-5,
+        rms_norm_eps=RMS_EPS,
         max_position_embeddings=131072,
         rope_parameters={**rope, "rope_theta": _ROPE_THETA},
         attention_dropout=config.dropout,
@@ -110,46 +112,71 @@ class LlamaBackbone(nn.Module):
             raise BadInputError(f"A window holds {capacity} positions; {longest} are used and {count} more came.")
         start = state.length.clamp_max(capacity - count)
         positions = start[:, None] + torch.arange(count, device=x.device)
-        reuse = reuse and active is None
-        angles = self.llama.rotary_emb(x, positions)
-        horizon = longest + count
-        seen = torch.arange(horizon, device=x.device) <= positions[..., None]
+        places = _Places(
+            self.llama.rotary_emb(x, positions),
+            positions,
+            torch.arange(longest + count, device=x.device) <= positions[..., None],
+            longest if active is None and int(state.length.min()) == longest else None,
+            reuse and active is None,
+        )
         hidden, caches = x, []
         for layer, cache in zip(self.llama.layers, state.layers, strict=True):
-            attended, cache = self._attend(layer, hidden, angles, cache, positions, seen[:, None], reuse)
+            attended, cache = self._attend(layer.self_attn, _normed(layer.input_layernorm, hidden), cache, places)
             hidden = hidden + attended
-            hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+            normed, mlp = _normed(layer.post_attention_layernorm, hidden), layer.mlp
+            gate = functional.silu(few_rows_linear(normed, mlp.gate_proj.weight))
+            hidden = hidden + few_rows_linear(gate * few_rows_linear(normed, mlp.up_proj.weight), mlp.down_proj.weight)
             caches.append(cache)
-        out = self.llama.norm(hidden)
+        out = _normed(self.llama.norm, hidden)
         return zero_inactive(active, out), select_rows(active, LlamaState(tuple(caches), state.length + count), state)
 
     def _attend(
-        self,
-        layer: Any,
-        x: Tensor,
-        angles: tuple[Tensor, Tensor],
-        cache: AttentionCache,
-        positions: Tensor,
-        seen: Tensor,
-        reuse: bool,
+        self, attention: Any, x: Tensor, cache: AttentionCache, places: _Places
     ) -> tuple[Tensor, AttentionCache]:
-        attention, normed = layer.self_attn, layer.input_layernorm(x)
-        size = self.config.head_dim
+        size, groups = self.config.head_dim, self.config.num_heads // self.config.num_kv_heads
         q, k, v = (
-            project(normed).unflatten(-1, (-1, size)).transpose(1, 2)
+            few_rows_linear(x, project.weight).unflatten(-1, (-1, size)).transpose(1, 2)
             for project in (attention.q_proj, attention.k_proj, attention.v_proj)
         )
-        q, k = _rotated(q, *angles), _rotated(k, *angles)
-        place = positions[:, None, :, None].expand_as(k)
-        write = Tensor.scatter_ if reuse else Tensor.scatter
-        cache = AttentionCache(
-            write(cache.keys, 2, place, k.to(cache.keys.dtype)), write(cache.values, 2, place, v.to(cache.values.dtype))
-        )
-        horizon = seen.shape[-1]
-        out = functional.scaled_dot_product_attention(
-            q, cache.keys[:, :, :horizon], cache.values[:, :, :horizon], attn_mask=seen, enable_gqa=True
-        )
-        return attention.o_proj(out.transpose(1, 2).flatten(2)), cache
+        q, k = _rotated(q, *places.angles), _rotated(k, *places.angles)
+        cache = AttentionCache(places.written(cache.keys, k), places.written(cache.values, v))
+        horizon = places.seen.shape[-1]
+        keys, values = cache.keys[:, :, :horizon], cache.values[:, :, :horizon]
+        if x.shape[1] == 1 and places.common is not None:
+            # One new position sees everything: heads that share keys are rows of one product, and nothing is copied.
+            mixed = functional.scaled_dot_product_attention(q.unflatten(1, (-1, groups))[:, :, :, 0], keys, values)
+            out = mixed.flatten(1)[:, None]
+        else:
+            mixed = functional.scaled_dot_product_attention(
+                q, keys, values, attn_mask=places.seen[:, None], enable_gqa=True
+            )
+            out = mixed.transpose(1, 2).flatten(2)
+        return few_rows_linear(out, attention.o_proj.weight), cache
+
+
+class _Places(NamedTuple):
+    """Where new positions stand: rotary angles, positions [B, n], what each sees [B, n, T], the first position where
+    it is the same in all rows (else None), and whether caches are written in place."""
+
+    angles: tuple[Tensor, Tensor]
+    positions: Tensor
+    seen: Tensor
+    common: int | None
+    reuse: bool
+
+    def written(self, cache: Tensor, new: Tensor) -> Tensor:
+        """The cache [B, heads, capacity, d] with `new` [B, heads, n, d] at its place."""
+        new = new.to(cache.dtype)
+        if self.common is not None:
+            cache = cache if self.reuse else cache.clone()
+            cache[:, :, self.common : self.common + new.shape[2]] = new
+            return cache
+        place = self.positions[:, None, :, None].expand_as(new)
+        return cache.scatter_(2, place, new) if self.reuse else cache.scatter(2, place, new)
+
+
+def _normed(norm: Any, x: Tensor) -> Tensor:
+    return functional.rms_norm(x, norm.weight.shape, norm.weight.to(x.dtype), RMS_EPS)
 
 
 def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

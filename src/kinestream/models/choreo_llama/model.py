@@ -5,14 +5,15 @@ from __future__ import annotations
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn import functional
 
 from kinestream.errors import BadInputError
 from kinestream.models.choreo_llama.backbone import LlamaBackbone, LlamaState
 from kinestream.models.choreo_llama.bridge import build_bridge, grouped
 from kinestream.models.choreo_llama.config import ChoreoLlamaConfig
+from kinestream.models.choreo_llama.reading import Reader
 from kinestream.models.choreo_llama.sampling import Generators, SamplingSettings, sample_codes, uniform_draws
 from kinestream.nn.moe import weighted_references
+from kinestream.nn.row_linear import few_rows_linear
 
 
 class ChoreoLlama(nn.Module):
@@ -39,6 +40,8 @@ class ChoreoLlama(nn.Module):
         self.backbone = LlamaBackbone(config)
         self.head = nn.Linear(config.hidden_dim, config.num_codebooks * config.num_codes, bias=False)
         self.drop = nn.Dropout(config.dropout)
+        # What `extend` draws with instead of this network's own weights, a compiled copy of them.
+        self.reader: Reader | None = None
         nn.init.normal_(self.head.weight, std=0.02)
 
     # Conditions ---------------------------------------------------------------------------------------------------
@@ -143,9 +146,10 @@ class ChoreoLlama(nn.Module):
             raise BadInputError(f"Codes must be [B, L, {config.num_codebooks}], got {tuple(codes.shape)}.")
         if codes.numel() and not (int(codes.min()) >= 0 and int(codes.max()) < config.num_codes):
             raise BadInputError(f"Codes are 0 to {config.num_codes - 1}, got {int(codes.min())} to {int(codes.max())}.")
-        return self._embed_level(codes, slice(None))
+        return self.embed_level(codes, slice(None))
 
-    def _embed_level(self, codes: Tensor, levels: slice) -> Tensor:
+    def embed_level(self, codes: Int[Tensor, "b l k"], levels: slice) -> Float[Tensor, "b l k h"]:
+        """The inputs that codes of some levels become; not checked."""
         index = torch.arange(self.config.num_codebooks, device=codes.device)[levels]
         if self.config.dance_input == "indices":
             rows: Tensor = self.dance(codes + index * self.config.num_codes)
@@ -185,27 +189,46 @@ class ChoreoLlama(nn.Module):
             placed = self._placed(conditions)
             start = self.start.expand(rows, 1, -1).to(conditions.dtype)
             first = torch.cat((start, tokens), dim=1) + placed[:, : tokens.shape[1] + 1]
-        hidden, state = self.backbone.step(first, self.backbone.init_state(rows, dtype=conditions.dtype), reuse=True)
-        weights = self.head.weight.unflatten(0, (levels, -1))
+        reader: Reader = self.reader or ModuleReader(self)
+        hidden, state = reader.begin(first)
         drawn = torch.empty(rows, count * levels, dtype=torch.long, device=conditions.device)
         for index in range(count * levels):
             level = index % levels
-            logits = functional.linear(hidden[:, -1], weights[level].to(hidden.dtype))
+            logits = reader.logits(hidden, level)
             uniform = uniform_draws(generator, rows).to(logits.device)
             drawn[:, index] = sample_codes(logits, settings, uniform)
             if index + 1 < count * levels:
-                hidden, state = self._read(drawn[:, index], level, tokens.shape[1] + index + 1, placed, state)
+                position = tokens.shape[1] + index + 1
+                added = None if placed is None else placed[:, position : position + 1]
+                hidden, state = reader.read(drawn[:, index], level, added, state)
         return drawn.view(rows, count, levels)
 
-    def _read(
-        self, code: Tensor, level: int, position: int, placed: Tensor | None, state: LlamaState
-    ) -> tuple[Tensor, LlamaState]:
-        token = self._embed_level(code[:, None, None], slice(level, level + 1))[:, 0]
+
+class ModuleReader:
+    """Reads with the network itself; keys and values lie in caches of a whole window that are written in place."""
+
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, model: ChoreoLlama) -> None:
+        self._model = model
+        self._heads = model.head.weight.unflatten(0, (model.config.num_codebooks, -1))
+
+    def begin(self, inputs: Tensor) -> tuple[Tensor, LlamaState]:
+        """Read the first positions."""
+        backbone = self._model.backbone
+        hidden, state = backbone.step(inputs, backbone.init_state(len(inputs), dtype=inputs.dtype), reuse=True)
+        return hidden[:, -1], state
+
+    def read(self, codes: Tensor, level: int, added: Tensor | None, state: LlamaState) -> tuple[Tensor, LlamaState]:
+        """Read one position."""
+        token = self._model.embed_level(codes[:, None, None], slice(level, level + 1))[:, 0]
         token = token.to(state.layers[0].keys.dtype)
-        if placed is not None:
-            token = token + placed[:, position : position + 1]
-        stepped: tuple[Tensor, LlamaState] = self.backbone.step(token, state, reuse=True)
-        return stepped
+        hidden, state = self._model.backbone.step(token if added is None else token + added, state, reuse=True)
+        return hidden[:, -1], state
+
+    def logits(self, hidden: Tensor, level: int) -> Tensor:
+        """The logits of a level's codes."""
+        return few_rows_linear(hidden, self._heads[level].to(hidden.dtype))
 
 
 def _dance_projection(config: ChoreoLlamaConfig) -> nn.Module:

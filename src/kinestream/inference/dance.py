@@ -1,0 +1,103 @@
+"""Music to dance on a compiled ChoreoLLaMA with int8 weights."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from dataclasses import replace
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from kinestream.checkpoints.dance import MusicToDanceModel
+from kinestream.errors import BadInputError
+from kinestream.inference.compiled import hollow
+from kinestream.inference.graph import Array, Precision, Runtime, load_runtime
+from kinestream.inference.head_programs import array
+from kinestream.inference.llama_program import LlamaCache, LlamaProgram
+from kinestream.models.choreo_llama import ChoreoLlama
+from kinestream.nn.row_linear import few_rows_linear
+
+
+class CompiledReader:
+    """Reads codes with compiled layers; see `kinestream.models.choreo_llama.reading.Reader`.
+
+    It holds its own copy of the LLaMA's weights, and of every code what it becomes as an input. Heads stay float32.
+
+    Args:
+        llama: weights are read, nothing is changed.
+        runtime: what compiles; None takes the extra's.
+        precision: of the weights; "float32" gives the network's own numbers to rounding.
+
+    Raises:
+        MissingExtraError: no runtime is given and the extra `fast` is not installed.
+    """
+
+    def __init__(self, llama: ChoreoLlama, runtime: Runtime | None = None, precision: Precision = "int8") -> None:
+        runtime = load_runtime() if runtime is None else runtime
+        config = llama.config
+        self.notes = runtime.notes
+        # A program is run by one caller at a time; sessions that share a model take turns.
+        self._lock = threading.Lock()
+        with torch.no_grad():
+            every = torch.arange(config.num_codes)[None, :, None].expand(1, -1, config.num_codebooks)
+            self._inputs = array(llama.embed_codes(every)[0].transpose(0, 1))
+            self._heads = llama.head.weight.detach().float().unflatten(0, (config.num_codebooks, -1)).clone()
+            self._program = LlamaProgram(llama.backbone, runtime, precision)
+
+    def begin(self, inputs: Tensor) -> tuple[Tensor, LlamaCache]:
+        """Read the first positions."""
+        return self._step(array(inputs), self._program.begin(len(inputs)))
+
+    def read(self, codes: Tensor, level: int, added: Tensor | None, state: LlamaCache) -> tuple[Tensor, LlamaCache]:
+        """Read one position."""
+        inputs = self._inputs[level, codes.numpy()][:, None]
+        return self._step(inputs if added is None else inputs + array(added), state)
+
+    def logits(self, hidden: Tensor, level: int) -> Tensor:
+        """The logits of a level's codes."""
+        return few_rows_linear(hidden, self._heads[level])
+
+    def _step(self, inputs: Array, state: LlamaCache) -> tuple[Tensor, LlamaCache]:
+        with self._lock:
+            hidden, state = self._program.step(inputs, state)
+        return torch.from_numpy(hidden), state
+
+
+_compiled: WeakKeyDictionary[MusicToDanceModel, MusicToDanceModel] = WeakKeyDictionary()
+_compiling = threading.Lock()
+
+
+def fast_dance(model: MusicToDanceModel) -> MusicToDanceModel:
+    """The same model with its LLaMA compiled; compiled once, however often it is asked for.
+
+    The LLaMA's own weights are not in it: when nobody holds the model that was given, they are let go. What makes
+    conditions and motion is shared.
+
+    Raises:
+        MissingExtraError: the extra `fast` is not installed.
+        BadInputError: the model is not on the CPU.
+    """
+    if isinstance(model.llama.reader, CompiledReader):
+        return model
+    device = model.llama.codebooks.device
+    if device.type != "cpu":
+        raise BadInputError(
+            f"Fast mode runs on the CPU; this model is on {device}. Leave it on the CPU, or use exact mode."
+        )
+    with _compiling:
+        fast = _compiled.get(model)
+        if fast is None:
+            twin = without_layers(model.llama)
+            twin.reader = CompiledReader(model.llama)
+            fast = _compiled[model] = replace(model, llama=twin)
+        return fast
+
+
+def without_layers(llama: ChoreoLlama) -> ChoreoLlama:
+    """The network without the LLaMA's weights and the heads; conditions can still be made."""
+    twin = copy.copy(llama)
+    twin._modules = dict(llama._modules)
+    twin.backbone, twin.head = hollow(llama.backbone), hollow(llama.head)
+    return twin
