@@ -1,0 +1,1 @@
+"""The papers' ablations on the real recordings, at a small equal budget: `python -m benchmarks.ablations --help`."""

@@ -1,0 +1,115 @@
+"""Autoencoders that are compared: trained alike, then measured on recordings that none of them saw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from benchmarks.ablations.recipes import COMPRESSOR, QUANTIZER, Recipe, Variant
+from benchmarks.ablations.store import Measured
+from kinestream.checkpoints import load_causal_tae
+from kinestream.checkpoints.dance import load_rvq_vae
+from kinestream.checkpoints.evaluator import TextMotionEvaluator
+from kinestream.evaluation.plan import Item
+from kinestream.evaluation.reconstruct import reconstructed
+from kinestream.features import MOTION272, Statistics, positions_from_motion272
+from kinestream.features.recovery import world_joints_from_rotations
+from kinestream.metrics import frechet_distance, jitter_mps3, mpjpe_mm
+from kinestream.models.causal_tae import CausalTAE, CausalTAEConfig, LatentDistribution
+from kinestream.models.rvq_vae import RVQVAE
+from kinestream.training.causal_tae import CausalTAETask, CausalTAETaskConfig
+from kinestream.training.config import TrainConfig, from_table
+from kinestream.training.loop import Task, run
+from kinestream.training.rvq_vae import RVQVAETask, RVQVAETaskConfig
+
+
+class QuantizedAutoencoder(nn.Module):
+    """A VQ-VAE where a Causal TAE is expected: its latents are code vectors, and any vector is put onto its code."""
+
+    def __init__(self, model: RVQVAE) -> None:
+        super().__init__()
+        own = model.config
+        self.config = CausalTAEConfig(own.feature_dim, own.hidden_dim, own.code_dim, own.num_halvings)
+        self.model, self.encoder = model, model.encoder.net
+
+    def encode(self, x: Float[Tensor, "b t d"]) -> LatentDistribution:
+        """Code vectors, certain."""
+        vectors = self.model.embed(self.model.encode(x))
+        return LatentDistribution(vectors, torch.full_like(vectors, self.config.logvar_range[0]))
+
+    def decode(self, z: Float[Tensor, "b l c"]) -> Float[Tensor, "b t d"]:
+        """Frames of the codes that lie nearest."""
+        return self.model.decode(self.model.quantizer.encode(z))
+
+
+Autoencoder = CausalTAE | QuantizedAutoencoder
+
+
+class _Unwatched:
+    """Nothing is validated or rendered on the way: variants are measured at the end, all alike."""
+
+    def validate(self, step: int, folder: Path) -> Mapping[str, float]:
+        """Give nothing."""
+        return {}
+
+
+class _Continuous(_Unwatched, CausalTAETask):
+    pass
+
+
+class _Quantized(_Unwatched, RVQVAETask):
+    pass
+
+
+def recipe_of(variant: Variant) -> Recipe:
+    """The recipe that trains a variant."""
+    return QUANTIZER if "quantized" in variant.parts else COMPRESSOR
+
+
+def train(variant: Variant, config: TrainConfig, folder: Path) -> tuple[Autoencoder, Statistics]:
+    """The trained autoencoder of a folder, training what is missing of it."""
+    quantized, seed = "quantized" in variant.parts, config.loop.seed
+    if not (folder / "model").is_dir():
+        task: Task
+        if quantized:
+            task = _Quantized(config.model, from_table(RVQVAETaskConfig, config.task, "task"), config.data, seed)
+        else:
+            model_config = CausalTAEConfig.from_json(config.model)
+            settings = from_table(CausalTAETaskConfig, config.task, "task")
+            task = _Continuous(model_config, settings, config.data, seed)
+        run(task, config.loop, folder, resume=True, info={"variant": variant.name})
+    if quantized:
+        model, statistics, _ = load_rvq_vae(folder / "model")
+        return QuantizedAutoencoder(model.eval()).eval(), statistics
+    return load_causal_tae(folder / "model")
+
+
+def measure(
+    autoencoder: Autoencoder, statistics: Statistics, items: Sequence[Item], evaluator: TextMotionEvaluator
+) -> Measured:
+    """MPJPE and jitter of each recording through the posterior mean and back, and FID to the recordings."""
+    errors, jitters, given, real = [], [], [], []
+    for item in items:
+        features = item.features()
+        back = reconstructed(autoencoder, statistics, features)  # type: ignore[arg-type]
+        errors.append(float(mpjpe_mm(positions_from_motion272(back), positions_from_motion272(features))))
+        jitters.append(float(jitter_mps3(world_joints_from_rotations(back), MOTION272.fps)))
+        given.append(back)
+        real.append(features)
+    distance = frechet_distance(evaluator.embed_motion(real), evaluator.embed_motion(given))
+    return Measured({"mpjpe_mm": errors, "jitter_mps3": jitters}, {"fid": [float(distance)]})
+
+
+def recordings(items: Sequence[Item]) -> Measured:
+    """The recordings' own jitter, for the row of real motion."""
+    return Measured(
+        {
+            "jitter_mps3": [
+                float(jitter_mps3(world_joints_from_rotations(item.features()), MOTION272.fps)) for item in items
+            ]
+        }
+    )

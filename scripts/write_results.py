@@ -1,0 +1,224 @@
+"""Writes docs/results.md from the JSON files in docs/results/: every figure comes from there, none from this script.
+
+    python scripts/write_results.py            # writes the page
+    python scripts/write_results.py --check    # only says whether it is current
+
+A file that is not there has no section. A test checks that page and files agree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+RESULTS = REPOSITORY / "docs" / "results"
+PAGE = REPOSITORY / "docs" / "results.md"
+
+Json = Mapping[str, Any]
+
+HEAD = """\
+# Results
+
+Written by `python scripts/write_results.py` from the files in `docs/results/`; nothing here is typed by hand.
+`±` is half of a 95 % interval. What a figure sees, and how it can be fooled, stands in [metrics.md](metrics.md).
+"""
+
+# What a reader should take from an evaluation, before its table.
+PROTOCOLS = {
+    "text": "Motions from the captions of test recordings, in the evaluator's space and by their physics.",
+    "stream": "From one prompt to the next: how smooth switches are beside recorded ones, and how soon frames come.",
+    "reconstruction": "What the autoencoder alone loses of test recordings.",
+    "dance": "Dances to test songs, beside the real dances to the same songs.",
+}
+
+
+def page(folder: Path) -> str:
+    """The whole page from the files of a folder."""
+    sections = [HEAD.rstrip()]
+    for name, write in SECTIONS:
+        for path in sorted(folder.glob(name)):
+            sections.append(write(json.loads(path.read_text(encoding="utf-8")), path.name).rstrip())  # noqa: PERF401
+    return "\n\n".join(sections) + "\n"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows))
+
+
+def number(value: float | None, unit: str = "") -> str:
+    """A figure with three digits that count, "-" for none."""
+    if value is None:
+        return "-"
+    text = f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    return f"{text} {unit}".strip()
+
+
+def estimate(figure: Json | None, unit: str = "") -> str:
+    """A figure with half of its interval; "-" for none."""
+    if figure is None or figure["value"] is None:
+        return "-"
+    text = number(figure["value"])
+    if figure.get("low") is not None and figure.get("high") is not None:
+        half = float(f"{(figure['high'] - figure['low']) / 2:.1g}")
+        text += f" ± {half:g}"
+    return f"{text} {unit}".strip()
+
+
+def quality(results: Json, name: str) -> str:
+    """The targets of the packaged text-to-motion model."""
+    rows = []
+    for row in results["targets"]:
+        met = {True: "yes", False: "**no**", None: "not measured"}[row["met"]]
+        rows.append([row["says"], estimate(row, row["unit"]), row["target"], met])
+    return "\n\n".join(
+        (
+            "## Is the packaged text-to-motion model good enough?",
+            f"{results['test_recordings']} test recordings and {results['prompts']['given']} held-out prompts, "
+            f"guidance {number(results['guidance'])} (`{name}`; more in the model's card).",
+            table(("figure", "value", "target", "met"), rows),
+        )
+    )
+
+
+def latency(results: Json, name: str) -> str:
+    """How fast the packaged model streams."""
+    rows = [
+        ["first frame after a prompt", number(results["first_frame_s"], "s")],
+        ["a latent (133 ms of motion), median", number(results["latent_median_s"], "s")],
+        ["a latent, 99th percentile", number(results["latent_p99_s"], "s")],
+        ["times real time", number(results["times_real_time"])],
+        ["peak memory", number(results["peak_memory_mb"], "MB")],
+    ]
+    return "\n\n".join(
+        (
+            "## How fast does it stream?",
+            f"The packaged model on two cores, feet held (`{name}`).",
+            table(("figure", "value"), rows),
+        )
+    )
+
+
+def engine(results: Json, name: str) -> str:
+    """Baseline, exact and fast mode of both sizes."""
+    rows = [
+        [
+            size, kind, number(1000 * row["first_frame_s"], "ms"), number(1000 * row["latent_median_s"], "ms"),
+            number(row["times_real_time"]), number(row["times_baseline"]),
+        ]
+        for size, kinds in results["sizes"].items()
+        for kind, row in kinds.items()
+    ]  # fmt: skip
+    machine = results["machine"]
+    return "\n\n".join(
+        (
+            "## What do exact and fast mode bring?",
+            f"{machine['threads']} threads, {results['date']} (`{name}`).",
+            table(("size", "mode", "first frame", "a latent", "times real time", "times baseline"), rows),
+        )
+    )
+
+
+def evaluator(results: Json, name: str) -> str:
+    """How far the evaluator can be trusted."""
+    rows = [
+        [said, *(estimate(one) for one in (*values["r_precision"], values["multimodal_distance"]))]
+        for said, values in results["matching"].items()
+    ]
+    floor = estimate(results["fid"]["halves of the real recordings"])
+    return "\n\n".join(
+        (
+            "## Can the evaluator tell right from wrong?",
+            f"Real motions with their captions are the best a generator can reach, exchanged captions the worst: "
+            f"{results['test_recordings']} test recordings, batches of {results['batch']}, {results['repeats']} "
+            f"repeats (`{name}`). FID between halves of the real recordings, the floor: {floor}.",
+            table(("pairs", "R@1", "R@2", "R@3", "MM-Dist"), rows),
+        )
+    )
+
+
+def report(results: Json, name: str) -> str:
+    """A report of `kinestream evaluate`."""
+    settings, data = results["settings"], results["data"]
+    rows = [
+        [figure["label"], estimate(figure["generated"], figure["unit"]), estimate(figure["real"], figure["unit"])]
+        for figure in results["figures"]
+    ]
+    budget = f"{data['measured']} items of the split {settings['split']}, {settings['repeats']} repeats"
+    notes = "".join(f"\n- {note}" for note in results["notes"])
+    return "\n\n".join(
+        part
+        for part in (
+            f"## `kinestream evaluate --protocol {results['protocol']}`",
+            f"{PROTOCOLS.get(results['protocol'], '')} {budget} (`{name}`).".strip(),
+            table(("figure", "generated", "real"), rows),
+            notes.strip(),
+        )
+        if part
+    )
+
+
+def ablations(results: Json, name: str) -> str:
+    """The papers' tables at a small equal budget."""
+    parts = [
+        "## The papers' ablations",
+        f"`{results['command']}` (`{name}`). All rows of a table have the same data, steps, batch, rate and seed. "
+        "Models are narrow and runs are minutes long: read differences, not levels. `*` marks a difference to the "
+        '**bold** row that is beyond noise over the same test clips; training has one run a row, and the row "another '
+        'seed" says how much that alone moves.',
+        *(_ablation(one) for one in results["tables"]),
+    ]
+    return "\n\n".join(parts)
+
+
+def _ablation(one: Json) -> str:
+    head = [one["source"], *(f"{c['label']} ({c['unit']})" if c["unit"] else c["label"] for c in one["columns"])]
+    rows = []
+    for row in one["rows"]:
+        cells = []
+        for column in one["columns"]:
+            difference = row["difference_to_base"].get(column["name"])
+            mark = "\\*" if difference is not None and difference["beyond_noise"] else ""
+            cells.append(estimate(row["figures"].get(column["name"])) + mark)
+        rows.append([f"**{row['name']}**" if row["name"] == one["base"] else row["name"], *cells])
+    budget = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in one["budget"].items())
+    return f"### {one['question']}\n\n{table(head, rows)}\n\nBudget: {budget}. {one['reading']}"
+
+
+Writer = Callable[[Json, str], str]
+# Files in the order of the page.
+SECTIONS: Sequence[tuple[str, Writer]] = (
+    ("quality.json", quality),
+    ("latency.json", latency),
+    ("engine.json", engine),
+    ("evaluator.json", evaluator),
+    ("evaluate_*.json", report),
+    ("ablations.json", ablations),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the page, or with --check say whether it is current (1 where it is not)."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--check", action="store_true", help="write nothing")
+    options.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON files")
+    options.add_argument("-o", "--output", type=Path, default=PAGE, help="page to write")
+    given = options.parse_args(arguments)
+    text = page(given.results)
+    if given.check:
+        current = given.output.is_file() and given.output.read_text(encoding="utf-8") == text
+        if not current:
+            print(f"{given.output} is not current: run python scripts/write_results.py", file=sys.stderr)
+        return 0 if current else 1
+    given.output.write_text(text, encoding="utf-8")
+    print(given.output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
