@@ -21,3 +21,13 @@ class MissingExtraError(BadInputError):
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(f"{feature} needs an optional dependency: install it with  pip install 'kinestream[{extra}]'")
         self.extra = extra
+
+
+class TooManyStreamsError(KinestreamError):
+    """No place is free for another stream; those that have one are not disturbed."""
+
+    def __init__(self, places: int, waiting: int) -> None:
+        queue = f", and {waiting} wait for one" if waiting else ""
+        super().__init__(f"All {places} places for streams are taken{queue}. Come back when a stream has left.")
+        self.places = places
+        self.waiting = waiting

@@ -4,6 +4,7 @@ from kinestream.streaming.clock import Clock, FastClock, RealtimeClock
 from kinestream.streaming.engine import Engine
 from kinestream.streaming.generate import generate
 from kinestream.streaming.options import SessionOptions
+from kinestream.streaming.scheduler import Scheduler, Stream
 from kinestream.streaming.session import Event, Session
 from kinestream.streaming.timeline import StepResult
 
@@ -13,8 +14,10 @@ __all__ = [
     "Event",
     "FastClock",
     "RealtimeClock",
+    "Scheduler",
     "Session",
     "SessionOptions",
     "StepResult",
+    "Stream",
     "generate",
 ]

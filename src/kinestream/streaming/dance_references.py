@@ -60,7 +60,7 @@ class RetrievedReferences:
         tokens = model.tokenizer.config
         if library.fingerprint != retrieval.fingerprint:
             raise BadInputError("The reference library was made with another retrieval network; make it again.")
-        if retrieval.model.config.music_dim != model.llama.config.music_dim:
+        if retrieval.music_width != model.llama.config.music_dim:
             raise BadInputError("The retrieval network reads other music features than the model.")
         coded = [value for value in library.contents.values() if value.ndim == 2 and not value.is_floating_point()]
         if len(coded) != len(library.contents) or not coded or library.frames_per_row != tokens.frames_per_step:

@@ -1,0 +1,195 @@
+"""Many live streams on one engine: who takes the next step, and how far ahead of its reader a stream may be."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
+from typing import Literal
+
+from kinestream.errors import BadInputError, KinestreamError, TooManyStreamsError
+from kinestream.streaming.engine import Engine
+from kinestream.streaming.session import Session, is_whole
+from kinestream.streaming.timeline import StepResult
+
+StreamState = Literal["queued", "live", "paused", "ended", "failed", "left"]
+
+
+class Stream:
+    """A session's place in a scheduler. What was made waits here, bounded, until it is read.
+
+    Attributes:
+        session: prompts are said to it; nobody else steps it.
+        error: what ended the stream, if something did.
+    """
+
+    def __init__(self, session: Session, scheduler: Scheduler) -> None:
+        self.session = session
+        self.error: KinestreamError | None = None
+        self._scheduler = scheduler
+        self._unread: deque[StepResult] = deque()
+        self._served = -1
+
+    def read(self) -> StepResult | None:
+        """The oldest result that was not read yet; None while there is none.
+
+        Raises:
+            KinestreamError: the stream has failed, and all that was made before is read.
+        """
+        try:
+            return self._unread.popleft()
+        except IndexError:
+            if self.error is not None:
+                raise self.error from None
+            return None
+
+    @property
+    def unread(self) -> int:
+        """How many results wait to be read."""
+        return len(self._unread)
+
+    @property
+    def state(self) -> StreamState:
+        """Where the stream stands.
+
+        "queued" waits for a place; "live" moves; "paused" waits to be read; "ended" has nothing left to act and goes
+        on with the next prompt; "failed" and "left" move no more.
+        """
+        if self.error is not None:
+            return "failed"
+        place = self._scheduler.place_of(self)
+        if place is None:
+            return "left"
+        if place >= self._scheduler.max_streams:
+            return "queued"
+        if self._scheduler.is_ahead(self):
+            return "paused"
+        return "ended" if self.session.finished else "live"
+
+    def leave(self) -> None:
+        """Give up the place, at any time; what was made can still be read, and the session can join again."""
+        self._scheduler.remove(self)
+
+
+class Scheduler:
+    """Steps streams that join and leave at any time, the neediest first, as many as fit into one step.
+
+    A stream that its reader has all of goes before one that is ahead; among equals the one that has waited longest.
+    So with N live streams nobody who has read everything waits longer than N / batch steps, whatever the others do. A
+    stream that is `max_unread` latents ahead of its reader is paused: it costs nothing, and when it is read it goes on
+    where it was. A stream that fails is taken out alone.
+
+    One thread calls `step` in a loop; joining, leaving, reading and prompts may come from any other.
+
+    Args:
+        engine: makes the motion.
+        max_streams: live streams, paused ones among them.
+        max_queued: streams beyond these that may wait for a place, in the order in which they came.
+        batch: streams in one step; None for all.
+        max_unread: latents (0.133 s each) that a stream may be ahead of its reader.
+
+    Raises:
+        BadInputError: a number that is none of these.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        max_streams: int = 16,
+        max_queued: int = 0,
+        batch: int | None = None,
+        max_unread: int = 4,
+    ) -> None:
+        self.engine = engine
+        self.max_streams = _at_least("max_streams", max_streams, 1)
+        self.max_queued = _at_least("max_queued", max_queued, 0)
+        self.batch = self.max_streams if batch is None else _at_least("batch", batch, 1)
+        self.max_unread = _at_least("max_unread", max_unread, 1)
+        # In the order in which they came: the first `max_streams` are live.
+        self._streams: dict[Session, Stream] = {}
+        self._lock = threading.Lock()
+        self._stepping = threading.Lock()
+        self._turns = 0
+
+    def join(self, session: Session) -> Stream:
+        """Give a session a place; it takes part from the next step on, or waits where all places are taken.
+
+        Raises:
+            TooManyStreamsError: all places, and all places to wait, are taken.
+            BadInputError: the session belongs to another engine or has a place already.
+        """
+        if session.engine is not self.engine:
+            raise BadInputError("A session steps on the engine that made it; got one of another engine.")
+        with self._lock:
+            if session in self._streams:
+                raise BadInputError("This session has joined already.")
+            if len(self._streams) >= self.max_streams + self.max_queued:
+                raise TooManyStreamsError(self.max_streams, self.max_queued)
+            stream = self._streams[session] = Stream(session, self)
+            return stream
+
+    def step(self) -> list[Stream]:
+        """Make the next latent of the neediest streams; gives those that have moved, none where all wait."""
+        with self._stepping:
+            return [stream for stream, result in self._results(self._chosen()) if self._delivered(stream, result)]
+
+    def __len__(self) -> int:
+        """Streams that have a place or wait for one."""
+        return len(self._streams)
+
+    def place_of(self, stream: Stream) -> int | None:
+        """How many came before this stream; None when it has no place any more."""
+        with self._lock:
+            order = (place for place, other in enumerate(self._streams.values()) if other is stream)
+            return next(order, None)
+
+    def is_ahead(self, stream: Stream) -> bool:
+        """Whether the stream waits to be read."""
+        return stream.unread >= self.max_unread
+
+    def remove(self, stream: Stream) -> None:
+        """Take a stream out; nothing where it has gone already."""
+        with self._lock:
+            if self._streams.get(stream.session) is stream:
+                del self._streams[stream.session]
+
+    def _chosen(self) -> list[Stream]:
+        with self._lock:
+            live = list(islice(self._streams.values(), self.max_streams))
+        able = [stream for stream in live if not self.is_ahead(stream) and not stream.session.finished]
+        return sorted(able, key=lambda stream: (stream.unread, stream._served))[: self.batch]
+
+    def _results(self, chosen: list[Stream]) -> Iterator[tuple[Stream, StepResult | None]]:
+        if not chosen:
+            return
+        try:
+            results = self.engine.step([stream.session for stream in chosen])
+        except KinestreamError:
+            # Nobody has moved. One of them has failed: each goes on alone, and only that one is taken out.
+            for stream in chosen:
+                yield stream, self._alone(stream)
+        else:
+            yield from zip(chosen, results, strict=True)
+
+    def _alone(self, stream: Stream) -> StepResult | None:
+        try:
+            return self.engine.step([stream.session])[0]
+        except KinestreamError as error:
+            stream.error = error
+            self.remove(stream)
+            return None
+
+    def _delivered(self, stream: Stream, result: StepResult | None) -> bool:
+        self._turns += 1
+        stream._served = self._turns
+        if result is not None:
+            stream._unread.append(result)
+        return result is not None
+
+
+def _at_least(name: str, value: int, least: int) -> int:
+    if not is_whole(value) or value < least:
+        raise BadInputError(f"{name} is a whole number from {least} on; got {value!r}.")
+    return value

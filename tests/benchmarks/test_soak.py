@@ -1,0 +1,46 @@
+"""The soak in seconds: a crowd that comes, goes, speaks and pauses, and each stream as if it were alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from benchmarks.engine.soak import Soak, run
+from kinestream.checkpoints import load_text_to_motion
+from kinestream.streaming import Engine
+from kinestream.streaming.timeline import StepResult
+from tests.streaming.conftest import HashEncoder, tiny_model
+
+
+def ticks(count: int) -> object:
+    done = iter(range(count + 1))
+    return lambda: next(done) / count
+
+
+def test_streams_of_the_packaged_model_are_the_same_bits_in_any_company() -> None:
+    found = run(Soak(Engine(load_text_to_motion(), mode="fast"), 4, seed=1), ticks(30), lambda _: None)  # type: ignore[arg-type]
+    assert [what for what in found["failed"] if "stream" in what] == []
+    assert found["compared"] == found["latents"] > 20
+
+
+def test_streams_in_exact_mode_are_the_same_to_rounding() -> None:
+    found = run(Soak(Engine(tiny_model(0.6), HashEncoder()), 5, seed=2), ticks(70), lambda _: None)  # type: ignore[arg-type]
+    assert [what for what in found["failed"] if "stream" in what] == []
+    assert found["compared"] > 20
+
+
+def test_a_stream_that_hears_its_neighbours_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(tiny_model(), HashEncoder())
+    step = engine.step
+
+    def leaking(sessions: list[object]) -> list[StepResult | None]:
+        results = step(sessions)  # type: ignore[arg-type]
+        if len(results) > 1:
+            for result in results:
+                if result is not None:
+                    torch.Tensor.add_(result.features, 0.01)
+        return results
+
+    monkeypatch.setattr(engine, "step", leaking)
+    found = run(Soak(engine, 5, seed=2), ticks(20), lambda _: None)  # type: ignore[arg-type]
+    assert any("off when it is made alone" in what for what in found["failed"])
