@@ -18,6 +18,7 @@ from kinestream.models.retrieval.released_keys import config_from_released_shape
 TINY = RetrievalConfig(
     music_dim=5, dance_dim=7, max_frames=40, embedding_dim=16, num_heads=2, mlp_dim=32, num_layers=2, dropout=0.1
 )
+TIMELINE = dataclasses.replace(TINY, frames_per_token=3, local_layers=2, timeline_dim=4, summary_share=0.2)
 Golden = tuple[RetrievalModel, dict[str, Tensor]]
 
 
@@ -71,14 +72,19 @@ def test_other_tensors_are_no_retrieval_network() -> None:
         config_from_released_shapes({"tae.decode_proj.weight": (3, 3)})
 
 
-def test_what_stands_behind_a_window_changes_nothing() -> None:
-    model = RetrievalModel(TINY).eval()
+@pytest.mark.parametrize("config", [TINY, TIMELINE], ids=["summary", "timeline"])
+def test_what_stands_behind_a_window_changes_nothing(config: RetrievalConfig) -> None:
+    model = RetrievalModel(config).eval()
     music, lengths = torch.randn(3, 30, 5), torch.tensor([30, 12, 1])
     batch = model.encode_music(music, lengths)
     for row, length in enumerate(lengths.tolist()):
         alone = model.encode_music(music[row : row + 1, :length])
         torch.testing.assert_close(batch[row : row + 1], alone, rtol=0, atol=1e-5)
-    torch.testing.assert_close(batch.norm(dim=-1), torch.ones(3))
+        behind = music.clone()
+        behind[row, length:] = 9.0
+        torch.testing.assert_close(model.encode_music(behind, lengths)[row], batch[row], rtol=0, atol=1e-5)
+    torch.testing.assert_close(batch[:2].norm(dim=-1), torch.ones(2))
+    assert batch.shape == (3, config.embedding_width)
 
 
 def test_a_moved_accent_moves_the_embedding() -> None:
@@ -87,6 +93,23 @@ def test_a_moved_accent_moves_the_embedding() -> None:
     music[0, 5], music[1, 20] = 3.0, 3.0
     early, late = model.encode_music(music)
     assert float((early - late).detach().abs().max()) > 1e-3
+
+
+def test_a_timeline_tells_when_an_accent_was_where_a_summary_hardly_does() -> None:
+    torch.manual_seed(0)
+    music = torch.zeros(2, 40, 5)
+    music[0, 5], music[1, 25] = 3.0, 3.0
+    with torch.no_grad():
+        plain, timed = (RetrievalModel(config).eval().encode_music(music) for config in (TINY, TIMELINE))
+    assert float(timed[0] @ timed[1]) < 0.5 < 0.95 < float(plain[0] @ plain[1])
+
+
+def test_a_timeline_has_an_equal_share_in_every_embedding() -> None:
+    model = RetrievalModel(TIMELINE).eval()
+    with torch.no_grad():
+        parts = model.encode_dance(torch.randn(4, 37, 7)).split([16, TIMELINE.embedding_width - 16], dim=-1)
+    torch.testing.assert_close(parts[0].norm(dim=-1), torch.full((4,), 0.2**0.5))
+    torch.testing.assert_close(parts[1].norm(dim=-1), torch.full((4,), 0.8**0.5))
 
 
 def test_windows_longer_than_the_positions_are_refused() -> None:
@@ -128,3 +151,5 @@ def test_a_single_row_has_nothing_to_compare_with() -> None:
 def test_impossible_sizes_are_refused() -> None:
     with pytest.raises(BadInputError, match="multiple of num_heads"):
         RetrievalConfig(embedding_dim=10, num_heads=4)
+    with pytest.raises(BadInputError, match="local_kernel must be odd"):
+        RetrievalConfig(local_kernel=4)

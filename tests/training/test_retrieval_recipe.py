@@ -10,13 +10,24 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from benchmarks.retrieval_folds import fold_data_sets
+from benchmarks.retrieval_folds import main as fold_main
 from benchmarks.retrieval_recall import main
 from kinestream.checkpoints.retrieval import import_infinitedance_retrieval, load_retrieval, save_retrieval
+from kinestream.checkpoints.retrieval_inputs import RetrievalInputs
+from kinestream.conditioning.music import MUSIC_SLICES, MUSIC_WIDTH
 from kinestream.data.dance_windows import DanceClips
+from kinestream.data.manifest import Clip, Manifest
 from kinestream.data.reference_index import ReferenceIndex
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272, Statistics
-from kinestream.training.retrieval import INDEX_NAME, held_out_recall, train_retrieval
+from kinestream.training.retrieval import (
+    INDEX_NAME,
+    RetrievalTask,
+    RetrievalTaskConfig,
+    held_out_recall,
+    train_retrieval,
+)
 
 pytest.importorskip("faiss", reason="needs the extra `dance`: faiss-cpu")
 
@@ -162,6 +173,113 @@ def test_settings_that_make_no_sense_are_refused(dances: Path, tmp_path: Path) -
         train_retrieval(tmp_path / "c.toml", tmp_path / "out", overrides=["task.window_frames=60"])
     with pytest.raises(BadInputError, match="own_recording"):
         train_retrieval(tmp_path / "c.toml", tmp_path / "out", overrides=["task.own_recording=maybe"])
+
+
+def pulse_overrides(data: Path) -> list[str]:
+    return [
+        f'data=["{data}"]', "loop.steps=3", "loop.save_every=3", "task.window_frames=60", "model.max_frames=60",
+        'task.music=["downbeat", "onset_strength", "loudness"]', "task.dance=pulse", "task.own_recording=negative",
+        "task.stretch=0.3", "task.gain=0.2", "task.feature_drop=0.2", "model.frames_per_token=3",
+        "model.local_layers=1", "model.timeline_dim=4", "model.summary_share=0.3",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def mirrored_dances(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four recordings with their mirror images and kinestream's 44 music features."""
+    root = tmp_path_factory.mktemp("mirrored") / "set"
+    for folder in ("motion_data", "music", "split", "mean_std"):
+        (root / folder).mkdir(parents=True)
+    rng = np.random.default_rng(1)
+    names = [f"{side}{k}" for k in range(4) for side in ("", "M_")]
+    for name in names:
+        np.save(root / "motion_data" / f"{name}.npy", rng.standard_normal((130, 272)).astype(np.float32))
+        music = np.random.default_rng(int(name[-1])).standard_normal((132, MUSIC_WIDTH)).astype(np.float32)
+        np.savez(root / "music" / f"{name}.npz", features=music)
+    (root / "split" / "train.txt").write_text("\n".join(names[:4]))
+    (root / "split" / "val.txt").write_text("\n".join(names[4:]))
+    np.save(root / "mean_std" / "Mean.npy", np.zeros(272, np.float32))
+    np.save(root / "mean_std" / "Std.npy", np.ones(272, np.float32))
+    clips = tuple(
+        Clip(
+            name=name,
+            source="made",
+            content="waltz",
+            style="standard",
+            source_content="waltz",
+            source_style="standard",
+            recording=f"rec{name[-1]}",
+            recording_id=name[-1],
+            split="train" if place < 4 else "val",
+            frames=130,
+            captions=0,
+            mirrored=name.startswith("M_"),
+            sha256="",
+        )
+        for place, name in enumerate(names)
+    )
+    Manifest({}, {}, clips).save(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def pulse_network(mirrored_dances: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pulse")
+    (folder / "c.toml").write_text(config_text(mirrored_dances))
+    train_retrieval(folder / "c.toml", folder / "out", overrides=pulse_overrides(mirrored_dances))
+    return folder / "out"
+
+
+def test_a_network_of_rhythm_alone_takes_whole_features(pulse_network: Path, mirrored_dances: Path) -> None:
+    retrieval = load_retrieval(pulse_network / "model")
+    assert retrieval.inputs == RetrievalInputs(("downbeat", "onset_strength", "loudness"), "pulse")
+    clips = DanceClips.load([mirrored_dances], "val")
+    music, dance = clips.music(0, 0, 50), clips.dance(0, 0, 50)
+    (embedding,) = retrieval.embed_music([music])
+    changed = music.clone()
+    changed[:, MUSIC_SLICES["chroma"]] = 5.0
+    assert torch.equal(retrieval.embed_music([changed])[0], embedding)
+    assert embedding.shape == retrieval.embed_dance([dance])[0].shape == (retrieval.model.config.embedding_width,)
+    with pytest.raises(BadInputError, match=r"window 0: expected music features \[1 to 60 frames, 44\]"):
+        retrieval.embed_music([music[:, :3]])
+    index = ReferenceIndex.load(pulse_network / INDEX_NAME, retrieval.fingerprint)
+    assert len(retrieval.search(index, [music], 2)[0]) == 2
+
+
+def test_mirror_images_are_no_further_answers(pulse_network: Path, mirrored_dances: Path) -> None:
+    retrieval = load_retrieval(pulse_network / "model")
+    found = held_out_recall(retrieval, DanceClips.load([mirrored_dances], "val"))
+    assert found["music_to_dance"].windows == 4
+    assert found["music_to_dance"].chance[1] == pytest.approx(1 / 4)
+
+
+def test_stretched_windows_show_music_and_dance_of_the_same_frames(mirrored_dances: Path) -> None:
+    config = RetrievalTaskConfig(window_frames=60, stretch=0.3)
+    task = RetrievalTask({"max_frames": 60}, config, [str(mirrored_dances)], seed=0)
+    task._music = [torch.arange(130.0)[:, None] for _ in task._music]
+    task._pulse = task._music
+    batch = task.batch(32, np.random.default_rng(0))
+    assert torch.equal(batch["music"], batch["dance"])
+    speeds = (batch["music"][:, -1, 0] - batch["music"][:, 0, 0]) / 59
+    assert 0.75 < float(speeds.min()) < 0.9
+    assert 1.1 < float(speeds.max()) < 1.31
+
+
+def test_folds_share_no_song(mirrored_dances: Path, tmp_path: Path) -> None:
+    for root in fold_data_sets(mirrored_dances, 2, tmp_path):
+        train, held_out = ({clip.recording[-1] for clip in DanceClips.load([root], s).clips} for s in ("train", "val"))
+        assert not train & held_out
+        assert len(train | held_out) == 4
+
+
+def test_settings_of_a_network_in_folds_are_measured(
+    mirrored_dances: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "c.toml").write_text(config_text(mirrored_dances))
+    settings = [part for override in pulse_overrides(mirrored_dances) for part in ("--set", override)]
+    given = [str(tmp_path / "c.toml"), str(mirrored_dances), "--folds", "2", "--frames", "30"]
+    assert fold_main([*given, *settings]) == 0
+    assert len(json.loads(capsys.readouterr().out)["30"]["folds"]) == 2
 
 
 def test_the_benchmark_prints_recall_beside_chance(

@@ -26,6 +26,7 @@ from kinestream.checkpoints.folder import (
     write_folder,
 )
 from kinestream.checkpoints.released import load_released
+from kinestream.checkpoints.retrieval_inputs import RetrievalInputs
 from kinestream.data.dance_windows import DanceClips
 from kinestream.data.reference_index import Match, ReferenceIndex
 from kinestream.errors import BadInputError
@@ -50,10 +51,11 @@ class MusicDanceRetrieval:
 
     Attributes:
         model: the two encoders, in eval mode.
-        statistics, music_statistics: of the motion and music features that they read.
+        statistics, music_statistics: of what they read of motion and music features.
         window_frames: frames of the windows that it was trained on; references are cut to this length.
         layout: name of the motion features' layout.
         provenance: data, licence, recipe and figures.
+        inputs: what of the features they read.
     """
 
     model: RetrievalModel
@@ -62,6 +64,7 @@ class MusicDanceRetrieval:
     window_frames: int
     layout: str = MOTION272.name
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    inputs: RetrievalInputs = field(default_factory=RetrievalInputs)
 
     def __post_init__(self) -> None:
         config = self.model.config
@@ -81,40 +84,40 @@ class MusicDanceRetrieval:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of all that embeddings depend on: configuration, weights and statistics."""
-        digest = hashlib.sha256(json.dumps([self.model.config.to_json(), self.window_frames], sort_keys=True).encode())
+        settings = [self.model.config.to_json(), self.window_frames, self.inputs.to_json()]
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
         tensors = {**self.model.state_dict(), **self._statistics_tensors()}
         for name in sorted(tensors):
             digest.update(name.encode())
             digest.update(tensors[name].detach().cpu().float().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
+    @property
+    def music_width(self) -> int:
+        """Numbers a frame of the music features that `embed_music` takes."""
+        return self.inputs.music_source_width(self.model.config.music_dim)
+
     def embed_music(self, windows: Sequence[Float[Tensor, "t m"]]) -> Float[Tensor, "n e"]:
         """Unit-length embeddings of windows of music features (un-normalised, 30 Hz), on the CPU."""
-        return self._embed(windows, self.model.encode_music, self.music_statistics, "music")
+        _check(windows, self.music_width, self.model.config.max_frames, "music")
+        read = [self.music_statistics.normalize(self.inputs.music_of(window.float().cpu())) for window in windows]
+        return self._embed(read, self.model.encode_music)
 
     def embed_dance(self, windows: Sequence[Float[Tensor, "t d"]]) -> Float[Tensor, "n e"]:
         """Unit-length embeddings of windows of motion features (un-normalised, 30 fps), on the CPU."""
-        return self._embed(windows, self.model.encode_dance, self.statistics, self.layout)
+        width = self.inputs.dance_source_width(self.model.config.dance_dim)
+        _check(windows, width, self.model.config.max_frames, self.layout)
+        read = [self.statistics.normalize(self.inputs.dance_of(window.float().cpu())) for window in windows]
+        return self._embed(read, self.model.encode_dance)
 
     @torch.no_grad()
-    def _embed(
-        self, windows: Sequence[Tensor], encode: Callable[..., Tensor], statistics: Statistics, what: str
-    ) -> Tensor:
-        width, limit = len(statistics.mean), self.model.config.max_frames
-        for place, window in enumerate(windows):
-            if window.ndim != 2 or window.shape[1] != width or not 1 <= len(window) <= limit:
-                raise BadInputError(
-                    f"window {place}: expected {what} features [1 to {limit} frames, {width}], "
-                    f"got {tuple(window.shape)}"
-                )
-            if not bool(torch.isfinite(window).all()):
-                raise BadInputError(f"window {place}: the {what} features hold NaN or infinity")
+    def _embed(self, windows: Sequence[Tensor], encode: Callable[..., Tensor]) -> Tensor:
         device = next(self.model.parameters()).device
-        parts = [torch.zeros(0, self.model.config.embedding_dim)]
+        parts = [torch.zeros(0, self.model.config.embedding_width)]
         for first in range(0, len(windows), _BATCH):
-            shown = [statistics.normalize(window.float().cpu()) for window in windows[first : first + _BATCH]]
+            shown = windows[first : first + _BATCH]
             lengths = torch.tensor([len(window) for window in shown], device=device)
-            padded = torch.nn.utils.rnn.pad_sequence(shown, batch_first=True).to(device)
+            padded = torch.nn.utils.rnn.pad_sequence(list(shown), batch_first=True).to(device)
             parts.append(encode(padded, lengths).cpu())
         return torch.cat(parts)
 
@@ -173,7 +176,7 @@ def save_retrieval(
         RETRIEVAL,
         {RETRIEVAL: retrieval.model.config.to_json()},
         retrieval.layout,
-        {"window_frames": retrieval.window_frames},
+        {"window_frames": retrieval.window_frames, "inputs": retrieval.inputs.to_json()},
         dict(retrieval.provenance),
     )
     tensors = {RETRIEVAL: model_tensors(retrieval.model, weights_dtype), "statistics": retrieval._statistics_tensors()}
@@ -188,13 +191,18 @@ def load_retrieval(folder: str | Path) -> MusicDanceRetrieval:
     if not isinstance(window_frames, int) or isinstance(window_frames, bool) or RETRIEVAL not in info.configs:
         raise BadInputError(f"{where / 'model.json'}: window_frames or the configuration is missing.")
     config = RetrievalConfig.from_json(info.configs[RETRIEVAL])
+    chosen = info.settings.get("inputs", {})
+    if not isinstance(chosen, Mapping):
+        raise BadInputError(f"{where / 'model.json'}: inputs must be a table, got {chosen!r}.")
+    inputs = RetrievalInputs.from_json(chosen)
     model = build_network(RetrievalModel, config, load_tensors(where, info, RETRIEVAL), where=str(where))
     assert isinstance(model, RetrievalModel)
     extra = load_tensors(where, info, "statistics")
     if not {"music_mean", "music_std"} <= extra.keys():
         raise BadInputError(f"{where / 'statistics.safetensors'} lacks the statistics of the music.")
     music = Statistics(extra["music_mean"].float(), extra["music_std"].float())
-    return MusicDanceRetrieval(model, load_statistics(where, info), music, window_frames, info.layout, info.provenance)
+    statistics = load_statistics(where, info)
+    return MusicDanceRetrieval(model, statistics, music, window_frames, info.layout, info.provenance, inputs)
 
 
 def import_infinitedance_retrieval(
@@ -240,6 +248,16 @@ def import_infinitedance_retrieval(
     )
     save_retrieval(out, retrieval)
     return retrieval
+
+
+def _check(windows: Sequence[Tensor], width: int, limit: int, what: str) -> None:
+    for place, window in enumerate(windows):
+        if window.ndim != 2 or window.shape[1] != width or not 1 <= len(window) <= limit:
+            raise BadInputError(
+                f"window {place}: expected {what} features [1 to {limit} frames, {width}], got {tuple(window.shape)}"
+            )
+        if not bool(torch.isfinite(window).all()):
+            raise BadInputError(f"window {place}: the {what} features hold NaN or infinity")
 
 
 def _statistics_or_none(path: str | Path | None, width: int) -> Statistics:

@@ -19,6 +19,7 @@ from kinestream.features.motion272 import (
     motion_from_motion272,
     positions_from_motion272,
 )
+from kinestream.features.pulse import PULSE, pulse_from_motion272
 from kinestream.features.statistics import Statistics
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "HUMANML263",
     "HUMANML264",
     "MOTION272",
+    "PULSE",
     "FeatureLayout",
     "RootIntegrator",
     "RootState",
@@ -40,4 +42,5 @@ __all__ = [
     "motion_from_humanml264",
     "motion_from_motion272",
     "positions_from_motion272",
+    "pulse_from_motion272",
 ]

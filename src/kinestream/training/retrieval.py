@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from kinestream.checkpoints.retrieval import MusicDanceRetrieval, save_retrieval
+from kinestream.checkpoints.retrieval_inputs import RetrievalInputs
 from kinestream.data.dance_windows import DanceClips
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272, Statistics
 from kinestream.metrics import chance_recall, retrieval_recall
 from kinestream.models.retrieval.config import RetrievalConfig
-from kinestream.models.retrieval.inputs import RetrievalInputs
 from kinestream.models.retrieval.loss import symmetric_info_nce
 from kinestream.models.retrieval.model import RetrievalModel
 from kinestream.training.config import TrainConfig, from_table, load_train_config
@@ -86,7 +86,9 @@ class RetrievalTask:
         self.clips = DanceClips.load(data, "train", min_frames=config.window_frames)
         self.held_out = DanceClips.load(data, "val", min_frames=config.window_frames)
         self.inputs = RetrievalInputs(config.music, config.dance)
-        self._music, self.music_statistics = _normalised([self.inputs.music_of(clip.music[: clip.frames]) for clip in self.clips.clips])
+        self._music, self.music_statistics = _normalised(
+            [self.inputs.music_of(clip.music[: clip.frames]) for clip in self.clips.clips]
+        )
         self._pulse, self.statistics = self._dances()
         sizes = {"music_dim": len(self.music_statistics.mean), "dance_dim": len(self.statistics.mean)}
         model_config = RetrievalConfig.from_json(model_table | sizes)
@@ -205,14 +207,15 @@ def _at_length(frames: Float[Tensor, "t d"], length: int) -> Float[Tensor, "u d"
     return stretched[0].T
 
 
-def held_out_recall(retrieval: MusicDanceRetrieval, clips: DanceClips) -> dict[str, Recall]:
-    """Recall@1, 5 and 10 over windows that don't overlap: "music_to_dance" and "dance_to_music".
+def held_out_recall(retrieval: MusicDanceRetrieval, clips: DanceClips, first: int = 0) -> dict[str, Recall]:
+    """Recall@1, 5 and 10 over windows that don't overlap, from frame `first` on: "music_to_dance", "dance_to_music".
 
     A window and its mirror image share their music, so images are left out: a gallery with every song twice would hold
     five different answers among the best ten, not ten.
     """
     frames = retrieval.window_frames
-    windows = list({(w.recording, w.start): (clip, w) for clip, w in reversed(clips.windows(frames, frames))}.values())
+    found = [(clip, w) for clip, w in clips.windows(frames, 1) if w.start >= first and (w.start - first) % frames == 0]
+    windows = list({(w.recording, w.start): (clip, w) for clip, w in reversed(found)}.values())
     if len(windows) < 2:
         raise BadInputError(f"recall needs at least two windows of {frames} frames, got {len(windows)}")
     music = retrieval.embed_music([clips.music(clip, w.start, w.start + frames) for clip, w in windows])
