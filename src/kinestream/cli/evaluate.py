@@ -69,7 +69,12 @@ def add_parser(verbs: Subparsers) -> None:
     parser.add_argument("--seed", type=seed_int, default=0, metavar="N", help="same seed, same figures (default: 0)")
     parser.add_argument("--guidance", type=positive_float, metavar="G", help="in place of the model's own")
     parser.add_argument("--processes", type=positive_int, default=2, metavar="N", help="side by side (default: 2)")
-    parser.add_argument("--evaluator", type=Path, metavar="DIR", help="an evaluator's folder (default: the packaged)")
+    parser.add_argument(
+        "--evaluator",
+        type=Path,
+        metavar="DIR",
+        help="an evaluator's folder (default: the packaged), for dances a retrieval network's (default: the model's)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:

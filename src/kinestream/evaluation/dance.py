@@ -26,6 +26,7 @@ from kinestream.evaluation.settings import EvaluationSettings, Progress
 from kinestream.evaluation.shown import Shown, shown_samples
 from kinestream.features import MOTION272, motion_from_motion272
 from kinestream.metrics import still_seconds
+from kinestream.streaming.dance_references import LIBRARY_FILE
 
 FPS = MOTION272.fps
 PHYSICS = ("foot_skating_ratio", "jitter_mps3", "share_below_floor_2cm", "worst_depth_m", "share_floating_5cm")
@@ -90,7 +91,7 @@ def measure_dance(
         ),
         repeats,
         {"beat_shift": shift_curves(shown, real_joints, items), **_by_repeat(repeats)},
-        _notes(plan, settings, matched, len(windows), len(heard.windows)),
+        _notes(plan, studio.folder, settings, matched, len(windows), len(heard.windows)),
         {
             f"{short}.{side}": values
             for short in ("k", "g")
@@ -169,7 +170,12 @@ def _by_repeat(repeats: Mapping[str, tuple[float, ...]]) -> dict[str, tuple[Curv
 
 
 def _notes(
-    plan: DancePlan, settings: EvaluationSettings, matched: Sequence[Figure], windows: int, heard: int
+    plan: DancePlan,
+    folder: Path,
+    settings: EvaluationSettings,
+    matched: Sequence[Figure],
+    windows: int,
+    heard: int,
 ) -> tuple[str, ...]:
     silent = len(plan.all_items) - len(plan.items)
     notes = [
@@ -178,12 +184,14 @@ def _notes(
         f"FID of {windows} windows in 66 and 32 dimensions is larger than that of many: compare it with reports on "
         "the same dances and with the recordings' halves beside it.",
     ]
+    if not (folder / LIBRARY_FILE).is_file():
+        notes.append("No library lies beside the model: it danced without reference dances.")
     if silent:
         notes.append(f"{silent} recordings of the split have no song here: only the tokenizer is measured on them.")
     if heard < windows:
         notes.append(f"{windows - heard} windows have no beat of their song and count for no alignment.")
     if not matched:
-        notes.append("No retrieval network lies beside the model, or it has no two windows: recall is not measured.")
+        notes.append("No retrieval network is named or lies beside the model: recall is not measured.")
     if settings.repeats == 1:
         notes.append("One repeat: FID has no interval.")
     return tuple(notes)

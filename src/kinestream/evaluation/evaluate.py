@@ -46,7 +46,7 @@ from kinestream.evaluation.text import measure_text
 from kinestream.io.atomic import atomic_path
 from kinestream.streaming import Engine
 from kinestream.streaming.dance import check_streams
-from kinestream.streaming.dance_references import RETRIEVAL_FOLDER
+from kinestream.streaming.dance_references import LIBRARY_FILE, RETRIEVAL_FOLDER
 
 PIECES = "pieces"
 MIN_ITEMS = 4
@@ -120,16 +120,17 @@ def _dance(place: Place, settings: EvaluationSettings, progress: Progress) -> Me
     model = load_music_to_dance(place.model)
     check_streams(model)
     folder = DEFAULT_DANCE_DIR if place.model is None else place.model
-    beside = folder / RETRIEVAL_FOLDER
-    retrieval = load_retrieval(beside) if beside.is_dir() else None
+    beside = folder / RETRIEVAL_FOLDER if place.evaluator is None else place.evaluator
+    retrieval = load_retrieval(beside) if place.evaluator is not None or beside.is_dir() else None
     _prepare(place.out)
     torch.set_num_threads(1)  # a dance is made frame by frame: threads would wait for one another
     with DanceStudio(folder, place.out / PIECES, settings.processes) as studio:
         findings = measure_dance(plan, place.data, studio, model, retrieval, settings, progress)
         shown = shown_dances(plan.items, findings.samples, studio, settings.seed)
     facts = model_facts(place.model, read_model_info(folder), DEFAULT_DANCE_DIR)
+    facts |= {"references": (folder / LIBRARY_FILE).is_file(), "with_references_sha256": model_digest(folder)}
     return Measured(
-        findings, shown, plan.items, plan.rejects, {**facts, "with_references_sha256": model_digest(folder)}, {}
+        findings, shown, plan.items, plan.rejects, facts, {} if retrieval is None else _evaluator_facts(beside)
     )
 
 

@@ -62,7 +62,10 @@ class EvaluationSettings:
 
 @dataclass(frozen=True)
 class Place:
-    """Where things lie: a model folder (None: the packaged one), a data set, an evaluator's folder, the report's."""
+    """Where things lie: a model folder (None: the packaged one), a data set, the report's folder, an evaluator's.
+
+    For dances the evaluator is a retrieval network (None: the one beside the model, where one is).
+    """
 
     model: Path | None
     data: Path

@@ -63,11 +63,15 @@ def motion_beats(
 
 
 def step_beats(
-    joints_m: Float[Tensor, "t j 3"], fps: float, *, smoothing_s: float = STEP_SMOOTHING_S
+    joints_m: Float[Tensor, "t j 3"],
+    fps: float,
+    *,
+    joints: Sequence[int] = STEP_JOINTS,
+    smoothing_s: float = STEP_SMOOTHING_S,
 ) -> Float[Tensor, "k"]:
     """Times in seconds at which feet and hands are caught: local maxima of how strongly they brake, SMPL-22's joints.
 
-    max(0, -dv/dt) of each of `STEP_JOINTS`, v its speed after a Gaussian of `smoothing_s`, and the mean over them. A
+    max(0, -dv/dt) of each of `joints`, v its speed after a Gaussian of `smoothing_s`, and the mean over them. A
     foot brakes while it is set down, which is on the beat; the body rests (`motion_beats`) some time later, sooner or
     later as the step is long. On the training dances of Dance with Melody (28 songs, windows of 8 s) own songs score
     above others in 26 of 28, where rests of all joints tell no more than a coin does: docs/metrics.md has the search.
@@ -75,11 +79,11 @@ def step_beats(
     Twice as many a second as rests, so a song fits more easily by luck: read the gain over other songs, never the
     score. Trembling adds beats: count them beside.
     """
-    require_joints(joints_m, "step beats", frames=4, joints=max(STEP_JOINTS) + 1)
+    require_joints(joints_m, "step beats", frames=4, joints=max(joints) + 1)
     require_fps(fps, "step beats")
     if not smoothing_s > 0.0:
         raise BadInputError(f"step beats: expected a positive smoothing in seconds, got {smoothing_s}")
-    speed = joints_m[:, list(STEP_JOINTS)].double().diff(dim=0).norm(dim=-1) * fps
+    speed = joints_m[:, list(joints)].double().diff(dim=0).norm(dim=-1) * fps
     smooth = torch.stack([smoothed(own, smoothing_s * fps) for own in speed.unbind(dim=1)], dim=1)
     braking = (-smooth.diff(dim=0)).clamp_min(0.0).mean(dim=1)
     levels, lengths = torch.unique_consecutive((braking / RESOLUTION_MPS).round(), return_counts=True)
