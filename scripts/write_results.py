@@ -198,6 +198,7 @@ SECTIONS: Sequence[tuple[str, Writer]] = (
     ("engine.json", engine),
     ("evaluator.json", evaluator),
     ("evaluate_*.json", report),
+    ("dance.json", report),
     ("ablations.json", ablations),
 )
 

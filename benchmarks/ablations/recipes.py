@@ -71,11 +71,11 @@ DANCE = Recipe(
     "choreo_llama_default.toml",
     (
         "model.hidden_dim=96", "model.num_layers=2", "model.num_heads=4", "model.num_kv_heads=4", "model.head_dim=24",
-        "model.mlp_dim=256", "model.num_references=3", "loop.batch_size=16", "loop.learning_rate=1e-3",
+        "model.mlp_dim=256", "model.num_references=3", "loop.batch_size=8", "loop.learning_rate=1e-3",
         "loop.ema_decay=0.99", "task.phases=1", "task.tempi=[1.0]", "task.on_beat=false",
         "task.timbre_drop=0.0", "task.reference_drop=0.1",
     ),
-    240,
+    300,
 )  # fmt: skip
 
 CAUSAL_TAE = Variant("causal-tae", "Causal TAE (the paper's)")
