@@ -16,10 +16,11 @@ import torch
 from kinestream.checkpoints.dance import load_music_to_dance
 from kinestream.checkpoints.retrieval import load_retrieval
 from kinestream.cli import main
-from kinestream.conditioning.music import music_features
+from kinestream.conditioning.music import Beats, music_features
 from kinestream.data.dance_windows import DanceClips
 from kinestream.errors import BadInputError
 from kinestream.evaluation import EvaluationSettings, Place, Result, compare, dance_generation, evaluate, load_result
+from kinestream.evaluation.clicks import click_track
 from kinestream.evaluation.dance_beats import heard_windows, shift_curves
 from kinestream.evaluation.dance_plan import WINDOW_FRAMES, dance_plan, windows_of
 from kinestream.evaluation.dance_tokens import token_figures
@@ -146,6 +147,16 @@ def test_a_dance_in_time_peaks_where_its_song_is_not_shifted(place: Place) -> No
     curve, _ = shift_curves([joints], [joints], items)
     best = curve.x[max(range(len(curve.y)), key=lambda k: curve.y[k])]
     assert abs(best) < 0.06
+
+
+def test_clicks_are_heard_on_the_beats_of_the_window_and_higher_where_bars_begin(tmp_path: Path) -> None:
+    beats = Beats(np.array([0.5, 1.0, 1.5, 2.0]), np.array([1.5]), 120.0)
+    sound = read_audio(click_track(beats, 0.75, 1.0, tmp_path / "clicks.wav").path)
+    assert sound.duration_s == pytest.approx(1.0)
+    loud = np.flatnonzero(np.abs(sound.samples) > 0.1) / sound.rate_hz
+    assert set(np.round(loud, 1)) <= {0.2, 0.3, 0.8}
+    first, second = (sound.samples[round(at * sound.rate_hz) :][:1000] for at in (0.25, 0.75))
+    assert np.abs(np.fft.rfft(second)).argmax() > np.abs(np.fft.rfft(first)).argmax() > 0
 
 
 def test_windows_without_a_beat_count_for_no_alignment(place: Place) -> None:

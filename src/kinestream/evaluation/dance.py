@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from torch import Tensor
 from kinestream.checkpoints.dance import MusicToDanceModel
 from kinestream.checkpoints.retrieval import MusicDanceRetrieval
 from kinestream.conditioning.music import MUSIC_SLICES
+from kinestream.evaluation.clicks import click_track
 from kinestream.evaluation.dance_beats import beat_figures, beat_rows, heard_windows, shift_curves
 from kinestream.evaluation.dance_generation import Danced, DanceStudio, dance_wishes, model_digest
 from kinestream.evaluation.dance_matching import recall_figures
-from kinestream.evaluation.dance_plan import DanceItem, DancePlan, Window, window_item, windows_of
+from kinestream.evaluation.dance_plan import WINDOW_S, DanceItem, DancePlan, Window, window_item, windows_of
 from kinestream.evaluation.dance_sets import dance_features, set_figures
 from kinestream.evaluation.dance_tokens import token_figures
 from kinestream.evaluation.findings import Findings, clip_figure, further, mean_values, without_interval
@@ -25,6 +27,7 @@ from kinestream.evaluation.result import Curve, Figure, Sample
 from kinestream.evaluation.settings import EvaluationSettings, Progress
 from kinestream.evaluation.shown import Shown, shown_samples
 from kinestream.features import MOTION272, motion_from_motion272
+from kinestream.io.soundtrack import Soundtrack
 from kinestream.metrics import still_seconds
 from kinestream.streaming.dance_references import LIBRARY_FILE
 
@@ -101,7 +104,10 @@ def measure_dance(
 
 
 def shown_dances(items: Sequence[DanceItem], samples: Sequence[Sample], studio: DanceStudio, seed: int) -> list[Shown]:
-    """Pages of the windows that are worst and best in time, of the first repeat, beside the recordings."""
+    """Pages of the windows that are worst and best in time, of the first repeat, beside the recordings.
+
+    A click is heard on each beat of the song.
+    """
     danced = studio.dance(dance_wishes(items, seed, 0), lambda done, total: None)
     windows = {window.name: window for window in windows_of(items)}
 
@@ -110,7 +116,14 @@ def shown_dances(items: Sequence[DanceItem], samples: Sequence[Sample], studio: 
         return danced[window.item].features[window.start : window.stop]
 
     recorded = [window_item(items[window.item], window) for window in windows.values()]
-    return shown_samples("dance", samples, recorded, made)
+    with tempfile.TemporaryDirectory() as folder:
+
+        def clicks(item: Item) -> Soundtrack:
+            window = windows[item.name]
+            beats = items[window.item].music().beats
+            return click_track(beats, window.start / FPS, WINDOW_S, Path(folder) / "clicks.wav")
+
+        return shown_samples("dance", samples, recorded, made, clicks)
 
 
 def _rows(items: Sequence[DanceItem], joints: Sequence[Tensor], windows: Sequence[Window]) -> list[dict[str, float]]:

@@ -11,6 +11,7 @@ from kinestream.evaluation.findings import CLIP_FIGURES
 from kinestream.evaluation.plan import Item
 from kinestream.evaluation.result import Protocol, Sample
 from kinestream.features import MOTION272, motion_from_motion272
+from kinestream.io.soundtrack import Soundtrack
 from kinestream.io.viewer import Caption, html_page
 
 # By which figure samples are ranked.
@@ -46,9 +47,14 @@ def worst_and_best(protocol: Protocol, samples: Sequence[Sample], count: int = S
 
 
 def shown_samples(
-    protocol: Protocol, samples: Sequence[Sample], items: Sequence[Item], made: Callable[[Item], Tensor]
+    protocol: Protocol,
+    samples: Sequence[Sample],
+    items: Sequence[Item],
+    made: Callable[[Item], Tensor],
+    sound: Callable[[Item], Soundtrack | None] = lambda item: None,
 ) -> list[Shown]:
-    """Pages of the worst and best samples: what was generated (`made`) beside the recording, as far as it is the same.
+    """Pages of the worst and best samples: what was generated (`made`) beside the recording, as far as it is the same,
+    with the item's `sound`.
 
     A stream's recording shows other prompts than were asked for, unless it is recorded itself: it is left out then.
     """
@@ -60,7 +66,7 @@ def shown_samples(
         if item.real:
             motions.append(replace(motion_from_motion272(item.features()), name="recording"))
         captions = _captions(item, motions[0].duration_s)
-        found.append(Shown(rank, sample, html_page(motions, sample.prompt or sample.name, captions)))
+        found.append(Shown(rank, sample, html_page(motions, sample.prompt or sample.name, captions, sound=sound(item))))
     return found
 
 
