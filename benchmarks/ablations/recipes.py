@@ -75,7 +75,7 @@ DANCE = Recipe(
         "loop.ema_decay=0.99", "task.phases=1", "task.tempi=[1.0]", "task.on_beat=false",
         "task.timbre_drop=0.0", "task.reference_drop=0.1",
     ),
-    300,
+    150,
 )  # fmt: skip
 
 CAUSAL_TAE = Variant("causal-tae", "Causal TAE (the paper's)")
