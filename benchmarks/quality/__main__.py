@@ -35,6 +35,7 @@ from kinestream.cli.progress import progress_bar
 from kinestream.data.manifest import Manifest, load_manifest
 from kinestream.errors import BadInputError, KinestreamError
 from kinestream.evaluation.generation import OPTIONS, Acted, Studio, Wish
+from kinestream.inference.networks import Mode
 from kinestream.io.atomic import atomic_path
 from kinestream.streaming import Engine
 
@@ -70,6 +71,7 @@ def _options() -> argparse.ArgumentParser:
     options.add_argument("--few-shot", type=int, default=4, help="clips of each few-shot content (default 4)")
     options.add_argument("--prompts", choices=sorted(PROMPTS), default="held-out", help="which sentences are asked for")
     options.add_argument("--guidance", type=float, help="guidance scale in place of the sessions' default")
+    options.add_argument("--fast", action="store_true", help="generate in fast mode (extra `fast`)")
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--processes", type=int, default=2, help="processes and threads (default 2)")
     options.add_argument("--cache", type=Path, default=Path(".cache/quality"), help="classifier and generated clips")
@@ -94,7 +96,8 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     rare = few_shot_wishes(manifest.clips, given.few_shot, given.seed, PROMPTS[given.prompts])
     classifier = _classifier(given, manifest)
     real = load_takes(given.data, test_clips)
-    with Studio(given.model, given.cache / "generated", given.processes, options) as studio:
+    mode: Mode = "fast" if given.fast else "exact"
+    with Studio(given.model, given.cache / "generated", given.processes, options, mode) as studio:
         generated = _takes(wishes, _acted(studio, wishes, "generating clips"))
         switching = _acted(studio, pairs, "generating transitions")
         rare_takes = _takes(rare, _acted(studio, rare, "generating few-shot clips"))
@@ -171,6 +174,7 @@ def _command(given: argparse.Namespace) -> str:
     ]
     extra += [(f"--pairs {given.pairs}", given.pairs != 96), (f"--few-shot {given.few_shot}", given.few_shot != 4)]
     extra += [(f"--guidance {given.guidance}", given.guidance is not None)]
+    extra += [("--fast", given.fast)]
     extra += [(f"--prompts {given.prompts}", given.prompts != "held-out")]
     return " ".join([COMMAND, *(text for text, wanted in extra if wanted)])
 

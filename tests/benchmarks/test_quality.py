@@ -300,11 +300,12 @@ def test_a_stopped_run_makes_only_what_is_missing(tmp_path: Path, monkeypatch: p
     assert all(torch.equal(a.features, b.features) for a, b in zip(first, again, strict=True))
 
 
-def test_another_model_guidance_or_threshold_makes_clips_anew(tmp_path: Path) -> None:
+def test_another_model_mode_guidance_or_threshold_makes_clips_anew(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "model")
     studio = Studio(folder, tmp_path, 1)
     key = studio._key(wishes(2))
     assert Studio(folder, tmp_path, 1, replace(generation.OPTIONS, guidance=2.0))._key(wishes(2)) != key
+    assert Studio(folder, tmp_path, 1, mode="fast")._key(wishes(2)) != key
     save_text_to_motion(folder, replace(load_text_to_motion(folder), stop_threshold=1.0))
     assert studio._key(wishes(2)) != key
     assert studio._key(wishes(3)) != studio._key(wishes(2))

@@ -20,6 +20,7 @@ from kinestream.checkpoints import DEFAULT_MODEL_DIR, load_text_to_motion
 from kinestream.checkpoints.folder import INFO_NAME
 from kinestream.evaluation.pool import Workers
 from kinestream.features import motion272_from_motion
+from kinestream.inference.networks import Mode
 from kinestream.io.atomic import atomic_path
 from kinestream.motion import Motion, concatenate
 from kinestream.streaming import Engine, Session, SessionOptions, StepResult
@@ -131,7 +132,7 @@ class Studio:
     """Acts wishes in parts on several processes; finished parts are kept in `cache` and never made twice.
 
     A context manager: the processes start when the first part is missing and end with the block.
-    `model`: a model folder, None for the packaged one. One process is this one.
+    `model`: a model folder, None for the packaged one; `mode`: the engines'. One process is this one.
     """
 
     def __init__(
@@ -140,10 +141,11 @@ class Studio:
         cache: Path,
         processes: int,
         options: SessionOptions = OPTIONS,
+        mode: Mode = "exact",
     ) -> None:
-        self.options = options
+        self.options, self.mode = options, mode
         self.model, self.cache, self.processes = model, cache, processes
-        self._workers = Workers(processes, partial(_start_worker, model))
+        self._workers = Workers(processes, partial(_start_worker, model, mode))
         self._engine: Engine | None = None
 
     def __enter__(self) -> Studio:
@@ -176,7 +178,7 @@ class Studio:
         if not jobs:
             return
         if self.processes == 1:
-            self._engine = self._engine or Engine(load_text_to_motion(self.model))
+            self._engine = self._engine or Engine(load_text_to_motion(self.model), mode=self.mode)
             for job in reversed(jobs):
                 write_part(job.path, act(self._engine, job.wishes, job.options))
                 yield job.number
@@ -191,6 +193,7 @@ class Studio:
 
     def _key(self, part: Sequence[Wish]) -> str:
         facts = [code_digest(), self._model_digest(), self.options.to_json(), [asdict(wish) for wish in part]]
+        facts += [] if self.mode == "exact" else [self.mode]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
 
 
@@ -210,10 +213,10 @@ def code_digest() -> str:
 _engine: Engine | None = None
 
 
-def _start_worker(model: Path | None) -> None:
+def _start_worker(model: Path | None, mode: Mode) -> None:
     global _engine
     torch.set_num_threads(1)
-    _engine = Engine(load_text_to_motion(model))
+    _engine = Engine(load_text_to_motion(model), mode=mode)
 
 
 def _work(job: Job) -> int:
