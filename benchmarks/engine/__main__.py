@@ -1,11 +1,13 @@
 """How fast the engine is, in one table: the plain loop, exact mode and fast mode beside what the machine allows.
 
     python -m benchmarks.engine                               # both sizes, prints and saves
-    python -m benchmarks.engine --sizes default --streams 1,4,16
+    python -m benchmarks.engine --sizes default --streams 256
     python -m benchmarks.engine --threads 1 --latents 20
+    python -m benchmarks.engine --threads 1 --clock processor # where other work shares the machine
 
 The three take turns, each in a process of its own, so that a busy moment meets all of them and memory is each one's
-own. Weights are random: speed does not depend on what they have learned.
+own. Weights are random: speed does not depend on what they have learned. Streams that step together double until a
+step takes longer than the motion that it gives; `benchmarks.engine.plot` draws that.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ import torch
 
 from benchmarks.engine.machine import Machine, floor_seconds, measured_machine
 from benchmarks.engine.models import Size
+from benchmarks.engine.plot import OUT as PICTURE
+from benchmarks.engine.plot import curves_of, most_in_time, write
 from kinestream.features import MOTION272
 from kinestream.inference.compiled import FAST_STEPS
 from kinestream.models.ar_diffusion import ARDiffusionConfig
@@ -61,9 +65,19 @@ class Worker:
 
 
 @contextmanager
-def worker(kind: str, size: Size, threads: int) -> Iterator[Worker]:
+def worker(kind: str, size: Size, threads: int, clock: str) -> Iterator[Worker]:
     """A worker that is ready; it ends with the block."""
-    command = [sys.executable, "-m", "benchmarks.engine.worker", kind, size, "--threads", str(threads)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.engine.worker",
+        kind,
+        size,
+        "--threads",
+        str(threads),
+        "--clock",
+        clock,
+    ]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield Worker(process)
@@ -85,10 +99,22 @@ def rounds_of(kind: str, size: Size, latents: int) -> int:
     return max(1, latents // (8 if kind == "fast" else 20))
 
 
-def measure(size: Size, threads: int, latents: int, streams: Sequence[int]) -> dict[str, dict[str, Any]]:
+def crowds_of(one: Worker, most: int) -> dict[str, list[float]]:
+    """Times of a step of 1, 2, 4, ... streams, up to the first number that is not in time."""
+    found: dict[str, list[float]] = {}
+    streams = 1
+    while streams <= most:
+        found[str(streams)] = one.ask(do="streams", streams=streams)["seconds"]
+        if quantile(found[str(streams)], 0.99) > LATENT_S:
+            break
+        streams *= 2
+    return found
+
+
+def measure(size: Size, threads: int, latents: int, streams: int, clock: str) -> dict[str, dict[str, Any]]:
     """All figures of one size."""
     with ExitStack() as stack:
-        workers = {kind: stack.enter_context(worker(kind, size, threads)) for kind in KINDS}
+        workers = {kind: stack.enter_context(worker(kind, size, threads, clock)) for kind in KINDS}
         taken: dict[str, list[float]] = {kind: [] for kind in KINDS}
         first: dict[str, list[float]] = {kind: [] for kind in KINDS}
         for _ in range(4 if size == "paper" else 8):
@@ -96,11 +122,7 @@ def measure(size: Size, threads: int, latents: int, streams: Sequence[int]) -> d
                 taken[kind] += one.ask(do="latents", count=rounds_of(kind, size, latents))["seconds"]
                 first[kind] += one.ask(do="first", count=1 if kind == "baseline" else 3)["seconds"]
         memory = {kind: one.ask(do="memory") for kind, one in workers.items()}
-        crowds = {
-            kind: {str(n): workers[kind].ask(do="streams", streams=n, count=12)["seconds"] for n in streams}
-            for kind in ("exact", "fast")
-            if streams and (kind == "fast" or size == "default")
-        }
+        crowds = {kind: crowds_of(workers[kind], streams) for kind in ("exact", "fast")}
         loaded = {kind: one.loaded_s for kind, one in workers.items()}
     return {kind: _figures(kind, taken, first, memory, crowds, loaded) for kind in KINDS}
 
@@ -166,13 +188,18 @@ def main() -> int:
     parser.add_argument("--sizes", default="default,paper", help="which sizes (default: default,paper)")
     parser.add_argument("--threads", type=int, default=min(2, torch.get_num_threads()))
     parser.add_argument("--latents", type=int, default=100, help="latents of fast mode that are timed, about")
-    parser.add_argument("--streams", default="1,4,16", help="streams that step together (default: 1,4,16)")
+    parser.add_argument("--streams", type=int, default=1024, help="most streams that step together (default: 1024)")
+    parser.add_argument(
+        "--clock", choices=["wall", "processor"], default="wall", help="processor: beside other work, with one thread"
+    )
     parser.add_argument("-o", "--output", type=Path, default=OUT, help=f"where to save (default: {OUT})")
+    parser.add_argument("--picture", type=Path, default=PICTURE, help=f"where to draw streams (default: {PICTURE})")
     arguments = parser.parse_args()
     sizes: list[Size] = [size for size in ("default", "paper") if size in arguments.sizes.split(",")]  # type: ignore[misc]
     if not sizes:
         parser.error(f"--sizes {arguments.sizes}: expected default, paper or both")
-    streams = [int(number) for number in arguments.streams.split(",") if number]
+    if arguments.clock == "processor" and arguments.threads != 1:
+        parser.error("--clock processor counts the time of one thread; add --threads 1")
     machine = measured_machine(arguments.threads)
     print(
         f"{machine.threads} threads read {machine.bandwidth / 1e9:.0f} GB/s, multiply {machine.float32 / 1e9:.0f} "
@@ -181,18 +208,24 @@ def main() -> int:
     )
     results = {}
     for size in sizes:
-        results[size] = with_floor(measure(size, arguments.threads, arguments.latents, streams), size, machine)
+        figures = measure(size, arguments.threads, arguments.latents, arguments.streams, arguments.clock)
+        results[size] = with_floor(figures, size, machine)
         print(table({size: results[size]}), flush=True)
     saved = {
         "date": date.today().isoformat(),
         "processor": platform.processor() or platform.machine(),
         "machine": asdict(machine),
+        "clock": arguments.clock,
         "fast_steps": FAST_STEPS,
         "sizes": results,
     }
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(saved, indent=1) + "\n")
-    print(f"saved {arguments.output}")
+    for name, points in curves_of(saved).items():
+        steps = ", ".join(f"{count}: {ms:.0f} ms" for count, ms in points)
+        print(f"{name}: {most_in_time(points)} streams in time; p99 of a step with {steps}")
+    write(saved, arguments.picture)
+    print(f"saved {arguments.output} and {arguments.picture}")
     return 0
 
 
