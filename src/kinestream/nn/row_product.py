@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import inspect
 import threading
+import warnings
+from functools import partial
 from typing import Any
 
 import numba
@@ -60,10 +62,20 @@ def _use_threads() -> None:
     numba.set_num_threads(min(torch.get_num_threads(), _POOL))
 
 
-def _compiled(function: Any, signature: str | None = None, **options: Any) -> Any:
+def _compiled(function: Any, signature: str) -> Any:
     # Where something stands in for the function (a check of its arguments), the function itself is compiled.
-    arguments = () if signature is None else (signature,)
-    return numba.njit(*arguments, fastmath=True, nogil=True, **options)(inspect.unwrap(function))
+    plain = inspect.unwrap(function)
+    compiler = partial(numba.njit, signature, fastmath=True, nogil=True, parallel=True)
+    try:
+        return compiler(cache=True)(plain)
+    except RuntimeError:
+        warnings.warn(
+            "There is no folder in which compiled products can be kept; every process compiles them anew, which takes "
+            "seconds. Set NUMBA_CACHE_DIR to a folder that can be written.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return compiler()(plain)
 
 
 # The sums are written out three times: as functions of their own they are a tenth slower.
@@ -138,13 +150,8 @@ def _gated_loop(x, weight, bias, gate, hidden):  # type: ignore[no-untyped-def]
 
 
 _ROWS, _STRIDED, _VECTOR = "f4[:, ::1]", "f4[:, :]", "f4[::1]"
-_product: Any = _compiled(_product_loop, f"void({_ROWS}, {_ROWS}, {_VECTOR}, {_ROWS})", parallel=True, cache=True)
+_product: Any = _compiled(_product_loop, f"void({_ROWS}, {_ROWS}, {_VECTOR}, {_ROWS})")
 _modulated: Any = _compiled(
-    _modulated_loop,
-    f"void({_ROWS}, {_STRIDED}, {_STRIDED}, {_ROWS}, {_VECTOR}, f4, {_ROWS}, {_ROWS})",
-    parallel=True,
-    cache=True,
+    _modulated_loop, f"void({_ROWS}, {_STRIDED}, {_STRIDED}, {_ROWS}, {_VECTOR}, f4, {_ROWS}, {_ROWS})"
 )
-_gated: Any = _compiled(
-    _gated_loop, f"void({_ROWS}, {_ROWS}, {_VECTOR}, {_STRIDED}, {_ROWS})", parallel=True, cache=True
-)
+_gated: Any = _compiled(_gated_loop, f"void({_ROWS}, {_ROWS}, {_VECTOR}, {_STRIDED}, {_ROWS})")

@@ -281,13 +281,16 @@ class Engine:
             return
         states = [self.initial_decoder_state if turn.decoder is None else turn.decoder for turn in turns]
         state = states[0] if len(states) == 1 else join_rows(states)
-        latents = torch.stack([turn.latent for turn in turns if turn.latent is not None])[:, None]
-        frames, state = self.networks.decode(latents, state)
+        chosen = [turn.latent.to(self.model.ar.latent_mean.device) for turn in turns if turn.latent is not None]
+        latents = torch.stack(chosen)
+        frames, state = self.networks.decode(latents[:, None], state)
         features = self.model.statistics.denormalize(frames.float()).cpu()
+        # What a session keeps lies in main memory, wherever the networks run; it is fetched for all streams at once.
+        latents = latents.cpu()
         if not bool(torch.isfinite(features).all()):
             raise KinestreamError("The decoder gave frames that are not finite. The weights are damaged.")
         for row, turn in enumerate(turns):
-            turn.features = features[row]
+            turn.latent, turn.features = latents[row], features[row]
             turn.decoder = state if len(turns) == 1 else take_rows(state, [row])
 
     def _pose(self, turns: Sequence[_Turn]) -> None:
