@@ -15,6 +15,7 @@ from kinestream.inference.decoder_program import DecoderProgram
 from kinestream.inference.graph import Precision, Runtime, load_runtime
 from kinestream.inference.head_programs import HeadPrograms, array
 from kinestream.inference.networks import Mode
+from kinestream.inference.paged import PagedMemory
 from kinestream.inference.transformer_program import CacheState, TransformerProgram
 from kinestream.models.ar_diffusion.head import SamplingNoise
 from kinestream.nn.diffusion import SolverStep, fast_sampling
@@ -88,10 +89,11 @@ class CompiledNetworks:
 def without_compiled_weights(model: TextToMotionModel) -> TextToMotionModel:
     """The model without the weights that `CompiledNetworks` has its own of; settings, buffers and encoder stay.
 
-    The model itself keeps them all: memory is free when nobody holds it any more.
+    The encoder's are read from a file when a body comes to rest, which is all that needs them. The model itself keeps
+    everything: memory is free when nobody holds it any more.
     """
     tae = hollow(model.tae)
-    tae.encoder = model.tae.encoder
+    tae.encoder = _paged(model.tae.encoder, PagedMemory())
     return replace(model, tae=tae, ar=hollow(model.ar))
 
 
@@ -100,4 +102,16 @@ def hollow(module: AnyModule) -> AnyModule:
     twin = copy.copy(module)
     twin._parameters = {}
     twin._modules = {name: None if child is None else hollow(child) for name, child in module._modules.items()}
+    return twin
+
+
+def _paged(module: AnyModule, memory: PagedMemory) -> AnyModule:
+    """A twin whose weights lie in paged memory."""
+    twin = copy.copy(module)
+    twin._parameters = {
+        name: None if own is None else nn.Parameter(torch.from_numpy(memory.store(array(own))), requires_grad=False)
+        for name, own in module._parameters.items()
+    }
+    twin._modules = {name: None if child is None else _paged(child, memory) for name, child in module._modules.items()}
+    memory.release()
     return twin

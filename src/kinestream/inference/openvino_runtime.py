@@ -11,6 +11,7 @@ import torch
 from openvino import opset13 as ops
 
 from kinestream.inference.graph import Affine, Array, Node, Precision, Program, joined_bias, quantised
+from kinestream.inference.paged import PagedMemory
 
 # Smaller matrices stay in float32: reading them costs nothing, and rounding them would.
 _SMALL_WEIGHTS = 64 * 1024
@@ -60,6 +61,7 @@ class OpenVINOGraph:
         self._precision = precision
         self._inputs: list[Node] = []
         self._common_width = 0
+        self._paged = PagedMemory()
 
     def input(self, *shape: int) -> Node:
         """The next input."""
@@ -77,7 +79,9 @@ class OpenVINOGraph:
         if self._precision == "int8" and size > _SMALL_WEIGHTS:
             values, scales = quantised(layers)
             self._common_width = math.gcd(self._common_width, values.shape[1])
-            weight = ops.multiply(ops.convert(ops.constant(values), "f32"), ops.constant(scales))
+            # The compiled program packs the weights anew when it first runs, and never lets go of these.
+            stored = ops.constant(self._paged.store(values), shared_memory=True)
+            weight = ops.multiply(ops.convert(stored, "f32"), ops.constant(scales))
         else:
             weight = self.constant(np.concatenate([weight for weight, _ in layers]))
         product = ops.matmul(x, weight, False, True)
@@ -156,23 +160,29 @@ class OpenVINOGraph:
         model = openvino.Model(list(outputs), self._inputs, "kinestream")
         # Larger groups are faster; a group has to divide the width of every matrix.
         group = next((size for size in _GROUPS if self._common_width and self._common_width % size == 0), 0)
-        program = _OpenVINOProgram(self._runtime.compiled(model, group))
-        self._inputs = []
+        program = _OpenVINOProgram(self._runtime.compiled(model, group), self._paged)
+        self._paged.release()
+        self._inputs, self._paged = [], PagedMemory()
         return program
 
 
 class _OpenVINOProgram:
     """Runs one compiled graph."""
 
-    def __init__(self, compiled: openvino.CompiledModel) -> None:
+    def __init__(self, compiled: openvino.CompiledModel, weights: PagedMemory) -> None:
         self._request = compiled.create_infer_request()
         self._outputs = len(compiled.outputs)
+        self._weights = weights
+        self._packed = False
 
     def __call__(self, *inputs: Array) -> tuple[Array, ...]:
         """Run; inputs are read in place, outputs are copies."""
         found = self._request.infer(
             [np.ascontiguousarray(part) for part in inputs], share_inputs=True, share_outputs=True
         )
+        if not self._packed:
+            self._weights.release()
+            self._packed = True
         return tuple(found[index].copy() for index in range(self._outputs))
 
 
