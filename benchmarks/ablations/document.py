@@ -24,6 +24,7 @@ COLUMNS: Mapping[str, tuple[str, str, str]] = {
     "mpjpe_mm": ("MPJPE", "mm", "lower"),
     "reconstruction_jitter_mps3": ("jitter, reconstructed", "m/s³", "near real"),
     "reconstruction_fid": ("FID, reconstructed", "", "lower"),
+    "noise_error": ("noise error", "", "lower"),
     "fid": ("FID", "", "lower"),
     "r_precision_3": ("R@3", "", "higher"),
     "mm_distance": ("MM-Dist", "", "lower"),

@@ -148,14 +148,19 @@ class Bench:
         under = self.text_config(compressors.recipe_of(compressor), compressor)
         name = variant.name if compressor is CAUSAL_TAE else f"{variant.name}-on-{compressor.name}"
 
-        def measure(folder: Path) -> Measured:
+        def task() -> text_models.TextTask:
             _, autoencoder, statistics = self.compressor(compressor)
-            texts = self.store.folder / "captions"
-            model = text_models.train(variant, config, autoencoder, statistics, folder, texts)
+            folder, texts = self.store.folder / name, self.store.folder / "captions"
+            return text_models.train(variant, config, autoencoder, statistics, folder, texts)
+
+        def generate(_: Path) -> Measured:
+            model = text_models.TextModel.of(task())
             return self.text_test.measure(model, GUIDANCE, self.options.repeats, self.options.seed)
 
         settings = self.settings(variant, config, data=digest(self.data), under=dataclasses.asdict(under))
-        return self.store.measured(name, settings | {"guidance": GUIDANCE}, measure)
+        generated = self.store.measured(name, settings | {"guidance": GUIDANCE}, generate)
+        errors = self.store.measured(f"{name}-noise", settings, lambda _: text_models.noise_errors(task()))
+        return dataclasses.replace(generated, clips={**errors.clips, **generated.clips})
 
     def real_text(self) -> Measured:
         """Figures of the recordings themselves."""
@@ -325,7 +330,7 @@ def _root_weights(bench: Bench) -> Table:
 def _ar_design(bench: Bench) -> Table:
     rows = [("Real motion", bench.real_text())]
     rows += [(variant.says, bench.text_model(variant, CAUSAL_TAE)) for variant in AR_DESIGN]
-    return Table(rows, TEXT_COLUMNS, FULL_TEXT.says, bench.text_budget(TEXT), bench.text_facts())
+    return Table(rows, ("noise_error", *TEXT_COLUMNS), FULL_TEXT.says, bench.text_budget(TEXT), bench.text_facts())
 
 
 def _guidance(bench: Bench) -> Table:
@@ -475,7 +480,9 @@ STUDIES = (
         "MotionStreamer, Table 4",
         "What do QK-norm, Two-Forward, the diffusion head and the text encoder bring?",
         "Without diffusion head: residual blocks of the same width and depth give the latent, squared error, no "
-        "guidance. CLIP is not at hand: the other text encoder is a bag of words.",
+        "guidance. CLIP is not at hand: the other text encoder is a bag of words. Noise error: of held-out sequences "
+        "with their true past; it is the figure to read where R@3 (chance is 3 of 32) says that the diffusion head had "
+        "too few steps to sample with.",
         _ar_design,
     ),
     Study(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from safetensors.torch import load_file, save_file
@@ -24,7 +25,7 @@ from kinestream.evaluation.text import MATCHING, matching_hits
 from kinestream.features import MOTION272, Statistics
 from kinestream.features.recovery import world_joints_from_rotations
 from kinestream.metrics import diversity, frechet_distance, jitter_mps3, repeat_generators
-from kinestream.models.ar_diffusion import ARDiffusion, ARDiffusionConfig, replaced_share
+from kinestream.models.ar_diffusion import ARDiffusion, ARDiffusionConfig, diffusion_loss, replaced_share
 from kinestream.training.ar_diffusion import ARDiffusionTask, ARDiffusionTaskConfig
 from kinestream.training.config import TrainConfig, from_table
 from kinestream.training.loop import Batch, run
@@ -35,6 +36,7 @@ BATCH = 32
 MAX_FRAMES = 160
 DIVERSITY_PAIRS = 100
 SAMPLING_STEPS = 20
+NOISE_DRAWS = 8
 
 
 class WordCounts:
@@ -146,15 +148,41 @@ class RegressionTask(TextTask):
 
 def train(
     variant: Variant, config: TrainConfig, autoencoder: Autoencoder, statistics: Statistics, folder: Path, texts: Path
-) -> TextModel:
-    """The trained model of a folder, training what is missing of it; `texts`: where caption embeddings are kept."""
+) -> TextTask:
+    """The recipe with the trained model of a folder, training what is missing of it; `texts`: where caption embeddings
+    are kept."""
     kind = RegressionTask if "regression" in variant.parts else TextTask
     words = texts / ("words" if "words" in variant.parts else "sentences")
     task = kind(variant, config, autoencoder, statistics, words)
     if not (folder / "model" / WEIGHTS).is_file():
         run(task, config.loop, folder, resume=True, info={"variant": variant.name})
     task.model.load_state_dict(load_file(folder / "model" / WEIGHTS))
-    return TextModel(task.model.eval(), autoencoder, statistics, task.encoder)
+    task.model.eval()
+    return task
+
+
+@torch.no_grad()
+def noise_errors(task: TextTask) -> Measured:
+    """Mean squared noise error of each held-out sequence, its true past given: what equation 7 trains.
+
+    Every model sees the same noise at the same levels; one without a diffusion head has no such error.
+    """
+    if isinstance(task.model.head, RegressionHead):
+        return Measured()
+    model, rng, found = task.model, np.random.default_rng(0), list[float]()
+    for first in range(0, len(task.held_out), ROWS):
+        batch = task.collate(task.held_out[first : first + ROWS], task.held_out_texts, rng)
+        latents, mask = model.normalize_latents(batch["latents"]), batch["mask"]
+        conditions = model.conditions(batch["text"], latents[:, :-1], batch["lengths"])[:, : latents.shape[1]]
+        draws = [
+            diffusion_loss(
+                model.head, conditions[mask], latents[mask], generator=torch.Generator().manual_seed(first + draw)
+            ).per_row
+            for draw in range(NOISE_DRAWS)
+        ]
+        errors = torch.zeros_like(mask, dtype=torch.float32).masked_scatter(mask, torch.stack(draws).mean(dim=0))
+        found += (errors.sum(dim=1) / mask.sum(dim=1)).tolist()
+    return Measured({"noise_error": found})
 
 
 class Decoder(Protocol):
@@ -173,6 +201,11 @@ class TextModel:
     decoder: Decoder
     statistics: Statistics
     encoder: TextEncoder
+
+    @classmethod
+    def of(cls, task: TextTask) -> TextModel:
+        """A trained one."""
+        return cls(task.model, task.tae, task.statistics, task.encoder)
 
 
 @torch.no_grad()

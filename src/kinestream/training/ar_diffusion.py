@@ -116,9 +116,10 @@ class ARDiffusionTask:
         places = np.abs(centre + rng.uniform(-0.1, 0.1, rows))
         places = np.where(places > 1.0, 2.0 - places, places)
         picks = [self.sequences[min(i, len(self.sequences) - 1)] for i in np.searchsorted(self._cumulative, places)]
-        return self._collate(picks, self.texts, rng)
+        return self.collate(picks, self.texts, rng)
 
-    def _collate(self, picks: Sequence[LatentSequence], texts: Tensor, rng: np.random.Generator) -> Batch:
+    def collate(self, picks: Sequence[LatentSequence], texts: Tensor, rng: np.random.Generator) -> Batch:
+        """Sequences as one batch: a caption and a latent drawn for each, ends marked, padded with zeros."""
         picks = [_with_shorter_history(pick, rng) for pick in picks]
         lengths = [len(pick.mean) + pick.ends for pick in picks]
         latents = torch.zeros(len(picks), max(lengths), self.model.config.latent_dim)
@@ -148,7 +149,7 @@ class ARDiffusionTask:
         rng, losses = np.random.default_rng(0), []
         device = next(self.model.parameters()).device
         for first in range(0, len(self.held_out), 64):
-            batch = self._collate(self.held_out[first : first + 64], self.held_out_texts, rng)
+            batch = self.collate(self.held_out[first : first + 64], self.held_out_texts, rng)
             batch = {name: value.to(device) for name, value in batch.items()}
             generator = torch.Generator().manual_seed(first)
             latents = self.model.normalize_latents(batch["latents"])
