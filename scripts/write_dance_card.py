@@ -69,6 +69,10 @@ def targets(result: Result, size_bytes: int) -> list[Target]:
             lambda found: found.low > 0.0,
         ))  # fmt: skip
         rows.append(_figure_target(
+            figures, f"{name}_p", f"{says}: share of other orders of the songs that fit as well", "at most 0.05",
+            lambda found: found.value <= 0.05,
+        ))  # fmt: skip
+        rows.append(_figure_target(
             figures, f"{name}_ratio", f"{says}: generated / real", "at least 0.95", lambda found: found.value >= 0.95
         ))  # fmt: skip
     rows.append(_figure_target(figures, "mpjpe_mm", "tokenizer MPJPE on test dances", "at most 45 mm",

@@ -32,8 +32,10 @@ NAN = float("nan")
 # Name: generated, real. All of these meet their targets, some just so.
 GOOD: dict[str, tuple[float, float | None]] = {
     "beat_alignment_gain": (0.02, 0.0),
+    "beat_alignment_p": (0.05, None),
     "beat_alignment_ratio": (0.95, None),
     "step_alignment_gain": (0.02, 0.05),
+    "step_alignment_p": (0.001, 0.001),
     "step_alignment_ratio": (1.1, None),
     "mpjpe_mm": (45.0, None),
     "dead_codes": (0.1, None),
@@ -77,7 +79,7 @@ def met(result: Result, size_bytes: int = 50_000_000) -> dict[str, bool | None]:
 def test_targets_just_reached_are_met() -> None:
     found = met(a_result())
     assert set(found.values()) == {True}
-    assert len(found) == 15
+    assert len(found) == 17
 
 
 @pytest.mark.parametrize(
@@ -85,6 +87,7 @@ def test_targets_just_reached_are_met() -> None:
     [
         ("beat_alignment_gain", 0.009, 0.1),  # its interval holds 0
         ("step_alignment_gain", -0.02, 0.1),
+        ("step_alignment_p", 0.06, None),
         ("step_alignment_ratio", 0.94, None),
         ("mpjpe_mm", 45.1, None),
         ("dead_codes", 0.11, None),

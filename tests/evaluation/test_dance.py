@@ -69,6 +69,7 @@ def test_dance_figures_stand_beside_the_recordings_own(result: Result, place: Pl
             own.generated.value / own.real.value  # type: ignore[union-attr]
         )
         assert f"{score}_gain_by_window" in names
+        assert 0.0 < result.figure(f"{score}_p").generated.value <= 1.0
     for name in ("fid_k_halves", "div_k", "div_g", "foot_skating_ratio", "jitter_mps3", "still_share"):
         assert result.figure(name).real is not None
     assert result.figure("fid_k").generated.value > 0

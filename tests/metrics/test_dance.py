@@ -11,11 +11,13 @@ from kinestream.errors import BadInputError
 from kinestream.metrics import (
     beat_alignment,
     beat_alignment_control,
+    beat_alignment_table,
     feature_scores,
     geometric_features,
     kinetic_features,
     motion_beats,
     published_pose,
+    song_permutation_p,
     standardized,
     step_beats,
     still_seconds,
@@ -83,6 +85,34 @@ def test_step_beats_tell_a_dance_s_song_from_others_where_rests_do_not() -> None
     ]
     assert gains[0] > 0.3
     assert gains[0] > 3.0 * gains[1]
+
+
+def test_songs_that_fit_best_where_they_are_have_the_smallest_p_and_shuffled_ones_do_not() -> None:
+    generator = torch.Generator().manual_seed(0)
+    songs = [f"song {k // 3}" for k in range(18)]  # six songs, three windows each
+    noise = torch.rand(18, 18, generator=generator, dtype=torch.float64)
+    belongs = torch.eye(18, dtype=torch.float64)  # a window has its own stretch of its song
+    assert song_permutation_p(noise + 2.0 * belongs, songs, 5_000) < 5.0 / 720
+    assert song_permutation_p(noise - 2.0 * belongs, songs, 1_000) > 0.5
+    assert song_permutation_p(torch.ones(18, 18), songs, 100) == 1.0
+    with pytest.raises(BadInputError, match="at least 4 songs"):
+        song_permutation_p(noise[:9, :9], songs[:9])
+    with pytest.raises(BadInputError, match=r"scores \[N, N\] and N songs"):
+        song_permutation_p(noise, songs[:9])
+
+
+def test_p_is_as_small_as_it_says_when_songs_and_dances_have_nothing_in_common() -> None:
+    generator = torch.Generator().manual_seed(2)
+    songs = list(range(6))
+    found = [song_permutation_p(torch.rand(6, 6, generator=generator), songs, 200) for _ in range(300)]
+    assert sum(p <= 0.1 for p in found) / len(found) == pytest.approx(0.1, abs=0.05)
+
+
+def test_the_table_holds_each_dance_s_alignment_with_each_song() -> None:
+    music = [torch.tensor([0.5, 1.0]), torch.tensor([0.6, 1.2])]
+    table = beat_alignment_table(music, music)
+    assert table.diagonal().tolist() == [1.0, 1.0]
+    assert float(table[0, 1]) == pytest.approx(float(beat_alignment(music[0], music[1])))
 
 
 def test_a_second_is_still_when_the_body_hardly_moves_all_through_it() -> None:

@@ -32,7 +32,7 @@ def interval_strip(label: str, generated: Estimate, real: Estimate | None) -> st
             marks.append(f'<rect class="{REAL} band" x="{left:.1f}" y="4" width="{wide:.1f}" height="16"/>')
         x = place(real.value)
         marks.append(f'<line class="{REAL}" x1="{x:.1f}" x2="{x:.1f}" y1="4" y2="20"/>')
-    if math.isfinite(generated.low):
+    if generated.low < generated.high:
         left, right = place(generated.low), place(generated.high)
         marks.append(f'<line class="{OWN}" x1="{left:.1f}" x2="{right:.1f}" y1="{middle}" y2="{middle}"/>')
     marks.append(f'<circle class="{OWN}" cx="{place(generated.value):.1f}" cy="{middle}" r="3.5"/>')

@@ -14,7 +14,7 @@ from kinestream.checkpoints.dance import MusicToDanceModel
 from kinestream.checkpoints.retrieval import MusicDanceRetrieval
 from kinestream.conditioning.music import MUSIC_SLICES
 from kinestream.evaluation.clicks import click_track
-from kinestream.evaluation.dance_beats import beat_figures, beat_rows, heard_windows, shift_curves
+from kinestream.evaluation.dance_beats import InTime, beat_figures, heard_windows, in_time, shift_curves
 from kinestream.evaluation.dance_generation import Danced, DanceStudio, dance_wishes, model_digest
 from kinestream.evaluation.dance_matching import recall_figures
 from kinestream.evaluation.dance_plan import WINDOW_S, DanceItem, DancePlan, Window, window_item, windows_of
@@ -55,10 +55,11 @@ def measure_dance(
     recorded = [item.features() for item in items]
     real_joints = [_joints(own) for own in recorded]
     real_rows = _rows(items, real_joints, windows)
-    _add(real_rows, heard.places, beat_rows(real_joints, heard))
+    real_time = in_time(real_joints, heard)
+    _add(real_rows, heard.places, real_time.rows)
     made: list[list[Danced]] = []
     rows = [list[dict[str, float]]() for _ in windows]
-    sets, shown = list[dict[str, Tensor]](), list[Tensor]()
+    sets, shown, timed = list[dict[str, Tensor]](), list[Tensor](), list[InTime]()
     total = settings.repeats * len(items)
     with progress("dancing", "dances") as update:
         for number in range(settings.repeats):
@@ -66,14 +67,16 @@ def measure_dance(
             made.append(studio.dance(wishes, further(update, number * len(items), total)))
             joints = [_joints(one.features) for one in made[-1]]
             own = _rows(items, joints, windows)
-            _add(own, heard.places, beat_rows(joints, heard))
+            timed.append(in_time(joints, heard))
+            _add(own, heard.places, timed[-1].rows)
             for kept, row in zip(rows, own, strict=True):
                 kept.append(row)
             sets.append(dance_features(_cut(joints, windows)))
             shown = shown or joints
     samples = [mean_values(own) for own in rows]
     real_sets = dance_features(_cut(real_joints, windows))
-    figures = beat_figures([samples[k] for k in heard.places], [real_rows[k] for k in heard.places], heard.songs)
+    own_in_time, real_in_time = ([side[k] for k in heard.places] for side in (samples, real_rows))
+    figures = beat_figures(own_in_time, real_in_time, [one.tables for one in timed], real_time.tables, heard.songs)
     spread, repeats = set_figures(real_sets, sets, songs, settings.seed)
     figures += spread
     figures += [

@@ -10,16 +10,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kinestream.evaluation.dance_plan import WINDOW_S, DanceItem, Window
-from kinestream.evaluation.findings import CLIP_FIGURES, OVER_CLIPS, OVER_SONGS
+from kinestream.evaluation.findings import CLIP_FIGURES, OVER_CLIPS, OVER_SONGS, without_interval
 from kinestream.evaluation.result import Curve, Figure
 from kinestream.features import MOTION272
 from kinestream.metrics import (
     beat_alignment,
-    beat_alignment_control,
+    beat_alignment_table,
     bootstrap,
     bootstrap_rows,
     motion_beats,
     paired_difference,
+    song_permutation_p,
     step_beats,
 )
 
@@ -56,25 +57,43 @@ def heard_windows(items: Sequence[DanceItem], windows: Sequence[Window]) -> Hear
     return HeardWindows(tuple(windows[k] for k in kept), tuple(kept), tuple(cut[k] for k in kept))
 
 
-def beat_rows(joints: Sequence[Float[Tensor, "t j 3"]], heard: HeardWindows) -> list[dict[str, float]]:
+@dataclass(frozen=True, eq=False)
+class InTime:
+    """Figures of each heard window, and by score how every window's dance fits every window's song [N, N]."""
+
+    rows: list[dict[str, float]]
+    tables: Mapping[str, Tensor]
+
+
+def in_time(joints: Sequence[Float[Tensor, "t j 3"]], heard: HeardWindows) -> InTime:
     """Of each heard window: both scores with the own song, with the other songs (mean), and the body's steps a second.
 
     `joints` are those of the items' whole dances; the body's beats are found in these and then cut into windows.
     """
     rows: list[dict[str, float]] = [{} for _ in heard.windows]
+    foreign = torch.tensor([[one != other for other in heard.songs] for one in heard.songs], dtype=torch.float64)
+    tables = {}
     for name, find in BODY_BEATS.items():
         beats = [find(own) for own in joints]
         moved = [_within(beats[window.item], window) for window in heard.windows]
-        found = beat_alignment_control(moved, list(heard.music), [WINDOW_S] * len(moved), songs=heard.songs)
-        for row, own, others, body in zip(rows, found.own_scores, found.other_scores, moved, strict=True):
+        table = tables[name] = beat_alignment_table(moved, heard.music)
+        other = (table * foreign).sum(dim=1) / foreign.sum(dim=1)
+        for row, own, others, body in zip(rows, table.diagonal(), other, moved, strict=True):
             row |= {name: float(own), f"{name}_others": float(others), f"{name}_beats_per_s": len(body) / WINDOW_S}
-    return rows
+    return InTime(rows, tables)
 
 
 def beat_figures(
-    generated: Sequence[Mapping[str, float]], real: Sequence[Mapping[str, float]], songs: Sequence[str]
+    generated: Sequence[Mapping[str, float]],
+    real: Sequence[Mapping[str, float]],
+    tables: Sequence[Mapping[str, Tensor]],
+    real_tables: Mapping[str, Tensor],
+    songs: Sequence[str],
 ) -> list[Figure]:
-    """Both scores with own songs, with others, the paired gain over windows and over songs, and generated / real."""
+    """Both scores with own songs, with others, the paired gain over windows and over songs, and generated / real.
+
+    `tables`: of each repeat; their means are what songs are permuted in.
+    """
     figures = []
     for name in BODY_BEATS:
         label, unit, _, _ = CLIP_FIGURES[name]
@@ -89,6 +108,10 @@ def beat_figures(
             says = f"own song minus other songs, paired, {len(songs)} windows of {WINDOW_S:g} s"
             says += " drawn with their songs" if groups else " drawn one by one"
             figures.append(Figure(f"{name}_{column}", f"{label}: gain", unit, "higher", says, interval, *sides))
+        mean = torch.stack([each[name] for each in tables]).mean(dim=0)
+        found = [without_interval(song_permutation_p(each, songs), len(songs)) for each in (mean, real_tables[name])]
+        says = "share of ways to hand the songs out anew in which they fit as well"
+        figures.append(Figure(f"{name}_p", f"{label}: p", "", "lower", says, "none", *found))
         ratio = bootstrap_rows(
             lambda a, b: a.mean() / b.mean(), *(each[:, None] for each in own),
             groups=songs, resamples=_RATIO_RESAMPLES,

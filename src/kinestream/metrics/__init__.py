@@ -38,6 +38,7 @@ from kinestream.metrics.matching import (
     retrieval_recall,
 )
 from kinestream.metrics.pose import foot_skating_ratio, jerk_mps3, jitter_mps3, mpjpe_mm, peak_jerk_mps3
+from kinestream.metrics.song_test import beat_alignment_table, song_permutation_p
 from kinestream.metrics.standstill import still_seconds
 from kinestream.metrics.transitions import TransitionJerk, mean_transition_jerk, transition_curve, transition_jerk
 
@@ -50,6 +51,7 @@ __all__ = [
     "batches",
     "beat_alignment",
     "beat_alignment_control",
+    "beat_alignment_table",
     "bootstrap",
     "bootstrap_ratio",
     "bootstrap_rows",
@@ -85,6 +87,7 @@ __all__ = [
     "repeat_generators",
     "retrieval_hits",
     "retrieval_recall",
+    "song_permutation_p",
     "standardized",
     "step_beats",
     "still_seconds",
