@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,14 @@ def test_paper_size_has_the_released_names_and_shapes(golden_dir: Path) -> None:
         model = RetrievalModel(config)
     names = released_key_map(config)
     assert {names[ours]: tuple(value.shape) for ours, value in model.state_dict().items()} == theirs
+
+
+def test_the_default_is_the_size_that_the_recipe_trains() -> None:
+    recipe = tomllib.loads((Path(__file__).parents[2] / "configs" / "retrieval_default.toml").read_text())
+    config = RetrievalConfig.default(music_dim=12, dance_dim=22)
+    assert config == RetrievalConfig.from_json(recipe["model"] | {"music_dim": 12, "dance_dim": 22})
+    numbers = sum(value.numel() for value in RetrievalModel(config).parameters())
+    assert 30_000 < numbers < 50_000
 
 
 def test_other_tensors_are_no_retrieval_network() -> None:
