@@ -51,6 +51,7 @@ bench: setup
 	KINESTREAM_CHECK_SHAPES=0 $(BIN)/python -m pytest -q -m perf
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.engine.sampling
+	$(BIN)/python -m benchmarks.dance_speed
 	$(BIN)/python -m benchmarks.streaming_latency
 	$(BIN)/python benchmarks/fuzz_parsers.py --mutations 20000
 	@if [ -n "$(BANDAI_NAMCO)" ]; then $(BIN)/python benchmarks/bvh_import.py "$(BANDAI_NAMCO)"; \

@@ -1,86 +1,291 @@
-"""How fast ChoreoLLaMA draws codes, beside the same loop through plain `transformers`, in one run.
+"""How fast ChoreoLLaMA draws codes: the published loop, exact mode and fast mode in one run, beside the floor.
 
-    python -m benchmarks.dance_speed [--size default|paper] [--steps 30] [--threads 1]
+    python -m benchmarks.dance_speed                        # both sizes, prints and saves
+    python -m benchmarks.dance_speed --threads 1 --clock processor   # where other work shares the machine
 
-Both loops take the likeliest code, so they must give the same codes; the plain one runs `LlamaModel` with its own cache
-and multiplies the whole head. Weights are random numbers. Real time is 7.5 token steps (22.5 codes) a second.
+The loop is the paper's release: `transformers`' LLaMA with its own cache, and the whole head for every code. The three
+take turns, so that a busy moment meets all of them. Weights are random: speed does not depend on what they have
+learned. A code is a third of a token step of four frames. "Windows" are what a long song takes: the music's conditions,
+reading them and the half window that is carried over, then drawing the other half.
+
+Closeness is measured on logits under teacher forcing (all are given the same codes): codes that are drawn differ as
+soon as one draw falls between two of them.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
+import platform
+import resource
+import statistics
+import sys
 import time
+from collections.abc import Callable, Iterator
+from datetime import date
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from kinestream.inference import CompiledReader, load_runtime
 from kinestream.models.choreo_llama import ChoreoLlama, ChoreoLlamaConfig, SamplingSettings
+from kinestream.models.choreo_llama.model import ModuleReader
+from kinestream.models.choreo_llama.reading import Reader
+from kinestream.models.choreo_llama.sampling import sample_codes, uniform_draws
 
-STEPS_PER_SECOND = 7.5
-
-
-@torch.no_grad()
-def plain_loop(model: ChoreoLlama, conditions: Tensor, steps: int) -> Tensor:
-    """Greedy codes [1, L, K] through transformers' own cache."""
-    from transformers import DynamicCache
-
-    config, cache = model.config, DynamicCache()
-    levels = config.num_codebooks
-    aligned = config.arrangement == "aligned"
-    placed = model._placed(conditions) if aligned else None
-    inputs = model.start[None, None] + placed[:, :1] if placed is not None else conditions
-    codes = torch.zeros(1, steps, levels, dtype=torch.long)
-    for index in range(steps * levels):
-        hidden = model.backbone.llama(inputs_embeds=inputs, past_key_values=cache, use_cache=True).last_hidden_state
-        logits = model.head(hidden[:, -1]).unflatten(-1, (levels, -1))
-        step, level = divmod(index, levels)
-        codes[:, step, level] = logits[:, level].argmax(dim=-1)
-        inputs = model.embed_codes(codes[:, step : step + 1])[:, :, level]
-        if placed is not None:
-            inputs = inputs + placed[:, index + 1 : index + 2]
-    return codes
+FPS = 30.0
+OUT = Path("docs/results/dance_speed.json")
+ROUNDS = 5
+# Codes that are forced on everybody.
+FORCED = 18
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
+clock = CLOCKS["wall"]
+# Codes a round of (loop, exact, fast); float32 weights of the paper's size take a quarter of a second for each.
+CODES = {"default": (24, 24, 24), "paper": (2, 4, 12)}
+KINDS = ("baseline", "exact", "fast")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", choices=["default", "paper"], default="default")
-    parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+class PlainReader:
+    """The release's loop."""
+
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, model: ChoreoLlama) -> None:
+        self._model = model
+
+    def begin(self, inputs: Tensor) -> tuple[Tensor, Any]:
+        """Read the first positions."""
+        from transformers import DynamicCache
+
+        return self._run(inputs, DynamicCache())
+
+    def read(self, codes: Tensor, level: int, added: Tensor | None, state: Any) -> tuple[Tensor, Any]:
+        """Read one position."""
+        token = self._model.embed_level(codes[:, None, None], slice(level, level + 1))[:, 0]
+        return self._run(token if added is None else token + added, state)
+
+    def logits(self, hidden: Tensor, level: int) -> Tensor:
+        """The head of all levels; this level's part is used."""
+        return self._model.head(hidden).unflatten(-1, (self._model.config.num_codebooks, -1))[:, level]
+
+    def _run(self, inputs: Tensor, cache: Any) -> tuple[Tensor, Any]:
+        llama = self._model.backbone.llama
+        hidden = llama(inputs_embeds=inputs, past_key_values=cache, use_cache=True).last_hidden_state
+        return hidden[:, -1], cache
+
+
+class Window(NamedTuple):
+    """What one window is drawn from: conditions, and codes [1, L, K] that a reader may be forced to."""
+
+    model: ChoreoLlama
+    conditions: Tensor
+    codes: Tensor
+
+    @property
+    def placed(self) -> Tensor | None:
+        """Aligned conditions at every position."""
+        return self.model._placed(self.conditions) if self.model.config.arrangement == "aligned" else None
+
+    def first(self, steps: int) -> Tensor:
+        """The inputs before the first code that is drawn, after so many known steps."""
+        tokens, placed = self.model.embed_codes(self.codes[:, :steps]).flatten(1, 2), self.placed
+        if placed is None:
+            return torch.cat((self.conditions, tokens), dim=1)
+        return torch.cat((self.model.start[None, None], tokens), dim=1) + placed[:, : tokens.shape[1] + 1]
+
+
+def drawing(reader: Reader, window: Window, known: int = 0, *, forced: bool = False) -> Iterator[Tensor]:
+    """Yield the logits of one code after the other, up to the window's end; the first ones take all that is known."""
+    config, placed = window.model.config, window.placed
+    generator, settings = torch.Generator().manual_seed(0), SamplingSettings()
+    hidden, state = reader.begin(window.first(known))
+    total = config.window_steps * config.num_codebooks
+    for index in range(known * config.num_codebooks, total):
+        step, level = divmod(index, config.num_codebooks)
+        logits = reader.logits(hidden, level)
+        code = sample_codes(logits, settings, uniform_draws(generator, 1))
+        code = window.codes[:, step, level] if forced else code
+        yield logits
+        if index + 1 < total:
+            added = None if placed is None else placed[:, index + 1 : index + 2]
+            hidden, state = reader.read(code, level, added, state)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Time that it takes."""
+    start = clock()
+    work()
+    return clock() - start
+
+
+def read_rate() -> float:
+    """Bytes of memory read a second."""
+    numbers = torch.ones(100_000_000)
+    numbers.sum()
+    return 4 * len(numbers) / min(seconds(numbers.sum) for _ in range(6))
+
+
+def random_window(config: ChoreoLlamaConfig) -> tuple[Window, Tensor]:
+    """A model with random weights, a window for it, and the window's music."""
     torch.manual_seed(0)
-    config = ChoreoLlamaConfig.default(32, 4) if arguments.size == "default" else ChoreoLlamaConfig.paper()
     model = ChoreoLlama(config).eval().requires_grad_(False)
     model.codebooks.normal_()
     music = torch.randn(1, config.window_music_frames, config.music_dim)
-    conditions = model.conditions(music, torch.tensor([0]))
-    nothing = torch.zeros(1, 0, config.num_codebooks, dtype=torch.long)
-    greedy, count = SamplingSettings(temperature=0.0), arguments.steps * config.num_codebooks
-    seconds = {}
-    for name in ("warm-up", "ours", "plain"):
-        began = time.perf_counter()
-        if name == "plain":
-            plain = plain_loop(model, conditions, arguments.steps)
-        else:
-            ours = model.extend(conditions, nothing, 2 if name == "warm-up" else arguments.steps, greedy)
-        seconds[name] = time.perf_counter() - began
-    print(
-        json.dumps(
-            {
-                "size": arguments.size,
-                "parameters": sum(p.numel() for p in model.parameters()),
-                "threads": arguments.threads,
-                "codes": count,
-                "same_codes": bool(torch.equal(ours, plain)),
-                "codes_per_s": round(count / seconds["ours"], 1),
-                "codes_per_s_plain_transformers": round(count / seconds["plain"], 1),
-                "times_real_time": round(arguments.steps / STEPS_PER_SECOND / seconds["ours"], 2),
-            },
-            indent=1,
+    codes = torch.randint(config.num_codes, (1, config.window_steps, config.num_codebooks))
+    return Window(model, model.conditions(music, torch.tensor([0])), codes), music
+
+
+def timed(readers: dict[str, Reader], window: Window, music: Tensor, size: str) -> dict[str, dict[str, float]]:
+    """Seconds of a code and of half a window, for each reader in turn."""
+    half = window.model.config.window_steps // 2
+    taken: dict[str, list[float]] = {kind: [] for kind in readers}
+    begins: dict[str, list[float]] = {kind: [] for kind in readers}
+    running = {}
+    for kind, reader in readers.items():
+        # What is compiled packs its weights when it first runs.
+        for _ in range(2 if kind == "fast" or size == "default" else 1):
+            running[kind] = drawing(reader, window, half)
+            begins[kind].append(seconds(lambda kind=kind: next(running[kind])))  # type: ignore[misc]
+        next(running[kind])
+    conditions = min(seconds(lambda: window.model.conditions(music, torch.tensor([0]))) for _ in range(2))
+    for _ in range(ROUNDS):
+        for kind, count in zip(KINDS, CODES[size], strict=True):
+            taken[kind] += [seconds(lambda kind=kind: next(running[kind], None)) for _ in range(count)]  # type: ignore[misc]
+    return {
+        kind: {
+            "code_median_s": statistics.median(taken[kind]),
+            "code_best_s": min(taken[kind]),
+            "conditions_s": conditions,
+            "begin_s": min(begins[kind]),
+            "codes_timed": len(taken[kind]),
+        }
+        for kind in readers
+    }
+
+
+def closeness(got: Tensor, expected: Tensor) -> dict[str, float]:
+    """Logits [n, N] against those expected."""
+    same = got.argmax(dim=-1) == expected.argmax(dim=-1)
+    error = got - expected
+    return {
+        "relative_error": float(error.norm() / expected.norm()),
+        "same_likeliest": float(same.float().mean()),
+        "codes": len(got),
+    }
+
+
+def measure(size: str, threads: int, bandwidth: float) -> dict[str, Any]:
+    """All figures of one size."""
+    config = ChoreoLlamaConfig.default(44, 4) if size == "default" else ChoreoLlamaConfig.paper()
+    window, music = random_window(config)
+    model = window.model
+    layers = sum(parameter.numel() for parameter in model.backbone.parameters())
+    head = config.num_codes * config.hidden_dim
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    start = clock()
+    compiled = CompiledReader(model, load_runtime(threads))
+    compiling_s = clock() - start
+    readers: dict[str, Reader] = {"baseline": PlainReader(model), "exact": ModuleReader(model), "fast": compiled}
+    kinds: dict[str, dict[str, Any]] = {**timed(readers, window, music, size)}
+    known = config.window_steps // 2
+    logits = {
+        kind: torch.cat(list(islice(drawing(readers[kind], window, known, forced=True), FORCED)))
+        for kind in ("exact", "fast")
+    }
+    whole = model(window.conditions, window.codes)[:, known:].flatten(0, 2)[:FORCED]
+    kinds["exact"]["against_whole_windows"] = closeness(logits["exact"], whole)
+    kinds["fast"]["against_exact"] = closeness(logits["fast"], logits["exact"])
+    kinds["exact"]["floor_s"] = 4 * (layers + head) / bandwidth
+    kinds["fast"]["floor_s"] = (layers + 4 * head) / bandwidth
+    frames = config.window_reference_frames // config.window_steps
+    half = config.window_steps - known
+    for row in kinds.values():
+        code = row["code_median_s"]
+        piece = row["conditions_s"] + row["begin_s"] + half * config.num_codebooks * code
+        row["frames_per_second"] = frames / (config.num_codebooks * code)
+        row["windows_frames_per_second"] = half * frames / piece
+        row["times_baseline"] = kinds["baseline"]["code_median_s"] / code
+    kinds["fast"]["compiling_s"] = compiling_s
+    readers.clear()
+    kinds["fast"]["resident_mb"] = _resident_mb(model)
+    return {"parameters": parameters, "kinds": kinds}
+
+
+def _resident_mb(model: ChoreoLlama) -> float:
+    """Megabytes once the float weights of layers and heads are let go; what makes conditions stays."""
+    for module in [*model.backbone.modules(), model.head]:
+        module._parameters.clear()
+    gc.collect()
+    page = resource.getpagesize() / 2**20
+    return int(Path("/proc/self/statm").read_text().split()[1]) * page
+
+
+def table(results: dict[str, dict[str, Any]]) -> str:
+    """The figures as a Markdown table."""
+    lines = [
+        "| size | | a code | frames/s | x real time | in windows | x the loop | floor |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for size, result in results.items():
+        for kind, row in result["kinds"].items():
+            floor = f"{1000 * row['floor_s']:.2f} ms" if "floor_s" in row else ""
+            lines.append(
+                f"| {size} | {kind} | {1000 * row['code_median_s']:.2f} ms "
+                f"| {row['frames_per_second']:.1f} | {row['frames_per_second'] / FPS:.2f} "
+                f"| {row['windows_frames_per_second']:.1f} | {row['times_baseline']:.1f} | {floor} |"
+            )
+        fast, exact = result["kinds"]["fast"], result["kinds"]["exact"]
+        lines.append(
+            f"\n{size}: logits under teacher forcing, relative error of exact mode "
+            f"{exact['against_whole_windows']['relative_error']:.1e} against whole windows, of fast mode "
+            f"{fast['against_exact']['relative_error']:.4f} against exact mode (same likeliest code in "
+            f"{100 * fast['against_exact']['same_likeliest']:.0f} %); fast mode is {fast['resident_mb']:.0f} MB\n"
         )
+    return "\n".join(lines)
+
+
+@torch.no_grad()
+def main() -> int:
+    """Measure, print, save."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--sizes", default="default,paper", help="which sizes (default: default,paper)")
+    parser.add_argument("--threads", type=int, default=min(2, torch.get_num_threads()))
+    parser.add_argument("-o", "--output", type=Path, default=OUT, help=f"where to save (default: {OUT})")
+    parser.add_argument(
+        "--clock", choices=sorted(CLOCKS), default="wall", help="processor: beside other work, with one thread"
     )
+    arguments = parser.parse_args()
+    if arguments.clock == "processor" and arguments.threads != 1:
+        parser.error("--clock processor counts the time of one thread; add --threads 1")
+    global clock
+    clock = CLOCKS[arguments.clock]
+    torch.set_num_threads(arguments.threads)
+    sizes = [size for size in ("default", "paper") if size in arguments.sizes.split(",")]
+    if not sizes:
+        parser.error(f"--sizes {arguments.sizes}: expected default, paper or both")
+    bandwidth = read_rate()
+    print(f"{arguments.threads} threads read {bandwidth / 1e9:.0f} GB/s", flush=True)
+    results = {}
+    for size in sizes:
+        results[size] = measure(size, arguments.threads, bandwidth)
+        print(table({size: results[size]}), flush=True)
+    saved = {
+        "date": date.today().isoformat(),
+        "processor": platform.processor() or platform.machine(),
+        "threads": arguments.threads,
+        "clock": arguments.clock,
+        "bandwidth": bandwidth,
+        "sizes": results,
+    }
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text(json.dumps(saved, indent=1) + "\n")
+    print(f"saved {arguments.output}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

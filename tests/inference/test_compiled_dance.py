@@ -87,6 +87,13 @@ def test_layers_in_several_programs_give_the_same(monkeypatch: pytest.MonkeyPatc
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_positions_in_several_blocks_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = built(PREFIX)
+    monkeypatch.setattr("kinestream.inference.llama_program._BLOCK", 5)
+    got, expected = forced(model, CompiledReader(model, load_runtime(1), "float32"), 2)
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_int8_logits_stay_within_five_percent_under_teacher_forcing() -> None:
     model = built(dataclasses.replace(ALIGNED, hidden_dim=256, num_heads=4, num_kv_heads=2, head_dim=64, mlp_dim=512))
     got, expected = forced(model, CompiledReader(model, load_runtime(1)), 1)

@@ -21,6 +21,8 @@ from kinestream.models.choreo_llama.backbone import RMS_EPS, LlamaBackbone
 _HIDDEN = np.float32(-1e30)
 # Weights of one program at most, where it has more than one layer.
 _PROGRAM_WEIGHTS = 128 * 1024 * 1024
+# Positions that are read at once: every program keeps room for its largest input, half a megabyte a position.
+_BLOCK = 64
 
 
 class LlamaCache(NamedTuple):
@@ -60,6 +62,11 @@ class LlamaProgram:
 
         There has to be room for them: a window's capacity is the model's.
         """
+        for start in range(0, x.shape[1], _BLOCK):
+            out, cache = self._block(x[:, start : start + _BLOCK], cache)
+        return out[:, 0], cache
+
+    def _block(self, x: Array, cache: LlamaCache) -> tuple[Array, LlamaCache]:
         config, (values, length) = self._config, cache
         new, groups = x.shape[1], config.num_heads // config.num_kv_heads
         stop = length + new
@@ -76,7 +83,7 @@ class LlamaProgram:
             parts = added.reshape(len(added), count, config.num_kv_heads, new, config.head_dim)
             values[first : first + count, :, :, length:stop] = parts.swapaxes(0, 1)
             first += count
-        return x[:, 0], LlamaCache(values, stop)
+        return x, LlamaCache(values, stop)
 
 
 def _compile(
