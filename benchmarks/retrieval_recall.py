@@ -11,7 +11,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ from kinestream.errors import KinestreamError
 from kinestream.training.retrieval import held_out_recall
 
 
-def measure(model: Path, data: Path, split: str) -> dict[str, Any]:
+def measure(model: Path, data: Path, split: str, frames: int | None = None) -> dict[str, Any]:
     """Recall@1, 5 and 10 in both directions, chance, and the factor between them."""
     retrieval = load_retrieval(model)
+    if frames is not None:
+        retrieval = replace(retrieval, window_frames=frames)
     clips = DanceClips.load([data], split, min_frames=retrieval.window_frames)
     found = held_out_recall(retrieval, clips)
     return {
@@ -47,9 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("model", type=Path, help="a retrieval network's folder")
     options.add_argument("data", type=Path, help="a dance data set")
     options.add_argument("--split", default="test")
+    options.add_argument("--frames", type=int, help="frames of a window (default: those the network searches with)")
     given = options.parse_args(arguments)
     try:
-        print(json.dumps(measure(given.model, given.data, given.split), indent=1))
+        print(json.dumps(measure(given.model, given.data, given.split, given.frames), indent=1))
     except KinestreamError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

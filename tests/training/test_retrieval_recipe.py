@@ -289,5 +289,7 @@ def test_the_benchmark_prints_recall_beside_chance(
     found = json.loads(capsys.readouterr().out)
     assert found["songs"] == 3
     assert found["music_to_dance"]["chance"]["1"] == pytest.approx(1 / 9)
+    assert main([str(trained / "model"), str(dances), "--split", "val", "--frames", "15"]) == 0
+    assert json.loads(capsys.readouterr().out)["music_to_dance"]["windows"] == 18
     assert main([str(trained / "model"), str(dances / "nowhere")]) == 2
     assert capsys.readouterr().err.startswith("error: ")
