@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn import functional
 
 from benchmarks.ablations.recipes import Variant
 from benchmarks.ablations.store import Measured
@@ -219,24 +220,48 @@ def dance_to(
     generator: torch.Generator,
 ) -> list[Dance]:
     """A dance for each place (all of one length); no foot is held."""
+    music, genres = _asked(model, songs, places)
     frames, step = places[0].frames, model.tokenizer.config.frames_per_step
-    music = torch.stack([songs.music(p.clip, p.start, p.start + frames) for p in places])
-    names = {genre: index for index, genre in enumerate(model.genres)}
-    genres = torch.tensor([names.get(songs.clips[place.clip].genre, -1) for place in places])
 
     def find(first: int, steps: int) -> References:
         assert references is not None
-        found = [references.weighted(p.clip, p.start + first * step, steps * step) for p in places]
-        return References(
-            torch.stack([one for one, _ in found])[:, None], torch.tensor([[there] for _, there in found])
-        )
+        return _shown(references, places, first * step, steps * step)
 
     wanted = find if references is not None and model.llama.config.uses_references else None
     codes = generate_codes(
-        model.llama, model.music_statistics.normalize(music), genres,
+        model.llama, music, genres,
         references=wanted, settings=model.sampling, generator=generator,
     )  # fmt: skip
     return [Dance.of(features[:frames]) for features in model.decode(codes)]
+
+
+def _asked(model: MusicToDanceModel, songs: DanceClips, places: Sequence[Place]) -> tuple[Tensor, Tensor]:
+    """Normalised music [B, T, M] and genres [B] of the places."""
+    music = torch.stack([songs.music(p.clip, p.start, p.start + p.frames) for p in places])
+    names = {genre: index for index, genre in enumerate(model.genres)}
+    genres = torch.tensor([names.get(songs.clips[place.clip].genre, -1) for place in places])
+    return model.music_statistics.normalize(music), genres
+
+
+def _shown(references: ReferenceDances, places: Sequence[Place], first: int, frames: int) -> References:
+    """The weighted references of the places, `frames` of them from frame `first` on."""
+    found = [references.weighted(p.clip, p.start + first, frames) for p in places]
+    shown, there = torch.stack([one for one, _ in found]), torch.tensor([there for _, there in found])
+    return References(shown[:, None], there[:, None])
+
+
+@torch.no_grad()
+def code_losses(test: DanceTest, model: MusicToDanceModel, references: ReferenceDances | None) -> Measured:
+    """Cross entropy of the real dances' codes in every window, their true past given, in nats a code."""
+    music, genres = _asked(model, test.songs, test.places)
+    shown = None if references is None else _shown(references, test.places, 0, WINDOW)
+    codes = model.encode(torch.stack([dance.features for dance in test.real]))
+    conditions = model.llama.conditions(
+        music, genres, None if shown is None else shown.frames, None if shown is None else shown.present
+    )
+    logits = model.llama(conditions, codes)
+    losses = functional.cross_entropy(logits.movedim(-1, 1), codes, reduction="none").mean(dim=(1, 2))
+    return Measured({"code_loss": losses.tolist()}, groups=test.names)
 
 
 def copying(

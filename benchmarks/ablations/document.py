@@ -32,6 +32,7 @@ COLUMNS: Mapping[str, tuple[str, str, str]] = {
     "jitter_mps3": ("jitter", "m/s³", "near real"),
     "causal_s": ("causal", "s", "lower"),
     "whole_s": ("not causal", "s", "lower"),
+    "code_loss": ("code loss", "nats", "lower"),
     "fid_k": ("FID_k", "", "lower"),
     "fid_g": ("FID_g", "", "lower"),
     "div_k": ("Div_k", "", "near real"),

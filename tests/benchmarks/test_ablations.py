@@ -135,7 +135,9 @@ def test_dance_tables_train_measure_and_compare(dance_options: Options, monkeypa
         for name in ("dance-components", "ranks", "copying", "long-dances")
     }
     assert tables["dance-components"]["rows"][0]["name"] == "Real dances"
-    assert {"fid_k", "bas", "bas_gain", "foot_skating_ratio"} <= set(tables["dance-components"]["rows"][1]["figures"])
+    assert {"code_loss", "fid_k", "bas", "bas_gain", "foot_skating_ratio"} <= set(
+        tables["dance-components"]["rows"][1]["figures"]
+    )
     assert [row["name"] for row in tables["ranks"]["rows"]][1:] == ["ranks 6 to 7", "no references"]
     apart = {row["name"]: row["figures"]["kinetic"]["value"] for row in tables["copying"]["rows"]}
     assert apart["generated to all real"] > 0
