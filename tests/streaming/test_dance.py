@@ -154,6 +154,21 @@ def test_feet_do_not_slide_between_pieces_and_the_body_stays_above_the_floor(mod
     assert not torch.equal(free.root_position_m, motion.root_position_m)
 
 
+def test_steps_are_brought_to_the_beats_piece_by_piece(model: MusicToDanceModel) -> None:
+    locked, free = (
+        generate_dance(click_track(9.0), model, options=DanceOptions(beat_lock=lock, foot_lock=False))
+        for lock in (True, False)
+    )
+    assert locked.num_frames == free.num_frames
+    assert not torch.equal(locked.root_position_m, free.root_position_m)
+    piece = model.llama.config.window_steps // 2 * model.tokenizer.config.frames_per_step
+    for frame in range(0, free.num_frames - piece, piece):  # pieces begin and end where the model put them
+        for place in (frame, frame + piece - 1):
+            assert torch.allclose(locked.root_position_m[place], free.root_position_m[place], atol=1e-5)
+    with pytest.raises(BadInputError, match="beat_lock is True or False"):
+        DanceOptions(beat_lock=1)  # type: ignore[arg-type]
+
+
 def test_fast_mode_keeps_the_promises_of_a_dance(model: MusicToDanceModel) -> None:
     pytest.importorskip("openvino", reason="needs the extra fast")
     song = click_track(5.0)

@@ -68,6 +68,9 @@ def add_parser(verbs: Subparsers) -> None:
     parser.add_argument(
         "--no-foot-lock", dest="foot_lock", action="store_false", help="leave sliding feet as the model made them"
     )
+    parser.add_argument(
+        "--no-beat-lock", dest="beat_lock", action="store_false", help="leave the steps' timing as the model made it"
+    )
 
 
 def song_time(text: str) -> float:
@@ -167,7 +170,7 @@ def _danced(arguments: argparse.Namespace, model: MusicToDanceModel, length_s: f
             start_s=arguments.start,
             end_s=arguments.end,
             references=references,
-            options=DanceOptions(foot_lock=arguments.foot_lock),
+            options=DanceOptions(foot_lock=arguments.foot_lock, beat_lock=arguments.beat_lock),
             on_chunk=on_chunk,
         )
     took = time.perf_counter() - began

@@ -43,6 +43,7 @@ __all__ = [
     "MusicFeatures",
     "MusicStream",
     "at_rows",
+    "beats_in",
     "features_at_tempo",
     "music_beats",
     "music_condition",
@@ -234,6 +235,18 @@ class MusicStream:
         tempo = math.log2(60.0 * ONSET_HZ / length / _TEMPO_CENTRE_BPM)
         phases = (math.sin(turn * share), math.cos(turn * share), math.sin(turn * bar), math.cos(turn * bar))
         return np.array((max(pulses), max(downs, default=0.0), *phases, tempo), np.float32)
+
+
+def beats_in(values: Float[Tensor, "t 44"]) -> Float[Tensor, "n"]:
+    """Times in seconds at which beats fall, from the first row on, as the phases of feature rows tell."""
+    phase = values[:, MUSIC_SLICES["beat_phase"]].double()
+    share = (torch.atan2(phase[:, 0], phase[:, 1]) / (2.0 * math.pi)) % 1.0
+    heard = phase.abs().sum(dim=1) > 0
+    wraps = (share.diff() < -0.5) & heard[1:] & heard[:-1]
+    before = torch.nonzero(wraps)[:, 0]
+    left = 1.0 - share[before]
+    times: Tensor = (before + left / (left + share[before + 1])) / FEATURE_HZ
+    return times
 
 
 def at_rows(values: Float[Tensor, "t d"], where: Float[Tensor, "u"]) -> Float[Tensor, "u d"]:

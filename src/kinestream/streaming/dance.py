@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kinestream.checkpoints.dance import MusicToDanceModel
-from kinestream.conditioning.music import FEATURE_HZ, LOOK_AHEAD_S, MUSIC_WIDTH, MusicStream
+from kinestream.conditioning.music import FEATURE_HZ, LOOK_AHEAD_S, MUSIC_WIDTH, MusicStream, beats_in
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272, RootState
 from kinestream.inference import Mode, fast_dance
@@ -23,7 +23,7 @@ from kinestream.models.choreo_llama import DanceContext, References, SamplingSet
 from kinestream.models.rvq_vae.model import DecoderStates
 from kinestream.motion import Motion
 from kinestream.streaming.footlock import FootLockState
-from kinestream.streaming.frames import initial_feet, initial_root, locked_chunk, motion_chunk
+from kinestream.streaming.frames import beat_locked_chunk, initial_feet, initial_root, locked_chunk, motion_chunk
 from kinestream.streaming.session import is_whole
 
 MUSIC_FEATURES = "kinestream-30hz"
@@ -50,16 +50,20 @@ class DanceOptions:
             model's window. Shorter ones shorten the look-ahead, longer ones let the dance see more of what comes.
         foot_lock: standing feet hold still and the body stands on the floor (decisions/0007); False shows what the
             model made, only lifted where it would sink.
+        beat_lock: steps that come a little before or after a beat come on it (decisions/0010); False leaves their
+            timing to the model.
         sampling: how codes are drawn; None takes the model's own.
     """
 
     piece_s: float | None = None
     foot_lock: bool = True
+    beat_lock: bool = True
     sampling: SamplingSettings | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.foot_lock, bool):
-            raise BadInputError(f"foot_lock is True or False; got {self.foot_lock!r}.")
+        for name in ("foot_lock", "beat_lock"):
+            if not isinstance(getattr(self, name), bool):
+                raise BadInputError(f"{name} is True or False; got {getattr(self, name)!r}.")
         if self.piece_s is not None and not (_is_number(self.piece_s) and 0 < self.piece_s <= 60.0):
             raise BadInputError(f"piece_s is a number of seconds above 0, at most 60; got {self.piece_s!r}.")
 
@@ -296,7 +300,7 @@ class DanceSession:
         )
         decoded, decoder = model.tokenizer.decoder.step(model.tokenizer.embed(codes), self._decoder)
         features = model.statistics.denormalize(decoded)[0, :frames].float().cpu()
-        motion, root, feet = self._posed(features)
+        motion, root, feet = self._posed(features, music[:frames])
         chunk = DanceChunk(self._num_frames, genre, codes[0].cpu(), features, motion)
         self._context, self._decoder, self._root, self._feet = context, decoder, root, feet
         self._heard = window[len(window) - context.codes.shape[1] * self._step_frames :].clone()
@@ -304,7 +308,9 @@ class DanceSession:
         self._num_frames += frames
         return chunk
 
-    def _posed(self, features: Tensor) -> tuple[Motion, RootState, FootLockState | None]:
+    def _posed(self, features: Tensor, music: Tensor) -> tuple[Motion, RootState, FootLockState | None]:
+        if self.options.beat_lock:
+            return beat_locked_chunk(features, self._root, self._feet, beats_in(music))
         if self._feet is None:
             return *motion_chunk(features, self._root), None
         return locked_chunk(features, self._root, self._feet)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from kinestream.features import MOTION272, RootIntegrator, RootState
 from kinestream.features.motion272 import pose_from_features
-from kinestream.motion import Motion
+from kinestream.metrics.on_beat import on_beat_times
+from kinestream.motion import Motion, at_frames
 from kinestream.nn.streaming import join_rows, map_state, take_rows
 from kinestream.skeleton import smpl22
 from kinestream.streaming.footlock import FLOOR_TOLERANCE_M, FootLock, FootLockState, Pose
@@ -50,6 +51,25 @@ def motion_chunk(features: Float[Tensor, "t 272"], root: RootState) -> tuple[Mot
     """
     ((motion, after, _),) = stream_chunks([features], [root], [None])
     return motion, after
+
+
+def beat_locked_chunk(
+    features: Float[Tensor, "t 272"], root: RootState, feet: FootLockState | None, beats_s: Float[Tensor, "m"]
+) -> tuple[Motion, RootState, FootLockState | None]:
+    """As `motion_chunk`, its steps brought to the beats (seconds from the first frame), then with the feet locked.
+
+    The first and last frame stay where they are in time. Feet continue from `feet`, and what they need is given back.
+    """
+    ground, heading, after = _integrator.step(features, root)
+    rotations, positions = pose_from_features(features, ground, heading)
+    motion = Motion(smpl22(), rotations, positions, MOTION272.fps)
+    read = on_beat_times(motion.joint_positions_m(), MOTION272.fps, beats_s, ends_stay=True)
+    motion = at_frames(motion, read * MOTION272.fps)
+    rotations, positions = motion.local_rotations, motion.root_position_m
+    if feet is None:
+        return _shown(rotations, positions, lift=True), after, None
+    shown, carried = _foot_lock.step(Pose(rotations[None], positions[None]), feet)
+    return _shown(shown.local_rotations[0], shown.root_position_m[0], lift=False), after, carried
 
 
 def locked_chunk(

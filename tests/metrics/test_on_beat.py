@@ -1,11 +1,12 @@
-"""Training dances keep their shape when they are brought to the beat."""
+"""Late steps come to their beats, slowly and within bounds."""
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from kinestream.metrics.beats import step_beats
-from kinestream.training.played_dances import on_beat_times
+from kinestream.metrics.on_beat import on_beat_times
 
 FPS = 30.0
 
@@ -43,3 +44,19 @@ def test_without_beats_near_the_steps_the_clock_stays() -> None:
     still = torch.arange(200, dtype=torch.float64) / FPS
     assert torch.equal(on_beat_times(joints, FPS, torch.zeros(0)), still)
     assert torch.equal(on_beat_times(joints, FPS, step_beats(joints, FPS) + 0.6), still)
+
+
+def test_pieces_keep_their_ends_and_their_pace() -> None:
+    joints = stepping(120, 20)
+    beats = step_beats(joints, FPS) - 0.1
+    read = on_beat_times(joints, FPS, beats, ends_stay=True)
+    assert float(read[0]) == 0.0
+    assert float(read[-1]) == pytest.approx(119 / FPS, abs=1e-9)
+    rates = read.diff() * FPS
+    assert float(rates.min()) > 0.799
+    assert float(rates.max()) < 1.251
+    moved = step_beats(read_at(joints, read), FPS)
+    before, after = ((steps[:, None] - beats).abs().amin(dim=1).mean() for steps in (step_beats(joints, FPS), moved))
+    assert float(after) < 0.6 * float(before)
+    short = torch.arange(3, dtype=torch.float64) / FPS
+    assert torch.equal(on_beat_times(joints[:3], FPS, beats, ends_stay=True), short)
