@@ -70,7 +70,8 @@ class PlainReader:
 
     def logits(self, hidden: Tensor, level: int) -> Tensor:
         """The head of all levels; this level's part is used."""
-        return self._model.head(hidden).unflatten(-1, (self._model.config.num_codebooks, -1))[:, level]
+        every: Tensor = self._model.head(hidden)
+        return every.unflatten(-1, (self._model.config.num_codebooks, -1))[:, level]
 
     def _run(self, inputs: Tensor, cache: Any) -> tuple[Tensor, Any]:
         llama = self._model.backbone.llama
