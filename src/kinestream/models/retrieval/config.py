@@ -86,5 +86,5 @@ class RetrievalConfig(ModelConfig):
             local_layers=3,
             timeline_dim=8,
             tokens_per_stretch=1,
-            summary_share=0.4,
+            summary_share=0.25,
         )
