@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -80,6 +81,8 @@ def test_dance_figures_stand_beside_the_recordings_own(result: Result, place: Pl
     page = (place.out / "report.html").read_text(encoding="utf-8")
     assert "Step alignment when songs are shifted" in page
     assert page.count('class="sample"') == 4
+    assert "media-src blob:" in page  # else the players inside could not click on beats
+    assert re.search(r"waltz \((one|two) 0 s\)|rumba \(three 0 s\)", page)
 
 
 def test_samples_are_windows_of_eight_seconds_that_know_their_song(result: Result, place: Place) -> None:

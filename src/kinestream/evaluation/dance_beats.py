@@ -107,7 +107,8 @@ def beat_figures(
             sides = [paired_difference(a, b, groups=groups) for a, b in zip(own, others, strict=True)]
             says = f"own song minus other songs, paired, {len(songs)} windows of {WINDOW_S:g} s"
             says += " drawn with their songs" if groups else " drawn one by one"
-            figures.append(Figure(f"{name}_{column}", f"{label}: gain", unit, "higher", says, interval, *sides))
+            what = f"{label}: gain{'' if groups else ', windows alone'}"
+            figures.append(Figure(f"{name}_{column}", what, unit, "higher", says, interval, *sides))
         mean = torch.stack([each[name] for each in tables]).mean(dim=0)
         found = [without_interval(song_permutation_p(each, songs), len(songs)) for each in (mean, real_tables[name])]
         says = "share of ways to hand the songs out anew in which they fit as well"

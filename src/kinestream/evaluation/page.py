@@ -113,9 +113,10 @@ def _sample(number: int, shown: Shown, result: Result) -> str:
     name = RANKED_BY[result.protocol]
     label, unit, _, _ = CLIP_FIGURES[name]
     value = _digits(shown.sample.generated[name])
+    what = f"{shown.sample.prompt} ({shown.sample.name})" if shown.sample.group else shown.sample.prompt
     return (
         f'<div class="sample" data-page="{number}"><button type="button" aria-expanded="false">'
-        f"<b>{shown.rank}</b>{html.escape(shown.sample.prompt)} "
+        f"<b>{shown.rank}</b>{html.escape(what)} "
         f'<span class="soft">{label} {value}{f" {unit}" if unit else ""}</span></button></div>'
     )
 
