@@ -277,37 +277,41 @@ def copying(
         [Dance.of(model.statistics.denormalize(one.weighted(p.clip, p.start, p.frames)[0])) for p in test.places]
         for one in own
     ]
+    kinetic, geometric = spaces(test.real)
+    real, ours, *theirs = (_Points.of(dances, kinetic, geometric) for dances in (test.real, generated, *shown))
     pairs = [(a, b) for a in range(count) for b in range(a)]
-    among = [_distances(shown[a], shown[b], test.real) for a, b in pairs]
-    to_references = [_distances(generated, one, test.real) for one in shown]
-    to_own = _distances(generated, test.real, test.real)
-    return {
-        "retrieved to retrieved": _mean_of(among, test.names),
-        "generated to retrieved": _mean_of(to_references, test.names),
-        "generated to all real": _mean_of(
-            [_distances(generated, _rolled(test.real, k), test.real) for k in range(1, len(generated))], test.names
-        ),
-        "generated to its song's real dance": _mean_of([to_own], test.names),
-        "real to all real": _mean_of(
-            [_distances(test.real, _rolled(test.real, k), test.real) for k in range(1, len(generated))], test.names
-        ),
+    others = range(1, len(generated))
+    found = {
+        "retrieved to retrieved": [theirs[a].apart(theirs[b]) for a, b in pairs],
+        "generated to retrieved": [ours.apart(one) for one in theirs],
+        "generated to its song's real dance": [ours.apart(real)],
+        "generated to all real": [ours.apart(real, by) for by in others],
+        "real to all real": [real.apart(real, by) for by in others],
     }
+    return {name: _mean_of(distances, test.names) for name, distances in found.items()}
 
 
-def _rolled(dances: Sequence[Dance], by: int) -> list[Dance]:
-    return [*dances[by:], *dances[:by]]
+class _Points(NamedTuple):
+    """Dances as points: standardised kinetic and geometric features [N, F], joints around the root [N, T, J, 3]."""
 
+    kinetic: Tensor
+    geometric: Tensor
+    joints_m: Tensor
 
-def _distances(a: Sequence[Dance], b: Sequence[Dance], real: Sequence[Dance]) -> dict[str, Float[Tensor, "n"]]:
-    """By row: Euclidean in standardised features, and the mean distance of joints around the root, in mm."""
-    found = {}
-    for name, ours, theirs, of_real in zip(("kinetic", "geometric"), spaces(a), spaces(b), spaces(real), strict=True):
-        apart = standardized(ours, of_real) - standardized(theirs, of_real)
-        found[name] = apart.norm(dim=-1)
-    positions = MOTION272.slices["positions"]
-    own, other = (torch.stack([dance.features[:, positions] for dance in dances]) for dances in (a, b))
-    found["joints_mm"] = 1000.0 * (own - other).unflatten(-1, (-1, 3)).norm(dim=-1).mean(dim=(1, 2))
-    return found
+    @classmethod
+    def of(cls, dances: Sequence[Dance], kinetic: Tensor, geometric: Tensor) -> _Points:
+        """`kinetic`, `geometric`: features of the real dances, whose deviations are the unit."""
+        own = spaces(dances)
+        joints = torch.stack([dance.features[:, MOTION272.slices["positions"]] for dance in dances])
+        return cls(standardized(own[0], kinetic), standardized(own[1], geometric), joints.unflatten(-1, (-1, 3)))
+
+    def apart(self, other: _Points, by: int = 0) -> dict[str, Float[Tensor, "n"]]:
+        """By row, from the row `by` places further in the other: Euclidean, and the mean distance of joints in mm."""
+        return {
+            "kinetic": (self.kinetic - other.kinetic.roll(-by, 0)).norm(dim=-1),
+            "geometric": (self.geometric - other.geometric.roll(-by, 0)).norm(dim=-1),
+            "joints_mm": 1000.0 * (self.joints_m - other.joints_m.roll(-by, 0)).norm(dim=-1).mean(dim=(1, 2)),
+        }
 
 
 def _mean_of(distances: Sequence[Mapping[str, Tensor]], groups: list[str]) -> Measured:

@@ -36,11 +36,14 @@ class Measured:
     seconds: float = 0.0
 
     def estimate(self, name: str) -> Estimate | None:
-        """A figure with its interval: over clips, or over repeats; without ends for a single value. None: not there."""
+        """A figure with its interval: over clips, or over repeats; None where it isn't there.
+
+        A single value, or one that no repeat moves, has no ends.
+        """
         if name in self.clips:
             return bootstrap(torch.tensor(self.clips[name], dtype=torch.float64), groups=self.groups or None)
         values = self.sets.get(name, [])
-        if len(values) > 1:
+        if len(set(values)) > 1:
             return over_repeats(torch.tensor(values, dtype=torch.float64))
         return Estimate(values[0], float("nan"), float("nan"), 1) if values else None
 
