@@ -273,6 +273,28 @@ def _confusions(results: Json, notes: Json) -> str:
     return "; ".join(pairs) + "." if pairs else "none."
 
 
+def _evaluations(results: Json, notes: Json) -> str:
+    parts = []
+    for report in results["evaluations"]:
+        settings = report["settings"]
+        rows = [
+            (figure["label"], *(_with_interval(figure[side], figure["unit"]) for side in ("generated", "real")))
+            for figure in report["figures"]
+        ]
+        repeats = f"{settings['repeats']} repeat{'s' if settings['repeats'] > 1 else ''}"
+        parts += [
+            f"**{settings['protocol']}**, {report['data']['measured']} recordings, {repeats}",
+            table(("figure", "generated", "recorded"), rows),
+        ]
+    return "\n\n".join(parts) if parts else "Not run yet."
+
+
+def _with_interval(figure: Json | None, unit: str) -> str:
+    if figure is None or figure["low"] is None:
+        return number(None if figure is None else figure["value"], unit)
+    return f"{number(figure['value'], unit)} ({number(figure['low'])} to {number(figure['high'])})"
+
+
 def _rare_styles(results: Json, notes: Json) -> str:
     return ", ".join(name for name, own in results["data"]["styles"].items() if sum(own.values()) < 20) or "none here"
 
@@ -305,6 +327,7 @@ PLACES: dict[str, Callable[[Json, Json], str]] = {
     "by_style_table": _by_style_table,
     "confusions": _confusions,
     "rare_styles": _rare_styles,
+    "evaluations": _evaluations,
     "limits": _limits,
 }
 
@@ -317,6 +340,14 @@ def load(path: Path) -> dict[str, Any]:
     return found
 
 
+def figures(path: Path) -> dict[str, Any]:
+    """All that the card tells of: the quality figures, and the reports of `kinestream evaluate` that lie beside them."""
+    results = load(path)
+    return results and results | {
+        "evaluations": [load(report) for report in sorted(path.parent.glob("evaluate_*.json"))]
+    }
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the card, or with --check compare it; 1 where it is not current or a cause is missing."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -325,7 +356,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("-o", "--out", type=Path, default=CARD)
     options.add_argument("--check", action="store_true")
     given = options.parse_args(arguments)
-    results, notes = load(given.figures), load(given.notes)
+    results, notes = figures(given.figures), load(given.notes)
     if not results:
         print(f"{given.figures} is missing: run `python -m benchmarks.quality` first", file=sys.stderr)
         return 2

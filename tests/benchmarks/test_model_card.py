@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from benchmarks.quality.report import TARGETS
+from kinestream.checkpoints import DEFAULT_MODEL_DIR
+from kinestream.checkpoints.folder import read_model_info
+from kinestream.evaluation.provenance import model_facts
 from scripts.write_model_card import (
     CARD,
     FIGURES,
@@ -17,6 +20,7 @@ from scripts.write_model_card import (
     PLACES,
     TEMPLATE,
     card,
+    figures,
     load,
     main,
     missing_causes,
@@ -58,10 +62,17 @@ def test_tables_and_numbers_read_as_markdown() -> None:
 def test_the_packaged_card_and_the_figures_agree() -> None:
     if not FIGURES.is_file():
         pytest.skip("no figures are recorded yet (python -m benchmarks.quality)")
-    results, notes = load(FIGURES), load(NOTES)
+    results, notes = figures(FIGURES), load(NOTES)
     assert [row["name"] for row in results["targets"]] == [target.name for target in TARGETS]
     assert missing_causes(results, notes) == [], "every missed target says why in model_card_notes.json"
     assert CARD.read_text(encoding="utf-8") == card(TEMPLATE.read_text(encoding="utf-8"), results, notes)
     text = CARD.read_text(encoding="utf-8")
     for row in results["targets"]:
         assert number(row["value"], row["unit"]) in text
+
+
+def test_the_evaluations_are_of_the_packaged_model() -> None:
+    packaged = model_facts(None, read_model_info(DEFAULT_MODEL_DIR))["sha256"]
+    told = figures(FIGURES)["evaluations"]
+    assert {report["settings"]["protocol"] for report in told} >= {"text", "reconstruction"}
+    assert {report["model"]["sha256"] for report in told} == {packaged}, "run kinestream evaluate again"
