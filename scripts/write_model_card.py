@@ -341,11 +341,10 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def figures(path: Path) -> dict[str, Any]:
-    """All that the card tells of: the quality figures, and the reports of `kinestream evaluate` that lie beside them."""
+    """All that the card tells: the quality figures, and the reports of `kinestream evaluate` that lie beside them."""
     results = load(path)
-    return results and results | {
-        "evaluations": [load(report) for report in sorted(path.parent.glob("evaluate_*.json"))]
-    }
+    reports = [load(report) for report in sorted(path.parent.glob("evaluate_*.json"))]
+    return results and results | {"evaluations": reports}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
