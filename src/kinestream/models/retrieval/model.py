@@ -114,10 +114,10 @@ class SequenceEncoder(nn.Module):
         tokens = self.input(self._joined(x))
         for layer in self.local:
             tokens = layer(tokens, inside)
-        timeline = None if self.timeline is None else self.timeline(tokens, inside)
         summary = self._summary(tokens, inside)
-        if timeline is None:
+        if self.timeline is None:
             return summary
+        timeline = self.timeline(tokens, inside)
         share = self.config.summary_share
         parts = (functional.normalize(summary.float(), dim=-1) * share**0.5, timeline * (1.0 - share) ** 0.5)
         return torch.cat(parts, dim=-1)
@@ -132,7 +132,8 @@ class SequenceEncoder(nn.Module):
     def _joined(self, x: Tensor) -> Tensor:
         joined = self.config.frames_per_token
         padded = functional.pad(x, (0, 0, 0, -x.shape[1] % joined))
-        return padded.unflatten(1, (-1, joined)).flatten(2)
+        tokens: Tensor = padded.unflatten(1, (-1, joined)).flatten(2)
+        return tokens
 
     def _summary(self, tokens: Tensor, inside: Tensor | None) -> Tensor:
         tokens = tokens + self.positions[: tokens.shape[1]].to(tokens.dtype)
