@@ -176,7 +176,8 @@ def _command(given: argparse.Namespace) -> str:
     extra += [(f"--guidance {given.guidance}", given.guidance is not None)]
     extra += [("--fast", given.fast)]
     extra += [(f"--prompts {given.prompts}", given.prompts != "held-out")]
-    return " ".join([COMMAND, *(text for text, wanted in extra if wanted)])
+    command = COMMAND.replace("quality.json", "quality_fast.json") if given.fast else COMMAND
+    return " ".join([command, *(text for text, wanted in extra if wanted)])
 
 
 if __name__ == "__main__":
