@@ -1,6 +1,6 @@
 """Puts a trained music-to-dance model into the package: half precision, with its provenance.
 
-    python scripts/package_dance_model.py runs/choreo_llama_default/model
+    python scripts/package_dance_model.py runs/choreo_llama_default/model --retrieval runs/retrieval_default/model
 
 The library of reference dances stays out: its codes decode to the recordings, which are not ours to pass on. Whoever
 has them builds it with `kinestream.streaming.dance_references` (docs/dance.md). The card is written by
@@ -16,6 +16,8 @@ from pathlib import Path
 import torch
 
 from kinestream.checkpoints.dance import DEFAULT_DANCE_DIR, load_music_to_dance, save_music_to_dance
+from kinestream.checkpoints.retrieval import load_retrieval, save_retrieval
+from kinestream.streaming.dance_references import RETRIEVAL_FOLDER
 
 PROVENANCE = {
     "data": [
@@ -36,6 +38,7 @@ def main() -> None:
     """Read the run's model folder and write the packaged one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="model/ of a choreo-llama run")
+    parser.add_argument("--retrieval", type=Path, required=True, help="model/ of a retrieval run")
     parser.add_argument("--temperature", type=float, help="how freely codes are drawn by default")
     parser.add_argument("-o", "--out", type=Path, default=DEFAULT_DANCE_DIR)
     given = parser.parse_args()
@@ -44,7 +47,8 @@ def main() -> None:
     if given.temperature is not None:
         model = replace(model, sampling=replace(model.sampling, temperature=given.temperature))
     save_music_to_dance(given.out, model, weights_dtype=torch.float16)
-    size = sum(path.stat().st_size for path in given.out.iterdir())
+    save_retrieval(given.out / RETRIEVAL_FOLDER, load_retrieval(given.retrieval))
+    size = sum(path.stat().st_size for path in given.out.rglob("*") if path.is_file())
     print(f"{given.out}: {size / 1e6:.1f} MB")
 
 
