@@ -27,7 +27,7 @@ from benchmarks.ablations.recipes import (
     Variant,
 )
 from benchmarks.ablations.store import Measured, Store
-from kinestream.checkpoints import TextToMotionModel, load_text_to_motion
+from kinestream.checkpoints import load_text_to_motion
 from kinestream.checkpoints.dance import MusicToDanceModel, load_music_to_dance
 from kinestream.checkpoints.evaluator import TextMotionEvaluator, load_evaluator
 from kinestream.checkpoints.retrieval import load_retrieval
@@ -310,10 +310,6 @@ def _danced(bench: Bench, model: MusicToDanceModel, rank: int | None) -> Measure
     return bench.danced(model, rank)[0]
 
 
-def _first_frame(model: TextToMotionModel, lengths: Sequence[int], kind: int) -> Measured:
-    return latency.first_frame(model, lengths, latency.REPEATS)[kind]
-
-
 def _compressors(bench: Bench) -> Table:
     rows = [("Real motion", _reconstructed(compressors.recordings(bench.items)))]
     rows += [(variant.says, _reconstructed(bench.compressor(variant)[0])) for variant in COMPRESSORS]
@@ -372,19 +368,16 @@ def _guidance(bench: Bench) -> Table:
 def _latency(bench: Bench) -> Table:
     lengths = bench.options.lengths
     model = load_text_to_motion()
-    found: list[Measured] = []
-    for kind, name in enumerate(("causal", "whole")):
-        settings = {"lengths": lengths, "repeats": latency.REPEATS, "ar": model.ar.config.to_json()}
-        found.append(
-            bench.store.measured(
-                f"latency-{name}",
-                settings | {"tae": model.tae.config.to_json()},
-                _nowhere(partial(_first_frame, model, lengths, kind)),
-            )
-        )
+    settings = {
+        "lengths": lengths, "repeats": latency.REPEATS, "ar": model.ar.config.to_json(),
+        "tae": model.tae.config.to_json(),
+    }  # fmt: skip
+    found = bench.store.measured(
+        "latency", settings, _nowhere(partial(latency.first_frame, model, lengths, latency.REPEATS))
+    )
     rows = []
     for length in lengths:
-        own = {f"{name}_s": one.sets[str(length)] for name, one in zip(("causal", "whole"), found, strict=True)}
+        own = {f"{name}_s": found.sets[f"{name} {length}"] for name in ("causal", "whole")}
         rows.append((f"{length} frames", Measured(sets=own)))
     budget = {"model": "the packaged model, nothing trained", "repeats": latency.REPEATS, "unit": "processor seconds"}
     return Table(rows, ("causal_s", "whole_s"), None, budget, {})
