@@ -21,6 +21,11 @@ PAGE = REPOSITORY / "docs" / "results.md"
 
 Json = Mapping[str, Any]
 
+QUALITY_TITLES = {
+    "quality.json": "## Is the packaged text-to-motion model good enough?",
+    "quality_fast.json": "## Does fast mode cost quality?",
+}
+
 HEAD = """\
 # Results
 
@@ -78,7 +83,7 @@ def quality(results: Json, name: str) -> str:
         rows.append([row["says"], estimate(row, row["unit"]), row["target"], met])
     return "\n\n".join(
         (
-            "## Is the packaged text-to-motion model good enough?",
+            QUALITY_TITLES[name],
             f"{results['test_recordings']} test recordings and {results['prompts']['given']} held-out prompts, "
             f"guidance {number(results['guidance'])} (`{name}`; more in the model's card).",
             table(("figure", "value", "target", "met"), rows),
@@ -194,6 +199,7 @@ Writer = Callable[[Json, str], str]
 # Files in the order of the page.
 SECTIONS: Sequence[tuple[str, Writer]] = (
     ("quality.json", quality),
+    ("quality_fast.json", quality),
     ("latency.json", latency),
     ("engine.json", engine),
     ("evaluator.json", evaluator),
