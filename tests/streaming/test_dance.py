@@ -6,6 +6,7 @@ import dataclasses
 import gc
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +18,11 @@ from kinestream.checkpoints.retrieval import MusicDanceRetrieval
 from kinestream.conditioning.music import LOOK_AHEAD_S, music_features
 from kinestream.data.dance_windows import DanceClip, DanceClips
 from kinestream.errors import BadInputError
-from kinestream.features import Statistics, motion272_from_motion
+from kinestream.features import MOTION272, Statistics, motion272_from_motion
 from kinestream.io.audio import Audio, read_audio
 from kinestream.models.choreo_llama import SamplingSettings, generate_codes
 from kinestream.models.retrieval import RetrievalConfig, RetrievalModel
+from kinestream.streaming import dance
 from kinestream.streaming.dance import DanceChunk, DanceOptions, DanceSession
 from kinestream.streaming.dance_generate import generate_dance
 from kinestream.streaming.dance_references import (
@@ -167,6 +169,34 @@ def test_steps_are_brought_to_the_beats_piece_by_piece(model: MusicToDanceModel)
             assert torch.allclose(locked.root_position_m[place], free.root_position_m[place], atol=1e-5)
     with pytest.raises(BadInputError, match="beat_lock is True or False"):
         DanceOptions(beat_lock=1)  # type: ignore[arg-type]
+
+
+def test_a_piece_that_stands_still_to_music_is_drawn_again(
+    model: MusicToDanceModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standing = torch.zeros(60, 272)
+    standing[:, MOTION272.slices["heading_change_rot6d"]] = torch.tensor([1.0, 0, 0, 0, 1, 0])
+    standing[:, MOTION272.slices["rotations_rot6d"]] = torch.tensor([1.0, 0, 0, 0, 1, 0]).repeat(22)
+    walked = motion272_from_motion(walking(60))
+    clicks = click_track(2.0)
+    nothing = dataclasses.replace(clicks, samples=np.zeros_like(clicks.samples))
+    loud, silent = (music_features(sound).values for sound in (clicks, nothing))
+    assert dance._stands_still(standing, loud)
+    assert not dance._stands_still(standing, silent)
+    assert not dance._stands_still(walked, loud)
+
+    asked: list[float] = []
+    drawn = dance.extend_dance
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        asked.append(options["settings"].temperature)
+        return drawn(*arguments, **options)
+
+    monkeypatch.setattr(dance, "extend_dance", watched)
+    monkeypatch.setattr(dance, "_stands_still", lambda features, music: True)
+    generate_dance(click_track(1.0), model)
+    assert asked[:4] == [model.sampling.temperature, 1.0, 1.3, 1.6]
+    assert len(asked) % 4 == 0
 
 
 def test_fast_mode_keeps_the_promises_of_a_dance(model: MusicToDanceModel) -> None:

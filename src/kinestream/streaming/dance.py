@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kinestream.checkpoints.dance import MusicToDanceModel
-from kinestream.conditioning.music import FEATURE_HZ, LOOK_AHEAD_S, MUSIC_WIDTH, MusicStream, beats_in
+from kinestream.conditioning.music import FEATURE_HZ, LOOK_AHEAD_S, MUSIC_SLICES, MUSIC_WIDTH, MusicStream, beats_in
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272, RootState
+from kinestream.features.recovery import world_joints_from_rotations
 from kinestream.inference import Mode, fast_dance
+from kinestream.metrics import still_seconds
 from kinestream.models.choreo_llama import DanceContext, References, SamplingSettings, extend_dance
 from kinestream.models.rvq_vae.model import DecoderStates
 from kinestream.motion import Motion
@@ -30,6 +32,12 @@ MUSIC_FEATURES = "kinestream-30hz"
 MAX_GENRE_CHANGES = 1_000
 # The analysis keeps every beat that it ever heard; a stream of hours needs none of the old ones.
 _KEPT_BEATS = 256
+# A piece in which the body stands still though there is music is drawn again, more freely each time: a dance that rests
+# tends to go on resting, since the model has the last seconds before its eyes.
+_LIVELIER = (1.0, 1.3, 1.6)
+_LIVELIER_TOP_P = 0.98
+# Loudness of the music features at about -40 dB: what is below all the time is no music to dance to.
+_QUIET = -0.33
 # Sound that comes in larger chunks is taken in blocks of so many seconds.
 _BLOCK_S = 4
 
@@ -288,18 +296,23 @@ class DanceSession:
             present = None if found.present is None else found.present.to(self._device)
             found = References(found.frames.to(self._device), present)
         overlap = model.llama.config.window_steps - self._piece_steps
-        codes, context = extend_dance(
-            model.llama,
-            model.music_statistics.normalize(music).to(self._device)[None],
-            torch.tensor([model.genre_index(genre)], device=self._device),
-            self._context,
-            references=found,
-            settings=self.options.sampling or model.sampling,
-            generator=self._generator,
-            overlap_steps=overlap,
-        )
-        decoded, decoder = model.tokenizer.decoder.step(model.tokenizer.embed(codes), self._decoder)
-        features = model.statistics.denormalize(decoded)[0, :frames].float().cpu()
+        settings = self.options.sampling or model.sampling
+        for livelier in (*_LIVELIER, None):
+            codes, context = extend_dance(
+                model.llama,
+                model.music_statistics.normalize(music).to(self._device)[None],
+                torch.tensor([model.genre_index(genre)], device=self._device),
+                self._context,
+                references=found,
+                settings=settings,
+                generator=self._generator,
+                overlap_steps=overlap,
+            )
+            decoded, decoder = model.tokenizer.decoder.step(model.tokenizer.embed(codes), self._decoder)
+            features = model.statistics.denormalize(decoded)[0, :frames].float().cpu()
+            if livelier is None or settings.temperature == 0.0 or not _stands_still(features, music[:frames]):
+                break
+            settings = SamplingSettings(livelier, model.tokenizer.config.num_codes, _LIVELIER_TOP_P)
         motion, root, feet = self._posed(features, music[:frames])
         chunk = DanceChunk(self._num_frames, genre, codes[0].cpu(), features, motion)
         self._context, self._decoder, self._root, self._feet = context, decoder, root, feet
@@ -321,6 +334,13 @@ class DanceSession:
         begun = [change for change in self._genres if change[0] <= now]
         self._genres = [begun[-1], *(change for change in self._genres if change[0] > now)]
         return begun[-1][1]
+
+
+def _stands_still(features: Float[Tensor, "t 272"], music: Float[Tensor, "t m"]) -> bool:
+    """Whether the body stands still for half of the piece or more while the music can be heard."""
+    if len(features) < FEATURE_HZ or float(music[:, MUSIC_SLICES["loudness"]].max()) < _QUIET:
+        return False
+    return float(still_seconds(world_joints_from_rotations(features), FEATURE_HZ).float().mean()) >= 0.5
 
 
 def check_streams(model: MusicToDanceModel) -> None:
