@@ -175,7 +175,8 @@ def ablations(results: Json, name: str) -> str:
         f"`{results['command']}` (`{name}`). All rows of a table have the same data, steps, batch, rate and seed. "
         "Models are narrow and runs are minutes long: read differences, not levels. `*` marks a difference to the "
         '**bold** row that is beyond noise over the same test clips; training has one run a row, and the row "another '
-        'seed" says how much that alone moves.',
+        'seed" says how much that alone moves. FID of real motion is that of one half to the other, with '
+        "half as many clips: it is no floor for the other rows.",
         *(_ablation(one) for one in results["tables"]),
     ]
     return "\n\n".join(parts)
