@@ -24,7 +24,7 @@ DESCRIPTION = """\
 Dance to a song (mp3, wav, flac, ogg, m4a ...) and write the dance in every format asked for: .mp4, .html, .glb, .fbx,
 .bvh, .png, .npz (AMASS) or .npy (SMPL parameters, 85-d). Films and pages play the song with it, in sync to a frame.
 
-  kinestream dance song.mp3 --model runs/choreo_llama_default/model -o dance.mp4
+  kinestream dance song.mp3 -o dance.mp4
   kinestream dance song.mp3 --genre waltz --start 0:30 --end 1:30 -o dance.mp4 -o dance.glb
   kinestream dance song.mp3 --references mine.bvh -o dance.html
 
@@ -59,7 +59,9 @@ def add_parser(verbs: Subparsers) -> None:
         "--no-retrieval", dest="retrieval", action="store_false", help="search no references for the music"
     )
     parser.add_argument("--seed", type=seed_int, default=0, metavar="N", help="same seed, same dance (default: 0)")
-    parser.add_argument("--model", type=Path, metavar="DIR", help="a music-to-dance model's folder")
+    parser.add_argument(
+        "--model", type=Path, metavar="DIR", help="a music-to-dance model's folder (default: the packaged one)"
+    )
     parser.add_argument(
         "--fast",
         action="store_true",
