@@ -186,17 +186,22 @@ def test_a_piece_that_stands_still_to_music_is_drawn_again(
     assert not dance._stands_still(walked, loud)
 
     asked: list[float] = []
+    histories: list[bool] = []
     drawn = dance.extend_dance
 
     def watched(*arguments: Any, **options: Any) -> Any:
         asked.append(options["settings"].temperature)
+        histories.append(arguments[3] is not None)
         return drawn(*arguments, **options)
 
     monkeypatch.setattr(dance, "extend_dance", watched)
     monkeypatch.setattr(dance, "_stands_still", lambda features, music: True)
     generate_dance(click_track(1.0), model)
-    assert asked[:4] == [model.sampling.temperature, 1.0, 1.3, 1.6]
-    assert len(asked) % 4 == 0
+    usual = model.sampling.temperature
+    assert asked[:5] == [usual, 1.0, 1.3, 1.6, usual]
+    assert len(asked) % 5 == 0
+    assert histories[-5:-1] == [True] * 4
+    assert histories[-1] is False
 
 
 def test_fast_mode_keeps_the_promises_of_a_dance(model: MusicToDanceModel) -> None:

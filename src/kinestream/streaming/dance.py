@@ -32,7 +32,7 @@ MUSIC_FEATURES = "kinestream-30hz"
 MAX_GENRE_CHANGES = 1_000
 # The analysis keeps every beat that it ever heard; a stream of hours needs none of the old ones.
 _KEPT_BEATS = 256
-# A piece in which the body stands still though there is music is drawn again, more freely each time: a dance that rests
+# A piece in which the body stands still though there is music is drawn again at these temperatures: a dance that rests
 # tends to go on resting, since the model has the last seconds before its eyes.
 _LIVELIER = (1.0, 1.3, 1.6)
 _LIVELIER_TOP_P = 0.98
@@ -297,22 +297,24 @@ class DanceSession:
             found = References(found.frames.to(self._device), present)
         overlap = model.llama.config.window_steps - self._piece_steps
         settings = self.options.sampling or model.sampling
-        for livelier in (*_LIVELIER, None):
+        livelier = [SamplingSettings(heat, model.tokenizer.config.num_codes, _LIVELIER_TOP_P) for heat in _LIVELIER]
+        before = [(one, self._context, found) for one in (settings, *livelier)]
+        # At last without the history that it rests in; references would begin with that history.
+        for drawn_with, known, references in (*before, (settings, None, None)):
             codes, context = extend_dance(
                 model.llama,
                 model.music_statistics.normalize(music).to(self._device)[None],
                 torch.tensor([model.genre_index(genre)], device=self._device),
-                self._context,
-                references=found,
-                settings=settings,
+                known,
+                references=references,
+                settings=drawn_with,
                 generator=self._generator,
                 overlap_steps=overlap,
             )
             decoded, decoder = model.tokenizer.decoder.step(model.tokenizer.embed(codes), self._decoder)
             features = model.statistics.denormalize(decoded)[0, :frames].float().cpu()
-            if livelier is None or settings.temperature == 0.0 or not _stands_still(features, music[:frames]):
+            if settings.temperature == 0.0 or not _stands_still(features, music[:frames]):
                 break
-            settings = SamplingSettings(livelier, model.tokenizer.config.num_codes, _LIVELIER_TOP_P)
         motion, root, feet = self._posed(features, music[:frames])
         chunk = DanceChunk(self._num_frames, genre, codes[0].cpu(), features, motion)
         self._context, self._decoder, self._root, self._feet = context, decoder, root, feet
