@@ -275,7 +275,7 @@ def _confusions(results: Json, notes: Json) -> str:
 
 def _evaluations(results: Json, notes: Json) -> str:
     parts = []
-    for report in results["evaluations"]:
+    for report in results.get("evaluations", ()):
         settings = report["settings"]
         rows = [
             (figure["label"], *(_with_interval(figure[side], figure["unit"]) for side in ("generated", "real")))

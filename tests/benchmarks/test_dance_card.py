@@ -162,8 +162,6 @@ def test_the_script_writes_card_and_copy_and_checks_them(
 
 
 def test_card_report_and_packaged_model_agree() -> None:
-    if not (DEFAULT_DANCE_DIR / "model.json").is_file():
-        pytest.skip("no music-to-dance model is packaged yet")
     result = load_result(FIGURES)
     assert disagreements(result, DEFAULT_DANCE_DIR) == []
     assert main(["--check"]) == 0

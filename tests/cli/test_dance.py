@@ -90,7 +90,6 @@ def test_the_same_seed_dances_the_same_and_references_change_it(
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (("song.wav", "-o", "a.mp4"), "kinestream train choreo-llama configs/choreo_llama_default.toml"),
         (("song.wav", "--model", "MODEL"), "say where to write"),
         (("none.mp3", "--model", "MODEL", "-o", "a.mp4"), "does not exist"),
         (("broken.mp3", "--model", "MODEL", "-o", "a.mp4"), "expected an audio file"),

@@ -134,17 +134,10 @@ def save_music_to_dance(
 
 
 def load_music_to_dance(folder: str | Path | None = None) -> MusicToDanceModel:
-    """Load a music-to-dance model in float32 and eval mode: that of a folder, or the packaged one where there is one.
+    """Load a music-to-dance model in float32 and eval mode: that of a folder, or the packaged one.
 
-    Raises BadInputError where the folder is missing or damaged, or none is named and none is packaged.
+    Raises BadInputError where the folder is missing or damaged.
     """
-    if folder is None and not DEFAULT_DANCE_DIR.is_dir():
-        raise BadInputError(
-            "no music-to-dance model is packaged: name one's folder (--model DIR). To train one on dances that "
-            "`kinestream data build` made: `kinestream train rvq-vae configs/rvq_vae_default.toml`, `kinestream train "
-            "retrieval configs/retrieval_default.toml`, then `kinestream train choreo-llama "
-            "configs/choreo_llama_default.toml`; its folder is runs/choreo_llama_default/model"
-        )
     where = DEFAULT_DANCE_DIR if folder is None else Path(folder)
     info = read_model_info(where, MUSIC_TO_DANCE)
     genres, sampling = _checked_settings(info, where)
