@@ -45,7 +45,8 @@ format: setup
 help-docs: setup
 	$(BIN)/python scripts/write_cli_help.py
 
-# DATA is what `kinestream data build` wrote, BANDAI_NAMCO the folder with the two data sets; without them those parts are left out.
+# DATA is what `kinestream data build` wrote, BANDAI_NAMCO the folder with the two data sets, SONG a sound file; without them
+# those parts are left out.
 DATA ?= data/built
 bench: setup
 	KINESTREAM_CHECK_SHAPES=0 $(BIN)/python -m pytest -q -m perf
@@ -54,6 +55,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.dance_speed
 	$(BIN)/python -m benchmarks.streaming_latency
 	$(BIN)/python benchmarks/fuzz_parsers.py --mutations 20000
+	@if [ -n "$(SONG)" ]; then $(BIN)/python -m benchmarks.dance_latency "$(SONG)"; else echo "SONG=FILE is not given: a whole dance is not timed"; fi
 	@if [ -n "$(BANDAI_NAMCO)" ]; then $(BIN)/python benchmarks/bvh_import.py "$(BANDAI_NAMCO)"; \
 		else echo "BANDAI_NAMCO=FOLDER is not given: BVH import is not timed"; fi
 	@if [ -f "$(DATA)/manifest.json" ]; then $(BIN)/python -m benchmarks.quality --data "$(DATA)" -o docs/results/quality.json; \
