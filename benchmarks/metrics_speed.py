@@ -2,10 +2,11 @@
 
 The plain loop is what published code does: one clip, one frame and one joint after another (dance features), one pair
 after another (distances). It gets a few clips, at least one second's worth, and is scaled up; both run in the same
-process, in processor seconds, so that the ratio holds on a busy machine too.
+process, in processor seconds, so that the ratio holds on a busy machine too. The evaluator's embedding of as many
+motions is included.
 
     python benchmarks/metrics_speed.py                 # JSON on stdout
-    python benchmarks/metrics_speed.py --check         # exit 1 where they take over 20 processor seconds
+    python benchmarks/metrics_speed.py --check         # exit 1 where they take over 20 seconds
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kinestream.checkpoints import load_evaluator
+from kinestream.features import MOTION272
 from kinestream.metrics import (
     batches,
     beat_alignment,
@@ -199,22 +202,25 @@ def main() -> int:
         kinetic.repeat(repeats, 1) + torch.rand(2 * repeats, 66, generator=generator),
         geometric.repeat(repeats, 1) + torch.rand(2 * repeats, 32, generator=generator),
     )
+    evaluator = load_evaluator()
+    features = list(torch.randn(given.clips, given.frames, MOTION272.width, generator=generator))
+    work["evaluator's embedding"] = lambda: evaluator.embed_motion(features)
     walls, processor = {}, {}
     for name, one in work.items():
         walls[name], processor[name] = taken(one)
-    total = sum(processor.values())
+    total = sum(walls.values())
     result = {
         "clips": given.clips,
         "frames": given.frames,
         "threads": given.threads,
-        "total_wall_s": round(sum(walls.values()), 3),
-        "total_processor_s": round(total, 3),
+        "total_wall_s": round(total, 3),
+        "total_processor_s": round(sum(processor.values()), 3),
         "processor_s": {name: round(value, 4) for name, value in processor.items()},
         "times_plain_loop": {name: round(value, 1) for name, value in ratios(joints, motion, text, processor).items()},
     }
     print(json.dumps(result, indent=2))
     if total > LIMIT_S:
-        print(f"total_processor_s is {total:.1f}, should be at most {LIMIT_S:g}", file=sys.stderr)
+        print(f"total_wall_s is {total:.1f}, should be at most {LIMIT_S:g}", file=sys.stderr)
     return 1 if given.check and total > LIMIT_S else 0
 
 
