@@ -21,8 +21,9 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.ablations.bench import Bench, Options
 from benchmarks.ablations.document import table_json, text_table, update
-from benchmarks.ablations.studies import STUDIES, Bench, Options, Study
+from benchmarks.ablations.studies import STUDIES, Study
 from kinestream.errors import BadInputError, KinestreamError
 
 JSON = Path("docs/results/ablations.json")

@@ -13,10 +13,11 @@ import torch
 
 from benchmarks.ablations import studies
 from benchmarks.ablations.__main__ import main
+from benchmarks.ablations.bench import Bench, Options
 from benchmarks.ablations.document import table_json, text_table, update
 from benchmarks.ablations.recipes import CAUSAL_TAE, COMPRESSORS, DANCE, TEXT, Variant
 from benchmarks.ablations.store import Measured, Store
-from benchmarks.ablations.studies import STUDIES, Bench, Options
+from benchmarks.ablations.studies import STUDIES
 from kinestream.checkpoints import save_model
 from kinestream.checkpoints.folder import RVQ_VAE
 from kinestream.checkpoints.retrieval import MusicDanceRetrieval, save_retrieval
@@ -83,7 +84,8 @@ def dance_options(tmp_path_factory: pytest.TempPathFactory) -> Options:
 
 def small(monkeypatch: pytest.MonkeyPatch, name: str, recipe: Any, *more: str) -> None:
     """A recipe with tiny networks."""
-    monkeypatch.setattr(studies, name, dataclasses.replace(recipe, overrides=(*recipe.overrides, *more)))
+    tiny = dataclasses.replace(recipe, overrides=(*recipe.overrides, *more))
+    monkeypatch.setattr(f"benchmarks.ablations.bench.{name}", tiny)
 
 
 @pytest.mark.slow
@@ -214,13 +216,13 @@ def test_what_is_missing_is_named(
 
 def test_every_variant_can_be_configured() -> None:
     for recipe, variants in (
-        (studies.TEXT, studies.AR_DESIGN),
-        (studies.DANCE, (*studies.DANCE_COMPONENTS, *studies.BANDS)),
+        (TEXT, studies.AR_DESIGN),
+        (DANCE, (*studies.DANCE_COMPONENTS, *studies.BANDS)),
         *((studies.compressors.recipe_of(one), (one,)) for one in (*studies.COMPRESSORS, *studies.ROOT_WEIGHTS)),
     ):
         for variant in variants:
             assert recipe.load(("somewhere",), variant, None, 3).loop.steps == recipe.steps
-    assert studies.TEXT.load(("a",), Variant("x", "y", ("loop.seed=7",)), 5, 3).loop.seed == 7
+    assert TEXT.load(("a",), Variant("x", "y", ("loop.seed=7",)), 5, 3).loop.seed == 7
 
 
 def test_figures_read_as_they_were_measured() -> None:

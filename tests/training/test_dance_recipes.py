@@ -253,6 +253,8 @@ def test_dances_are_played_at_other_tempi_and_without_timbre(
     assert torch.allclose(task.played.music(3, 0, 72)[::4], task.clips.music(0, 0, 90)[::5][:18], atol=1e-5)
     with pytest.raises(BadInputError, match=r"tempi: expected numbers from 0.5 to 2"):
         ChoreoLlamaTask(table, replace(task_config, tempi=(3.0,)), data, seed)
+    with pytest.raises(BadInputError, match="on_beat: the data's music files hold no `beats_s`"):
+        ChoreoLlamaTask(table, replace(task_config, on_beat=True), data, seed)
     wide = {"codes": torch.zeros(4, 8, 3, dtype=torch.long), "music": torch.ones(4, 32, 44), "genre": torch.zeros(4)}
     task.config = replace(task_config, timbre_drop=1.0)
     music = task._augmented(wide, np.random.default_rng(0))["music"]

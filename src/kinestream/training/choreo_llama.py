@@ -114,6 +114,10 @@ class ChoreoLlamaTask:
         if not self.config.tempi or not all(0.5 <= tempo <= 2.0 for tempo in self.config.tempi):
             raise BadInputError(f"[task] tempi: expected numbers from 0.5 to 2, got {list(self.config.tempi)}")
         beat = self.config.on_beat
+        if beat and all(clip.beats_s is None for clip in self.clips.clips):
+            raise BadInputError(
+                "[task] on_beat: the data's music files hold no `beats_s`; build the data set with them"
+            )
         versions = [
             self.clips if tempo == 1.0 and not beat else played(self.clips, tempo, on_beat=beat)
             for tempo in self.config.tempi
