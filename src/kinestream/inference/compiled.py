@@ -57,6 +57,12 @@ class CompiledNetworks:
         condition, state = self._transformer.prefill(array(text), None if history is None else array(history))
         return torch.from_numpy(condition), state
 
+    def prefill_each(
+        self, texts: Sequence[Tensor], histories: Sequence[Tensor | None]
+    ) -> list[tuple[Tensor, CacheState]]:
+        """Start each alone, so that it is the same bits in any company."""
+        return [self.prefill(text, history) for text, history in zip(texts, histories, strict=True)]
+
     def step(self, latents: Tensor, state: CacheState) -> tuple[Tensor, CacheState]:
         """Go on by one latent."""
         condition, state = self._transformer.step(array(latents), state)

@@ -15,6 +15,10 @@ from kinestream.nn.streaming import join_rows, take_rows
 
 Mode = Literal["exact", "fast"]
 ContextState = Any
+# What `sample` needs to know of contexts: a tensor [r, h], or what stands for one; rows can be taken from it.
+Condition = Any
+# The decoder's state: `ConvStates`, with which any networks go on, or what stands for them.
+DecoderState = Any
 
 
 class Networks(Protocol):
@@ -31,11 +35,17 @@ class Networks(Protocol):
 
     def prefill(
         self, text: Float[Tensor, "r e"], history: Float[Tensor, "r k c"] | None
-    ) -> tuple[Float[Tensor, "r h"], ContextState]:
+    ) -> tuple[Condition, ContextState]:
         """Start contexts with a text and past (normalised) latents; gives the conditions of the next latents."""
         ...
 
-    def step(self, latents: Float[Tensor, "r 1 c"], state: ContextState) -> tuple[Float[Tensor, "r h"], ContextState]:
+    def prefill_each(
+        self, texts: Sequence[Float[Tensor, "r e"]], histories: Sequence[Float[Tensor, "r k c"] | None]
+    ) -> list[tuple[Condition, ContextState]]:
+        """As `prefill` for many streams, each with its own number of rows and latents."""
+        ...
+
+    def step(self, latents: Float[Tensor, "r 1 c"], state: ContextState) -> tuple[Condition, ContextState]:
         """Append one normalised latent to each context; gives the conditions of the next ones."""
         ...
 
@@ -49,8 +59,8 @@ class Networks(Protocol):
 
     def sample(
         self,
-        cond: Float[Tensor, "b h"],
-        uncond: Float[Tensor, "b h"] | None,
+        cond: Condition,
+        uncond: Condition | None,
         guidance_scale: Float[Tensor, " b"],
         noise: SamplingNoise,
         steps: int,
@@ -58,7 +68,9 @@ class Networks(Protocol):
         """One normalised latent a row."""
         ...
 
-    def decode(self, latents: Float[Tensor, "b 1 c"], state: ConvStates) -> tuple[Float[Tensor, "b t d"], ConvStates]:
+    def decode(
+        self, latents: Float[Tensor, "b 1 c"], state: DecoderState
+    ) -> tuple[Float[Tensor, "b t d"], DecoderState]:
         """The normalised frames of one latent a row."""
         ...
 
@@ -77,6 +89,12 @@ class ModuleNetworks:
         """Start contexts."""
         ar = self._model.ar
         return ar.prefill(text, history, ar.init_state(len(text)))
+
+    def prefill_each(
+        self, texts: Sequence[Tensor], histories: Sequence[Tensor | None]
+    ) -> list[tuple[Tensor, ContextState]]:
+        """Start each alone, so that it is the same bits in any company."""
+        return [self.prefill(text, history) for text, history in zip(texts, histories, strict=True)]
 
     def step(self, latents: Tensor, state: ContextState) -> tuple[Tensor, ContextState]:
         """Go on by one latent."""

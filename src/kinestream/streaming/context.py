@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from kinestream.inference.networks import ContextState, Networks
+from kinestream.inference.networks import Condition, ContextState, Networks
 from kinestream.models.ar_diffusion import ARDiffusion
 from kinestream.streaming.control import Control, Prompt
 
@@ -22,7 +21,7 @@ class Context:
         prompt, start, prefilled_to: which text, and which latents entered at once; a context with others is another.
         fed_to: latents before this one are inside.
         state: caches; row 0 has the text, row 1 the empty text (only with guidance).
-        condition: `[rows, H]`, conditions the latent `fed_to`.
+        condition: `[rows, H]` or what stands for it, conditions the latent `fed_to`.
     """
 
     prompt: Prompt
@@ -30,7 +29,7 @@ class Context:
     prefilled_to: int
     fed_to: int
     state: ContextState
-    condition: Float[Tensor, "r h"]
+    condition: Condition
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,16 +45,17 @@ class Request:
     old: Context | None
     latents: Callable[[int, int], Tensor]
 
-    def reusable(self) -> bool:
-        """Whether the old context only has to be extended."""
+    def reusable(self) -> Context | None:
+        """The old context, where it only has to be extended."""
         old, control = self.old, self.control
-        return (
+        same = (
             old is not None
             and old.prompt is control.prompt
             and (old.start, old.prefilled_to) == (control.context_start, control.prefilled_to)
             and old.fed_to <= self.index
             and len(old.condition) == 1 + self.guided
         )
+        return old if same else None
 
 
 def advance(networks: Networks, model: ARDiffusion, requests: Sequence[Request]) -> list[Context]:
@@ -66,10 +66,10 @@ def advance(networks: Networks, model: ARDiffusion, requests: Sequence[Request])
     A context is always filled in the same order (at once to `prefilled_to`, then latent by latent), also when it is
     made again after a rewind, so that a stream that goes back and repeats itself gives the same bits.
     """
-    contexts = []
-    for request in requests:
-        old = request.old
-        contexts.append(old if old is not None and request.reusable() else _prefill(networks, model, request))
+    known = [request.reusable() for request in requests]
+    anew = [request for request, context in zip(requests, known, strict=True) if context is None]
+    started = iter(_prefill(networks, model, anew) if anew else [])
+    contexts = [next(started) if context is None else context for context in known]
     while behind := [row for row, request in enumerate(requests) if contexts[row].fed_to < request.index]:
         moved = _feed(networks, model, [requests[row] for row in behind], [contexts[row] for row in behind])
         for row, context in zip(behind, moved, strict=True):
@@ -77,18 +77,24 @@ def advance(networks: Networks, model: ARDiffusion, requests: Sequence[Request])
     return contexts
 
 
-def _prefill(networks: Networks, model: ARDiffusion, request: Request) -> Context:
-    control = request.control
-    embedding = control.prompt.embedding
-    assert embedding is not None, "only prompts with a text are acted by the model"
-    text = embedding.to(model.empty_text)
-    texts = torch.stack([text, model.empty_text] if request.guided else [text])
-    history = None
-    if control.prefilled_to > control.context_start:
-        latents = request.latents(control.context_start, control.prefilled_to).to(model.latent_mean)
-        history = model.normalize_latents(latents).expand(len(texts), -1, -1)
-    condition, state = networks.prefill(texts, history)
-    return Context(control.prompt, control.context_start, control.prefilled_to, control.prefilled_to, state, condition)
+def _prefill(networks: Networks, model: ARDiffusion, requests: Sequence[Request]) -> list[Context]:
+    texts, histories = [], []
+    for request in requests:
+        control = request.control
+        embedding = control.prompt.embedding
+        assert embedding is not None, "only prompts with a text are acted by the model"
+        text = embedding.to(model.empty_text)
+        texts.append(torch.stack([text, model.empty_text] if request.guided else [text]))
+        history = None
+        if control.prefilled_to > control.context_start:
+            latents = request.latents(control.context_start, control.prefilled_to).to(model.latent_mean)
+            history = model.normalize_latents(latents).expand(len(texts[-1]), -1, -1)
+        histories.append(history)
+    started = networks.prefill_each(texts, histories)
+    return [
+        Context(control.prompt, control.context_start, control.prefilled_to, control.prefilled_to, state, condition)
+        for control, (condition, state) in zip([request.control for request in requests], started, strict=True)
+    ]
 
 
 def _feed(

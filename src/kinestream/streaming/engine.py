@@ -19,11 +19,17 @@ from kinestream.checkpoints import TextToMotionModel
 from kinestream.conditioning.text import TextEncoder, text_encoder
 from kinestream.errors import BadInputError, KinestreamError
 from kinestream.features import MOTION272, RootState
-from kinestream.inference import CompiledNetworks, ModuleNetworks, Networks, without_compiled_weights
-from kinestream.inference.networks import Mode
+from kinestream.inference import (
+    CompiledNetworks,
+    DeviceNetworks,
+    ModuleNetworks,
+    Networks,
+    on_host,
+    without_compiled_weights,
+)
+from kinestream.inference.networks import DecoderState, Mode
 from kinestream.models.ar_diffusion.head import SamplingNoise
 from kinestream.motion import Motion
-from kinestream.nn.motion_convs import ConvStates
 from kinestream.nn.streaming import join_rows, take_rows
 from kinestream.streaming.context import Context, Request, advance
 from kinestream.streaming.control import Control, after_end, fit_context, settle
@@ -47,13 +53,14 @@ MAX_EMBEDDINGS = 256
 class Engine:
     """The model, shared by all sessions. It keeps no stream's state, so sessions come and go without touching it.
 
-    In fast mode `engine.model` has no weights any more but the encoder's.
+    `engine.model` has no weights any more but the encoder's, unless its mode is "exact" on the CPU.
 
     Args:
         model: a text-to-motion model; its `ar.empty_text` is filled in where an imported model lacks it.
         encoder: the sentence encoder; None loads the one that the model names.
-        mode: "exact" runs the networks as they were trained, with all sampling steps; "fast" runs them compiled, with
-            int8 weights and few steps, on the CPU.
+        mode: "exact" runs the networks as they were trained, with all sampling steps; "fast" runs few steps: on the CPU
+            compiled, with int8 weights, on a GPU in bfloat16.
+        networks: run these, with what they were made of as `model`; None makes those that mode and device ask for.
 
     Raises:
         BadInputError: the model and the encoder don't fit together, the features are not motion272, or there is no such
@@ -61,7 +68,14 @@ class Engine:
         MissingExtraError: fast mode without the extra `fast`.
     """
 
-    def __init__(self, model: TextToMotionModel, encoder: TextEncoder | None = None, *, mode: Mode = "exact") -> None:
+    def __init__(
+        self,
+        model: TextToMotionModel,
+        encoder: TextEncoder | None = None,
+        *,
+        mode: Mode = "exact",
+        networks: Networks | None = None,
+    ) -> None:
         if model.tae.config.feature_dim != MOTION272.width:
             raise BadInputError(
                 f"Streaming needs a model of {MOTION272.name} features ({MOTION272.width} numbers a frame); "
@@ -69,28 +83,20 @@ class Engine:
             )
         if mode not in ("exact", "fast"):
             raise BadInputError(f'An engine\'s mode is "exact" or "fast"; got {mode!r}.')
-        if mode == "fast" and model.ar.latent_mean.device.type != "cpu":
-            raise BadInputError(
-                f"Fast mode runs on the CPU; this model is on {model.ar.latent_mean.device}. Leave it on the CPU, or "
-                "use exact mode."
-            )
         self.model = model
         model.tae.eval()
         model.ar.eval()
         # What takes time to set up is set up here, so that the first prompt is answered as fast as the others.
         self.encoder = text_encoder(model.text_encoder) if encoder is None else encoder
-        self.initial_decoder_state = model.tae.decoder.init_state(1)
+        self.initial_decoder_state = model.tae.decoder.init_state(1, device="cpu")
         if not model.empty_text_known:
             # A released checkpoint does not hold the embedding of the empty text, which guidance needs.
             model.ar.empty_text.copy_(self._checked(self.encoder.encode_blank()))
-        self.networks: Networks
-        if mode == "exact":
-            self.networks = ModuleNetworks(model)
-        else:
-            self.networks = CompiledNetworks(model)
-            # The compiled networks have their own weights; the others are kept only as long as somebody else does.
+        self.networks = _networks(model, mode) if networks is None else networks
+        if not isinstance(self.networks, ModuleNetworks):
+            # They have their own weights; the others are kept only as long as somebody else does.
             _ = self.fingerprint
-            self.model = without_compiled_weights(model)
+            self.model = (on_host if isinstance(self.networks, DeviceNetworks) else without_compiled_weights)(model)
         self._embeddings: OrderedDict[str, Tensor] = OrderedDict()
         self._embeddings_lock = threading.Lock()
 
@@ -172,7 +178,7 @@ class Engine:
                 for turn, record in zip(turns, records, strict=True)
             ]
 
-    def replay_decoder(self, state: ConvStates | None, latents: Float[Tensor, "l c"]) -> ConvStates:
+    def replay_decoder(self, state: DecoderState | None, latents: Float[Tensor, "l c"]) -> DecoderState:
         """The decoder's state after these latents, one by one as they were first decoded; None starts afresh."""
         state = self.initial_decoder_state if state is None else state
         with torch.inference_mode():
@@ -206,23 +212,35 @@ class Engine:
             steps = self.networks.sampling_steps if options.sampling_steps is None else options.sampling_steps
             groups.setdefault((turn.session.guidance != 1.0, steps), []).append(turn)
         for (guided, steps), members in groups.items():
-            conditions = [turn.context.condition for turn in members if turn.context is not None]
-            noise = torch.stack([turn.noise(steps, model.config.latent_dim) for turn in members], dim=1)
-            noise = noise.to(conditions[0].device)
-            drawn = self.networks.sample(
-                torch.stack([rows[0] for rows in conditions]),
-                torch.stack([rows[1] for rows in conditions]) if guided else None,
-                noise.new_tensor([turn.guidance for turn in members]),
-                SamplingNoise(noise[0], noise[1:]),
-                steps,
-            )
-            drawn = drawn.to(model.latent_mean)
+            drawn = self._drawn(members, guided, steps).to(model.latent_mean)
             latents = model.denormalize_latents(drawn).float()
             from_end = (latents - self.model.end_latent.to(latents)).double().square().sum(dim=-1).sqrt()
-            # The one place where the processor waits for the device: once a draw, not once a stream.
             facts = torch.stack((from_end, drawn.abs().amax(dim=-1).double()), dim=-1).tolist()
             for turn, latent, (distance, far) in zip(members, latents, facts, strict=True):
                 turn.candidate, turn.from_end, turn.deviation = latent, distance, far
+
+    def _drawn(self, turns: Sequence[_Turn], guided: bool, steps: int) -> Float[Tensor, "b c"]:
+        """Normalised candidates; networks on a device decode them, too, before anybody knows whether they are taken."""
+        contexts = [turn.context for turn in turns if turn.context is not None]
+        noise = torch.stack([turn.noise(steps, self.model.ar.config.latent_dim) for turn in turns], dim=1)
+        scale = noise.new_tensor([turn.guidance for turn in turns])
+        if isinstance(self.networks, DeviceNetworks):
+            drawn, frames, decoders = self.networks.draw(
+                [context.state for context in contexts],
+                scale if guided else None,
+                noise,
+                [turn.session.decoder for turn in turns],
+            )
+            for turn, decoded in zip(turns, zip(frames, decoders, strict=True), strict=True):
+                turn.ahead = decoded
+            return drawn
+        return self.networks.sample(
+            torch.stack([context.condition[0] for context in contexts]),
+            torch.stack([context.condition[1] for context in contexts]) if guided else None,
+            scale,
+            SamplingNoise(noise[0], noise[1:]),
+            steps,
+        )
 
     def _accepts(self, turn: _Turn) -> bool:
         """Whether the turn is settled: its candidate is a latent to decode, or nothing is left to act."""
@@ -272,26 +290,35 @@ class Engine:
             timeline = turn.session.timeline
             first = max(timeline.first, start - LOOK_BACK_LATENTS)
             recent = timeline.features(first, start) if start > first else torch.zeros(0, MOTION272.width)
-            known = (start, settling_latents(self.model.tae, self.model.statistics, recent))
+            settling = settling_latents(self.model.tae, self.model.statistics, recent)
+            known = (start, settling.to(self.model.ar.latent_mean.device))
             turn.settling = known
         return known[1]
 
     def _decode(self, turns: Sequence[_Turn]) -> None:
         if not turns:
             return
-        states = [self.initial_decoder_state if turn.decoder is None else turn.decoder for turn in turns]
-        state = states[0] if len(states) == 1 else join_rows(states)
-        chosen = [turn.latent.to(self.model.ar.latent_mean.device) for turn in turns if turn.latent is not None]
-        latents = torch.stack(chosen)
-        frames, state = self.networks.decode(latents[:, None], state)
-        features = self.model.statistics.denormalize(frames.float()).cpu()
-        # What a session keeps lies in main memory, wherever the networks run; it is fetched for all streams at once.
-        latents = latents.cpu()
+        ahead = [turn.ahead if turn.latent is turn.candidate else None for turn in turns]
+        rest = [turn for turn, decoded in zip(turns, ahead, strict=True) if decoded is None]
+        others = iter(self._decoded(rest) if rest else [])
+        frames, decoders = zip(*[next(others) if decoded is None else decoded for decoded in ahead], strict=True)
+        features = self.model.statistics.denormalize(torch.stack(frames).float())
         if not bool(torch.isfinite(features).all()):
             raise KinestreamError("The decoder gave frames that are not finite. The weights are damaged.")
         for row, turn in enumerate(turns):
-            turn.latent, turn.features = latents[row], features[row]
-            turn.decoder = state if len(turns) == 1 else take_rows(state, [row])
+            turn.features, turn.decoder = features[row], decoders[row]
+
+    def _decoded(self, turns: Sequence[_Turn]) -> list[tuple[Float[Tensor, "t d"], DecoderState]]:
+        """The frames of each turn's latent, and the decoder's state after them."""
+        states = [self.initial_decoder_state if turn.decoder is None else turn.decoder for turn in turns]
+        latents = torch.stack([turn.latent for turn in turns if turn.latent is not None])[:, None]
+        if isinstance(self.networks, DeviceNetworks):
+            return list(zip(*self.networks.decode_each(latents, states), strict=True))
+        if len(turns) == 1:
+            frames, state = self.networks.decode(latents, states[0])
+            return [(frames[0], state)]
+        frames, state = self.networks.decode(latents, join_rows(states))
+        return [(frames[row], take_rows(state, [row])) for row in range(len(turns))]
 
     def _pose(self, turns: Sequence[_Turn]) -> None:
         if not turns:
@@ -300,6 +327,12 @@ class Engine:
         roots, feet = [turn.session.root for turn in turns], [turn.session.feet for turn in turns]
         for turn, moving, posed in zip(turns, features, stream_chunks(features, roots, feet), strict=True):
             turn.features, turn.posed = moving, posed
+
+
+def _networks(model: TextToMotionModel, mode: Mode) -> Networks:
+    if model.ar.latent_mean.device.type != "cpu":
+        return DeviceNetworks(model, mode)
+    return ModuleNetworks(model) if mode == "exact" else CompiledNetworks(model)
 
 
 class _Turn:
@@ -312,7 +345,7 @@ class _Turn:
         self.control: Control = settle(before, self.index, session.limits, session.idle)
         self.ended = before.prompt.kind == "text" and self.control.prompt is not before.prompt
         self.context: Context | None = session.context
-        self.decoder: ConvStates | None = session.decoder
+        self.decoder: DecoderState | None = session.decoder
         self.settling: tuple[int, Tensor] | None = session.settling
         self.attempt = 0
         self.redraws = 0
@@ -320,6 +353,7 @@ class _Turn:
         self.guidance = session.guidance
         self.from_end = self.deviation = 0.0
         self.candidate: Tensor | None = None
+        self.ahead: tuple[Tensor, DecoderState] | None = None
         self.latent: Tensor | None = None
         self.keep: Tensor | None = None
         self.features: Tensor | None = None

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from kinestream.errors import BadInputError, KinestreamError
 from kinestream.features import MOTION272, RootState
+from kinestream.inference.networks import DecoderState
 from kinestream.motion import Motion, concatenate
-from kinestream.nn.motion_convs import ConvStates
 from kinestream.streaming.context import Context
 from kinestream.streaming.control import HOLD, Control, Limits, Prompt, begin, enqueue, settle
 from kinestream.streaming.footlock import FootLockState
@@ -71,7 +71,7 @@ class Session:
         self.control = Control()
         self.root: RootState = initial_root()
         self.feet = self._initial_feet()
-        self.decoder: ConvStates | None = None
+        self.decoder: DecoderState | None = None
         self.context: Context | None = None
         self.settling: tuple[int, Tensor] | None = None
         self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
@@ -280,7 +280,7 @@ class Session:
         self,
         control: Control,
         record: Record | None,
-        decoder: ConvStates | None,
+        decoder: DecoderState | None,
         context: Context | None,
         settling: tuple[int, Tensor] | None,
     ) -> StepResult | None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272, RootState
+from kinestream.inference.networks import DecoderState
 from kinestream.io.atomic import atomic_path
 from kinestream.motion import Motion
 from kinestream.nn.motion_convs import ConvStates
@@ -232,7 +233,7 @@ def _checked(tensors: Mapping[str, Tensor], name: str, shape: tuple[int, ...]) -
     return tensor
 
 
-def _named(state: ConvStates, prefix: str) -> dict[str, Tensor]:
+def _named(state: DecoderState, prefix: str) -> dict[str, Tensor]:
     return {prefix + name: tensor for name, tensor in state_to_tensors(state).items()}
 
 

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kinestream.features import RootState
+from kinestream.inference.networks import DecoderState
 from kinestream.motion import Motion
-from kinestream.nn.motion_convs import ConvStates
 from kinestream.streaming.control import Control, Kind
 from kinestream.streaming.footlock import FootLockState
 
@@ -60,7 +60,7 @@ class Record:
     control: Control
     root: RootState
     feet: FootLockState | None
-    decoder: ConvStates | None
+    decoder: DecoderState | None
 
 
 class Timeline:
@@ -122,7 +122,7 @@ class Timeline:
         """Features of the latents `start` to `stop` (exclusive)."""
         return torch.cat([self[index].result.features for index in range(start, stop)])
 
-    def snapshot(self, end: int) -> tuple[int, ConvStates | None]:
+    def snapshot(self, end: int) -> tuple[int, DecoderState | None]:
         """The newest decoder state at or before the moment `end`: (moment, state); (0, None) before any latent."""
         for index in range(end - 1, self._first - 1, -1):
             state = self[index].decoder

@@ -188,7 +188,7 @@ class DiffusionHead(nn.Module):
             block = levels[first : first + span]
             times = self.time_embedding(torch.tensor([schedule.timesteps[i] for i in block], device=cond.device))
             modulations = self._modulations(times[:, None, None], conditions)
-            coefficients = [_step_coefficients(schedule, level) for level in block]
+            coefficients = [step_coefficients(schedule, level) for level in block]
             x = run(x, modulations, coefficients, fresh_noise[first : first + span], None if uncond is None else scale)
         return x
 
@@ -254,7 +254,8 @@ def _affine(layer: nn.Linear) -> Affine:
     return Affine(layer.weight.detach().numpy(), layer.bias.detach().numpy())
 
 
-def _step_coefficients(schedule: DiffusionSchedule, level: int) -> StepCoefficients:
+def step_coefficients(schedule: DiffusionSchedule, level: int) -> StepCoefficients:
+    """Give the reverse step at a level: x <- of_noisy x - of_noise noise_estimate + std fresh_noise."""
     of_noisy, of_noise = schedule.start_coefficients
     mean_of_start, mean_of_noisy = schedule.posterior_mean_coefficients
     return StepCoefficients(
