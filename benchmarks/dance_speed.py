@@ -22,7 +22,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from itertools import islice
 from pathlib import Path
@@ -34,8 +34,8 @@ from torch import Tensor
 from kinestream.inference import CompiledReader, load_runtime
 from kinestream.models.choreo_llama import ChoreoLlama, ChoreoLlamaConfig, SamplingSettings
 from kinestream.models.choreo_llama.model import ModuleReader
-from kinestream.models.choreo_llama.reading import Reader
-from kinestream.models.choreo_llama.sampling import sample_codes, uniform_draws
+from kinestream.models.choreo_llama.reading import BLOCK, Reader, Rows
+from kinestream.models.choreo_llama.sampling import sample_codes
 
 FPS = 30.0
 OUT = Path("docs/results/dance_speed.json")
@@ -50,33 +50,41 @@ KINDS = ("baseline", "exact", "fast")
 
 
 class PlainReader:
-    """The release's loop."""
+    """The release's loop: `transformers`' LLaMA, one row."""
 
     notes: tuple[str, ...] = ()
 
     def __init__(self, model: ChoreoLlama) -> None:
         self._model = model
 
-    def begin(self, inputs: Tensor) -> tuple[Tensor, Any]:
-        """Read the first positions."""
-        from transformers import DynamicCache
+    def rows(self) -> Rows:
+        """Its own cache."""
+        return _PlainRows(self._model)
 
-        return self._run(inputs, DynamicCache())
-
-    def read(self, codes: Tensor, level: int, added: Tensor | None, state: Any) -> tuple[Tensor, Any]:
-        """Read one position."""
-        token = self._model.embed_level(codes[:, None, None], slice(level, level + 1))[:, 0]
-        return self._run(token if added is None else token + added, state)
+    def embed(self, codes: Tensor, level: int) -> Tensor:
+        """What codes of a level become."""
+        return self._model.embed_level(codes[:, None, None], slice(level, level + 1))[:, 0]
 
     def logits(self, hidden: Tensor, level: int) -> Tensor:
         """The head of all levels; this level's part is used."""
         every: Tensor = self._model.head(hidden)
         return every.unflatten(-1, (self._model.config.num_codebooks, -1))[:, level]
 
-    def _run(self, inputs: Tensor, cache: Any) -> tuple[Tensor, Any]:
-        llama = self._model.backbone.llama
-        hidden = llama(inputs_embeds=inputs, past_key_values=cache, use_cache=True).last_hidden_state
-        return hidden[:, -1], cache
+
+class _PlainRows(Rows):
+    def __init__(self, model: ChoreoLlama) -> None:
+        from transformers import DynamicCache
+
+        super().__init__()
+        self._llama, self._cache = model.backbone.llama, DynamicCache()
+
+    def _resize(self, rows: int) -> None:
+        assert rows == 1, "the loop draws one dance"
+
+    def _read(self, inputs: Tensor, first: int, lengths: Sequence[int], moving: Sequence[int]) -> Tensor:
+        hidden = self._llama(inputs_embeds=inputs, past_key_values=self._cache, use_cache=True).last_hidden_state
+        last: Tensor = hidden[:, -1]
+        return last
 
 
 class Window(NamedTuple):
@@ -103,17 +111,20 @@ def drawing(reader: Reader, window: Window, known: int = 0, *, forced: bool = Fa
     """Yield the logits of one code after the other, up to the window's end; the first ones take all that is known."""
     config, placed = window.model.config, window.placed
     generator, settings = torch.Generator().manual_seed(0), SamplingSettings()
-    hidden, state = reader.begin(window.first(known))
+    rows, first = reader.rows(), window.first(known)
+    places = [rows.open()]
+    for block in (first,) if isinstance(reader, PlainReader) else first.split(BLOCK, dim=1):
+        hidden = rows.read(block, places)
     total = config.window_steps * config.num_codebooks
     for index in range(known * config.num_codebooks, total):
         step, level = divmod(index, config.num_codebooks)
         logits = reader.logits(hidden, level)
-        code = sample_codes(logits, settings, uniform_draws(generator, 1))
+        code = sample_codes(logits, settings, torch.rand(1, generator=generator))
         code = window.codes[:, step, level] if forced else code
         yield logits
         if index + 1 < total:
-            added = None if placed is None else placed[:, index + 1 : index + 2]
-            hidden, state = reader.read(code, level, added, state)
+            inputs = reader.embed(code, level)
+            hidden = rows.read(inputs if placed is None else inputs + placed[:, index + 1 : index + 2], places)
 
 
 def seconds(work: Callable[[], object]) -> float:

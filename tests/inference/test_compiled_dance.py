@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import gc
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import pytest
 import torch
@@ -16,6 +17,9 @@ from kinestream.inference import load_runtime
 from kinestream.inference.dance import CompiledReader, fast_dance
 from kinestream.inference.graph import Precision
 from kinestream.models.choreo_llama import ChoreoLlama, ChoreoLlamaConfig, SamplingSettings
+from kinestream.models.choreo_llama import reading as reading_module
+from kinestream.models.choreo_llama.model import ModuleReader
+from kinestream.models.choreo_llama.reading import Place, Reader
 from tests.support.tiny_dance import tiny_dance_model
 
 ALIGNED = ChoreoLlamaConfig(
@@ -59,14 +63,17 @@ def forced(model: ChoreoLlama, reader: CompiledReader, rows: int) -> tuple[Tenso
         first = torch.cat((conditions, tokens), dim=1)
     else:
         first = torch.cat((model.start.expand(rows, 1, -1), tokens), dim=1) + placed[:, : known + 1]
-    hidden, state = reader.begin(first)
+    reading = reader.rows()
+    places = [reading.open() for _ in range(rows)]
+    for block in first.split(reading_module.BLOCK, dim=1):
+        hidden = reading.read(block, places)
     got = []
     for index in range(known, config.window_steps * config.num_codebooks):
         step, level = divmod(index, config.num_codebooks)
         got.append(reader.logits(hidden, level))
         if index + 1 < config.window_steps * config.num_codebooks:
-            added = None if placed is None else placed[:, index + 1 : index + 2]
-            hidden, state = reader.read(codes[:, step, level], level, added, state)
+            inputs = reader.embed(codes[:, step, level], level)
+            hidden = reading.read(inputs if placed is None else inputs + placed[:, index + 1 : index + 2], places)
     return torch.stack(got, dim=1), expected[:, known:]
 
 
@@ -89,15 +96,51 @@ def test_layers_in_several_programs_give_the_same(monkeypatch: pytest.MonkeyPatc
 
 def test_positions_in_several_blocks_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     model = built(PREFIX)
-    monkeypatch.setattr("kinestream.inference.llama_program._BLOCK", 5)
+    monkeypatch.setattr(reading_module, "BLOCK", 5)
     got, expected = forced(model, CompiledReader(model, load_runtime(1), "float32"), 2)
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_int8_logits_stay_within_five_percent_under_teacher_forcing() -> None:
-    model = built(dataclasses.replace(ALIGNED, hidden_dim=256, num_heads=4, num_kv_heads=2, head_dim=64, mlp_dim=512))
+    model = built(WIDE)
     got, expected = forced(model, CompiledReader(model, load_runtime(1)), 1)
     assert 0.0 < float((got - expected).norm() / expected.norm()) < 0.05
+
+
+WIDE = dataclasses.replace(ALIGNED, hidden_dim=256, num_heads=4, num_kv_heads=2, head_dim=64, mlp_dim=512)
+
+
+def outputs(reader: Reader, sequences: Sequence[Tensor], order: Sequence[Sequence[int]]) -> list[Tensor]:
+    """Outputs of sequences [1, n, H] that are read a position a turn: those in `order`, each of which opens its own."""
+    rows, held = reader.rows(), [0] * len(sequences)
+    places: dict[int, Place] = {}
+    found: list[list[Tensor]] = [[] for _ in sequences]
+    for turn in order:
+        for one in turn:
+            if one not in places:
+                places[one] = rows.open()
+                rows.read(sequences[one][:, :5], [places[one]])
+                held[one] = 5
+        inputs = torch.cat([sequences[one][:, held[one] : held[one] + 1] for one in turn])
+        out = rows.read(inputs, [places[one] for one in turn])
+        for row, one in enumerate(turn):
+            held[one] += 1
+            found[one].append(reader.logits(out[row : row + 1], 1))
+    return [torch.cat(each) for each in found]
+
+
+@pytest.mark.parametrize("kind", ["int8", "float32", "exact"])
+def test_rows_read_the_same_alone_and_among_rows_of_other_lengths(kind: Precision | Literal["exact"]) -> None:
+    model = built(WIDE)
+    reader = ModuleReader(model) if kind == "exact" else CompiledReader(model, load_runtime(1), kind)
+    sequences = [torch.randn(1, WIDE.capacity, WIDE.hidden_dim) for _ in range(9)]
+    order = [[0], [0, 1], [2, 0, 1], [1], [0, 1, 2], *([list(range(9))] * 4), [8, 0, 4], [4, 5], [5, 7, 3, 1]]
+    for one, got in enumerate(outputs(reader, sequences, order)):
+        (alone,) = outputs(reader, [sequences[one]], [[0]] * len(got))
+        if kind == "exact":
+            torch.testing.assert_close(got, alone, rtol=1e-5, atol=1e-5)
+        else:
+            assert torch.equal(got, alone)
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])

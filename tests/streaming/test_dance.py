@@ -187,14 +187,14 @@ def test_a_piece_that_stands_still_to_music_is_drawn_again(
 
     asked: list[float] = []
     histories: list[bool] = []
-    drawn = dance.extend_dance
+    drawn = dance.next_piece
 
     def watched(*arguments: Any, **options: Any) -> Any:
         asked.append(options["settings"].temperature)
         histories.append(arguments[3] is not None)
         return drawn(*arguments, **options)
 
-    monkeypatch.setattr(dance, "extend_dance", watched)
+    monkeypatch.setattr(dance, "next_piece", watched)
     monkeypatch.setattr(dance, "_stands_still", lambda features, music: True)
     generate_dance(click_track(1.0), model)
     usual = model.sampling.temperature

@@ -45,7 +45,7 @@ from kinestream.evaluation.stream import HALF_WINDOW, measure_stream
 from kinestream.evaluation.text import measure_text
 from kinestream.io.atomic import atomic_path
 from kinestream.streaming import Engine
-from kinestream.streaming.dance import check_streams
+from kinestream.streaming.dance_engine import check_streams
 from kinestream.streaming.dance_references import LIBRARY_FILE, RETRIEVAL_FOLDER
 
 PIECES = "pieces"

@@ -13,10 +13,10 @@ from torch import Tensor
 from kinestream.checkpoints.dance import MusicToDanceModel
 from kinestream.errors import BadInputError
 from kinestream.inference.compiled import hollow
-from kinestream.inference.graph import Array, Precision, Runtime, load_runtime
-from kinestream.inference.head_programs import array
-from kinestream.inference.llama_program import LlamaCache, LlamaProgram
+from kinestream.inference.graph import Precision, Runtime, load_runtime
+from kinestream.inference.llama_program import LlamaProgram, LlamaRows
 from kinestream.models.choreo_llama import ChoreoLlama
+from kinestream.models.choreo_llama.reading import Rows
 from kinestream.nn.row_linear import few_rows_linear
 
 
@@ -38,31 +38,23 @@ class CompiledReader:
         runtime = load_runtime() if runtime is None else runtime
         config = llama.config
         self.notes = runtime.notes
-        # A program is run by one caller at a time; sessions that share a model take turns.
-        self._lock = threading.Lock()
         with torch.no_grad():
             every = torch.arange(config.num_codes)[None, :, None].expand(1, -1, config.num_codebooks)
-            self._inputs = array(llama.embed_codes(every)[0].transpose(0, 1))
+            self._inputs = llama.embed_codes(every)[0].transpose(0, 1).float().contiguous()
             self._heads = llama.head.weight.detach().float().unflatten(0, (config.num_codebooks, -1)).clone()
             self._program = LlamaProgram(llama.backbone, runtime, precision)
 
-    def begin(self, inputs: Tensor) -> tuple[Tensor, LlamaCache]:
-        """Read the first positions."""
-        return self._step(array(inputs), self._program.begin(len(inputs)))
+    def rows(self) -> Rows:
+        """Caches for the compiled layers."""
+        return LlamaRows(self._program)
 
-    def read(self, codes: Tensor, level: int, added: Tensor | None, state: LlamaCache) -> tuple[Tensor, LlamaCache]:
-        """Read one position."""
-        inputs = self._inputs[level, codes.numpy()][:, None]
-        return self._step(inputs if added is None else inputs + array(added), state)
+    def embed(self, codes: Tensor, level: int) -> Tensor:
+        """What codes of a level become."""
+        return self._inputs[level, codes][:, None]
 
     def logits(self, hidden: Tensor, level: int) -> Tensor:
-        """The logits of a level's codes."""
-        return few_rows_linear(hidden, self._heads[level])
-
-    def _step(self, inputs: Array, state: LlamaCache) -> tuple[Tensor, LlamaCache]:
-        with self._lock:
-            hidden, state = self._program.step(inputs, state)
-        return torch.from_numpy(hidden), state
+        """The logits of a level's codes; one row at a time, since a product of several rows would round otherwise."""
+        return torch.cat([few_rows_linear(row[None], self._heads[level]) for row in hidden])
 
 
 _compiled: WeakKeyDictionary[MusicToDanceModel, MusicToDanceModel] = WeakKeyDictionary()

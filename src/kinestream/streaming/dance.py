@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
@@ -17,19 +16,22 @@ from torch import Tensor
 from kinestream.checkpoints.dance import MusicToDanceModel
 from kinestream.conditioning.music import FEATURE_HZ, LOOK_AHEAD_S, MUSIC_SLICES, MUSIC_WIDTH, MusicStream, beats_in
 from kinestream.errors import BadInputError
-from kinestream.features import MOTION272, RootState
+from kinestream.features import RootState
 from kinestream.features.recovery import world_joints_from_rotations
-from kinestream.inference import Mode, fast_dance
+from kinestream.inference import Mode
 from kinestream.metrics import still_seconds
-from kinestream.models.choreo_llama import DanceContext, References, SamplingSettings, extend_dance
+from kinestream.models.choreo_llama import DanceContext, Drawing, References, SamplingSettings, next_piece
 from kinestream.models.rvq_vae.model import DecoderStates
 from kinestream.motion import Motion
+from kinestream.streaming.dance_engine import DanceEngine, Making
+from kinestream.streaming.dance_inputs import analysed_music, is_number, mono_sound
 from kinestream.streaming.footlock import FootLockState
 from kinestream.streaming.frames import beat_locked_chunk, initial_feet, initial_root, locked_chunk, motion_chunk
 from kinestream.streaming.session import is_whole
 
-MUSIC_FEATURES = "kinestream-30hz"
 MAX_GENRE_CHANGES = 1_000
+# Music that a dance may hear before it is stepped.
+MAX_WAITING_S = 3600
 # The analysis keeps every beat that it ever heard; a stream of hours needs none of the old ones.
 _KEPT_BEATS = 256
 # A piece in which the body stands still though there is music is drawn again at these temperatures: a dance that rests
@@ -72,7 +74,7 @@ class DanceOptions:
         for name in ("foot_lock", "beat_lock"):
             if not isinstance(getattr(self, name), bool):
                 raise BadInputError(f"{name} is True or False; got {getattr(self, name)!r}.")
-        if self.piece_s is not None and not (_is_number(self.piece_s) and 0 < self.piece_s <= 60.0):
+        if self.piece_s is not None and not (is_number(self.piece_s) and 0 < self.piece_s <= 60.0):
             raise BadInputError(f"piece_s is a number of seconds above 0, at most 60; got {self.piece_s!r}.")
 
 
@@ -111,8 +113,8 @@ class DanceSession:
         seed: decides among the dances that suit the music.
         references: where reference dances come from; None dances without.
         options: how the dance is made.
-        mode: "exact" runs the networks as they were trained; "fast" runs the LLaMA compiled, with int8 weights, on the
-            CPU. It is compiled once for a model, or before (`inference.fast_dance`), so that the weights can be let go.
+        mode: "exact" or "fast", as of `DanceEngine`.
+        engine: what dances; None makes one of this model and mode, for this dance alone. See `DanceEngine.session`.
 
     Raises:
         BadInputError: a model that can't stream, an unknown genre or mode, or options that the model can't follow.
@@ -129,18 +131,20 @@ class DanceSession:
         references: ReferenceSource | None = None,
         options: DanceOptions | None = None,
         mode: Mode = "exact",
+        engine: DanceEngine | None = None,
     ) -> None:
-        check_streams(model)
-        if mode not in ("exact", "fast"):
-            raise BadInputError(f'A dance\'s mode is "exact" or "fast"; got {mode!r}.')
         if not is_whole(seed) or not 0 <= seed < 2**63:
             raise BadInputError(f"A seed is a whole number from 0 to 2^63 - 1; got {seed!r}.")
         model.genre_index(genre)
-        self.model = model = fast_dance(model) if mode == "fast" else model
+        self.engine = DanceEngine(model, mode=mode) if engine is None else engine
+        self.model = model = self.engine.model
         self.options = DanceOptions() if options is None else options
-        self.lock = threading.RLock()
+        self.making: Making | None = None
+        # What is heard is analysed while the dance goes on.
+        self._hearing, self._lock = threading.RLock(), threading.RLock()
         self._step_frames = model.tokenizer.config.frames_per_step
         self._piece_steps = _piece_steps(model, self.options)
+        self._piece_frames = self._piece_steps * self._step_frames
         self._references = references if model.llama.config.uses_references else None
         self._music = MusicStream(rate_hz)
         self._rate_hz = int(rate_hz)
@@ -167,19 +171,13 @@ class DanceSession:
         Raises:
             BadInputError: other shapes, NaN, or the dance is finished. What was danced before stays as it is.
         """
-        sound = _mono(samples)
-        with self.lock:
-            if self._finished:
-                raise BadInputError("The dance is finished; begin a new session for more music.")
-            if self._num_frames + self._waiting and not self._sounding:
-                raise BadInputError("The dance follows music features; push either sound or features.")
-            self._sounding = True
-            chunks, size = [], self._rate_hz * _BLOCK_S
-            for first in range(0, len(sound), size):
-                self._take(self._music.push(sound[first : first + size]))
-                del self._music.beats[:-_KEPT_BEATS]
+        sound = mono_sound(samples)
+        chunks, size = [], self._rate_hz * _BLOCK_S
+        with self._hearing:
+            for first in range(0, max(1, len(sound)), size):
+                self.hear(sound[first : first + size])
                 chunks += self._danced()
-            return chunks
+        return chunks
 
     def push_features(self, music: Float[Tensor, "t m"]) -> list[DanceChunk]:
         """Take music that is analysed already, in place of sound: rows of `MusicStream`, as data sets hold them.
@@ -187,20 +185,13 @@ class DanceSession:
         Raises:
             BadInputError: other shapes, NaN, sound was pushed before, or the dance is finished. It stays as it was.
         """
-        rows = torch.as_tensor(music)
-        if rows.ndim != 2 or rows.shape[1] != MUSIC_WIDTH or not rows.is_floating_point():
-            raise BadInputError(
-                f"Expected music features [T, {MUSIC_WIDTH}] as floats, got {rows.dtype} {tuple(rows.shape)}."
-            )
-        if not bool(torch.isfinite(rows).all()):
-            raise BadInputError("The music features hold NaN or infinity.")
-        with self.lock:
-            if self._finished:
-                raise BadInputError("The dance is finished; begin a new session for more music.")
-            if self._sounding:
-                raise BadInputError("The dance hears sound already; push either sound or features.")
-            self._take(rows.float().cpu())
-            return self._danced()
+        rows = analysed_music(music)
+        chunks, size = [], MAX_WAITING_S * FEATURE_HZ
+        with self._hearing:
+            for first in range(0, max(1, len(rows)), size):
+                self.hear_features(rows[first : first + size])
+                chunks += self._danced()
+        return chunks
 
     def finish(self) -> list[DanceChunk]:
         """The music is over: give the frames that remain. The dance then has a frame for each begun 1/30 s of sound.
@@ -208,17 +199,55 @@ class DanceSession:
         Raises:
             BadInputError: it is finished already, or nothing was pushed.
         """
-        with self.lock:
+        with self._hearing:
+            self.end()
+            return self._danced()
+
+    # The same where an engine dances, which gives the pieces: nothing of this waits for a dance.
+
+    def hear(self, samples: NDArray[Any]) -> None:
+        """Take the next sound as `push` does, for `DanceEngine.step` to dance to.
+
+        Raises:
+            BadInputError: what `push` raises, or an hour of music waits already.
+        """
+        sound = mono_sound(samples)
+        with self._hearing:
+            self._check_open()
+            if self._num_frames + self._waiting and not self._sounding:
+                raise BadInputError("The dance follows music features; push either sound or features.")
+            self._sounding = True
+            self._take(self._music.push(sound))
+            del self._music.beats[:-_KEPT_BEATS]
+
+    def hear_features(self, music: Float[Tensor, "t m"]) -> None:
+        """Take analysed music as `push_features` does, for `DanceEngine.step` to dance to.
+
+        Raises:
+            BadInputError: what `push_features` raises, or an hour of music waits already.
+        """
+        rows = analysed_music(music)
+        with self._hearing:
+            self._check_open()
+            if self._sounding:
+                raise BadInputError("The dance hears sound already; push either sound or features.")
+            self._take(rows)
+
+    def end(self) -> None:
+        """The music is over, as `finish` says it, for `DanceEngine.step` to dance to what remains.
+
+        Raises:
+            BadInputError: what `finish` raises.
+        """
+        with self._hearing:
             if self._finished:
                 raise BadInputError("The dance is finished already.")
-            self._finished = True
-            self._take(self._music.finish())
-            chunks = self._danced()
-            if self._waiting:
-                chunks.append(self._last())
-            if not self._num_frames:
-                raise BadInputError("There is no music to dance to: not one sample was pushed.")
-            return chunks
+            rest = self._music.finish()
+            with self._lock:
+                self._take(rest)
+                self._finished = True
+                if not self._num_frames + self._waiting:
+                    raise BadInputError("There is no music to dance to: not one sample was pushed.")
 
     def change_genre(self, genre: str | None, at_s: float | None = None) -> None:
         """Dance another genre (None: what the music suggests) from the first piece on that begins at or after `at_s`.
@@ -229,9 +258,9 @@ class DanceSession:
             BadInputError: the model doesn't know the genre, the time is none, or more than a thousand changes wait.
         """
         self.model.genre_index(genre)
-        if at_s is not None and not (_is_number(at_s) and at_s >= 0):
+        if at_s is not None and not (is_number(at_s) and at_s >= 0):
             raise BadInputError(f"at_s is a time of the song in seconds; got {at_s!r}.")
-        with self.lock:
+        with self._lock:
             if len(self._genres) > MAX_GENRE_CHANGES:
                 raise BadInputError(f"At most {MAX_GENRE_CHANGES} changes of genre can wait.")
             frame = 0 if at_s is None else math.ceil(at_s * FEATURE_HZ - 1e-6)
@@ -245,7 +274,7 @@ class DanceSession:
     @property
     def look_ahead_s(self) -> float:
         """How much later than a frame's own moment the sound is that its coming out waits for, at most."""
-        return LOOK_AHEAD_S + self._piece_steps * self._step_frames / FEATURE_HZ
+        return LOOK_AHEAD_S + self._piece_frames / FEATURE_HZ
 
     @property
     def num_frames(self) -> int:
@@ -255,40 +284,56 @@ class DanceSession:
     @property
     def genre(self) -> str | None:
         """The genre of the next piece."""
-        with self.lock:
+        with self._lock:
             return self._genre()
 
     @property
     def finished(self) -> bool:
-        """Whether `finish` was called."""
+        """Whether the music is over."""
         return self._finished
+
+    @property
+    def ready(self) -> bool:
+        """Whether a step goes on with the dance: a piece is being made, or there is music for one."""
+        with self._lock:
+            enough = self._waiting >= self._piece_frames or (self._finished and self._waiting > 0)
+            return enough or self.making is not None
 
     # How it is done.
 
+    def _check_open(self) -> None:
+        if self._finished:
+            raise BadInputError("The dance is finished; begin a new session for more music.")
+        if self._waiting > MAX_WAITING_S * FEATURE_HZ:
+            raise BadInputError("An hour of music waits to be danced to; step the dance before it hears more.")
+
     def _take(self, rows: Tensor) -> None:
-        self._rows.append(rows)
-        self._waiting += len(rows)
+        with self._lock:
+            self._rows.append(rows)
+            self._waiting += len(rows)
 
     def _danced(self) -> list[DanceChunk]:
-        piece = self._piece_steps * self._step_frames
         chunks = []
-        while self._waiting >= piece:
-            music = torch.cat(self._rows)
-            self._rows, self._waiting = [music[piece:]], len(music) - piece
-            chunks.append(self._dance(music[:piece], piece))
+        while self.ready:
+            (chunk,) = self.engine.step([self])
+            if chunk is not None:
+                chunks.append(chunk)
         return chunks
 
-    def _last(self) -> DanceChunk:
-        """The rest of the music, its last frame held up to a whole token step; only real frames are given."""
-        music = torch.cat(self._rows)
-        self._rows, self._waiting = [], 0
-        held = music[-1:].expand(-len(music) % self._step_frames, -1)
-        return self._dance(torch.cat((music, held)), len(music))
+    def next_piece(self) -> Generator[Drawing, None, DanceChunk]:
+        """Dance the next piece, for the engine: gives a window to be drawn, once or more, and at last the frames.
 
-    @torch.no_grad()
-    def _dance(self, music: Float[Tensor, "t m"], frames: int) -> DanceChunk:
-        """Draw the codes of the next piece and pose its first `frames` frames."""
-        model, genre = self.model, self._genre()
+        At the music's end its last frame is held up to a whole token step; only real frames are given. Nothing of the
+        session changes before the end.
+        """
+        with self._lock:
+            music = torch.cat(self._rows)
+            self._rows, genre = [music], self._genre()
+        music = music[: self._piece_frames]
+        frames = len(music)
+        music = torch.cat((music, music[-1:].expand(-frames % self._step_frames, -1)))
+        model, generator = self.model, torch.Generator()
+        generator.set_state(self._generator.get_state())
         window = torch.cat((self._heard, music))
         carried = len(self._heard) // self._step_frames
         found = self._references.find(self._steps - carried, window, genre) if self._references is not None else None
@@ -301,16 +346,18 @@ class DanceSession:
         before = [(one, self._context, found) for one in (settings, *livelier)]
         # At last without the history that it rests in; references would begin with that history.
         for drawn_with, known, references in (*before, (settings, None, None)):
-            codes, context = extend_dance(
+            piece = next_piece(
                 model.llama,
                 model.music_statistics.normalize(music).to(self._device)[None],
                 torch.tensor([model.genre_index(genre)], device=self._device),
                 known,
                 references=references,
                 settings=drawn_with,
-                generator=self._generator,
+                generator=generator,
                 overlap_steps=overlap,
             )
+            yield piece.drawings[0]
+            codes, context = piece.result()
             decoded, decoder = model.tokenizer.decoder.step(model.tokenizer.embed(codes), self._decoder)
             features = model.statistics.denormalize(decoded)[0, :frames].float().cpu()
             if settings.temperature == 0.0 or not _stands_still(features, music[:frames]):
@@ -319,8 +366,12 @@ class DanceSession:
         chunk = DanceChunk(self._num_frames, genre, codes[0].cpu(), features, motion)
         self._context, self._decoder, self._root, self._feet = context, decoder, root, feet
         self._heard = window[len(window) - context.codes.shape[1] * self._step_frames :].clone()
-        self._steps += codes.shape[1]
-        self._num_frames += frames
+        self._generator = generator
+        with self._lock:
+            rows = torch.cat(self._rows)
+            self._rows, self._waiting = [rows[frames:]], len(rows) - frames
+            self._steps += codes.shape[1]
+            self._num_frames += frames
         return chunk
 
     def _posed(self, features: Tensor, music: Tensor) -> tuple[Motion, RootState, FootLockState | None]:
@@ -347,27 +398,6 @@ def _stands_still(features: Float[Tensor, "t 272"], music: Float[Tensor, "t m"])
     return bool(still_seconds(joints - joints[:, :1] * joints.new_tensor((1.0, 0.0, 1.0)), FEATURE_HZ).any())
 
 
-def check_streams(model: MusicToDanceModel) -> None:
-    """BadInputError unless the model can dance to sound as it comes in: features, layout and tokenizer fit."""
-    tokens, llama = model.tokenizer.config, model.llama.config
-    if model.music_features != MUSIC_FEATURES or llama.music_dim != MUSIC_WIDTH:
-        raise BadInputError(
-            f"The model reads the music features {model.music_features!r} ({llama.music_dim} numbers a frame); from "
-            f"sound only {MUSIC_FEATURES!r} ({MUSIC_WIDTH}) are made. Train one on data that `kinestream data` built."
-        )
-    if model.layout != MOTION272.name or not tokens.causal:
-        kind = "a causal" if tokens.causal else "a non-causal"
-        raise BadInputError(
-            f"Dancing needs a model on {MOTION272.name} with a causal tokenizer; this one has {model.layout} and "
-            f"{kind} tokenizer."
-        )
-    if not (llama.music_frames_per_step == llama.reference_frames_per_step == tokens.frames_per_step):
-        raise BadInputError(
-            f"Dancing needs music, references and motion at the same rate; a token step of this model lasts "
-            f"{llama.music_frames_per_step}, {llama.reference_frames_per_step} and {tokens.frames_per_step} frames."
-        )
-
-
 def _piece_steps(model: MusicToDanceModel, options: DanceOptions) -> int:
     window = model.llama.config.window_steps
     if options.piece_s is None:
@@ -377,17 +407,3 @@ def _piece_steps(model: MusicToDanceModel, options: DanceOptions) -> int:
         longest = (window - 1) * model.tokenizer.config.frames_per_step / FEATURE_HZ
         raise BadInputError(f"piece_s is at most {longest:.2f} s for this model; got {options.piece_s:g}.")
     return steps
-
-
-def _mono(samples: NDArray[Any] | Sequence[float]) -> NDArray[np.float32]:
-    sound = np.asarray(samples)
-    if sound.dtype.kind != "f" or sound.ndim not in (1, 2) or (sound.ndim == 2 and not 1 <= sound.shape[1] <= 64):
-        raise BadInputError(f"Expected floats [N] or [N, channels], got {sound.dtype} {sound.shape}.")
-    mono = sound.astype(np.float32) if sound.ndim == 1 else sound.mean(axis=1, dtype=np.float32)
-    if not np.isfinite(mono).all():
-        raise BadInputError("The samples hold NaN or infinity.")
-    return mono
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,6 +1,7 @@
 """Music, genre and reference dances to dance codes (InfiniteDance, section 4.2)."""
 
 from kinestream.models.choreo_llama.config import ChoreoLlamaConfig
+from kinestream.models.choreo_llama.drawing import Drawing, Drawings
 from kinestream.models.choreo_llama.loss import ChoreoLlamaLoss, choreo_llama_loss
 from kinestream.models.choreo_llama.model import ChoreoLlama
 from kinestream.models.choreo_llama.sampling import SamplingSettings
@@ -10,6 +11,7 @@ from kinestream.models.choreo_llama.windows import (
     extend_dance,
     generate_codes,
     named_references,
+    next_piece,
 )
 
 __all__ = [
@@ -17,10 +19,13 @@ __all__ = [
     "ChoreoLlamaConfig",
     "ChoreoLlamaLoss",
     "DanceContext",
+    "Drawing",
+    "Drawings",
     "References",
     "SamplingSettings",
     "choreo_llama_loss",
     "extend_dance",
     "generate_codes",
     "named_references",
+    "next_piece",
 ]

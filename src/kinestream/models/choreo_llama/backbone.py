@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional
 
 from kinestream.errors import BadInputError, MissingExtraError
 from kinestream.models.choreo_llama.config import ChoreoLlamaConfig
+from kinestream.models.choreo_llama.reading import Rows
 from kinestream.nn.attention import AttentionCache
 from kinestream.nn.row_linear import few_rows_linear
 from kinestream.nn.streaming import select_rows, zero_inactive
@@ -152,6 +154,33 @@ class LlamaBackbone(nn.Module):
             )
             out = mixed.transpose(1, 2).flatten(2)
         return few_rows_linear(out, attention.o_proj.weight), cache
+
+
+class BackboneRows(Rows):
+    """Windows that a backbone reads; keys and values lie in caches that are written in place.
+
+    Rows that don't move write too, behind what they hold: their next reading writes there again.
+    """
+
+    def __init__(self, backbone: LlamaBackbone) -> None:
+        super().__init__()
+        self._backbone = backbone
+        self._layers: tuple[AttentionCache, ...] = ()
+
+    def _resize(self, rows: int) -> None:
+        old = self._layers
+        self._layers = self._backbone.init_state(rows).layers if rows else ()
+        for new, kept in zip(self._layers, old, strict=False):
+            new.keys[: len(kept.keys)], new.values[: len(kept.values)] = kept.keys, kept.values
+
+    def _read(self, inputs: Tensor, first: int, lengths: Sequence[int], moving: Sequence[int]) -> Tensor:
+        rows = slice(first, first + len(inputs))
+        layers = tuple(AttentionCache(cache.keys[rows], cache.values[rows]) for cache in self._layers)
+        last = self._backbone.config.capacity - inputs.shape[1]
+        held = [length if row in moving else min(length, last) for row, length in enumerate(lengths)]
+        state = LlamaState(layers, torch.tensor(held, device=inputs.device))
+        hidden, _ = self._backbone.step(inputs, state, reuse=True)
+        return hidden[:, -1]
 
 
 class _Places(NamedTuple):

@@ -6,12 +6,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from kinestream.errors import BadInputError
-from kinestream.models.choreo_llama.backbone import LlamaBackbone, LlamaState
+from kinestream.errors import BadInputError, KinestreamError
+from kinestream.models.choreo_llama.backbone import BackboneRows, LlamaBackbone
 from kinestream.models.choreo_llama.bridge import build_bridge, grouped
 from kinestream.models.choreo_llama.config import ChoreoLlamaConfig
-from kinestream.models.choreo_llama.reading import Reader
-from kinestream.models.choreo_llama.sampling import Generators, SamplingSettings, sample_codes, uniform_draws
+from kinestream.models.choreo_llama.drawing import Drawing, draw_all
+from kinestream.models.choreo_llama.reading import Reader, Rows
+from kinestream.models.choreo_llama.sampling import Generators, SamplingSettings, row_generators
 from kinestream.nn.moe import weighted_references
 from kinestream.nn.row_linear import few_rows_linear
 
@@ -163,7 +164,6 @@ class ChoreoLlama(nn.Module):
 
     # Drawing ------------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
     def extend(
         self,
         conditions: Float[Tensor, "b n h"],
@@ -172,13 +172,28 @@ class ChoreoLlama(nn.Module):
         settings: SamplingSettings,
         generator: Generators | None = None,
     ) -> Int[Tensor, "b m k"]:
-        """Draw the `count` token steps after the known ones of a window; known steps are read in one pass.
+        """Draw the `count` token steps after the known ones of a window."""
+        drawings = self.drawings(conditions, known, count, settings, generator)
+        draw_all(self.drawn_with, drawings)
+        return torch.stack([drawing.codes for drawing in drawings])
 
-        Each code costs one position and a product with its own level's head; the very last code isn't read at all.
+    @torch.no_grad()
+    def drawings(
+        self,
+        conditions: Float[Tensor, "b n h"],
+        known: Int[Tensor, "b p k"],
+        count: int,
+        settings: SamplingSettings,
+        generator: Generators | None = None,
+    ) -> list[Drawing]:
+        """The windows, one a row, of which `count` token steps are still to be drawn; nothing is read yet.
+
+        Raises BadInputError where conditions are too few, KinestreamError where they are not finite.
         """
         config = self.config
+        if not bool(torch.isfinite(conditions).all()):
+            raise KinestreamError("The conditions of a window are not finite: references or weights are damaged.")
         tokens = self.embed_codes(known).flatten(1, 2).to(conditions.dtype)
-        rows, levels = len(conditions), config.num_codebooks
         if config.arrangement == "prefix":
             first, placed = torch.cat((conditions, tokens), dim=1), None
         else:
@@ -187,25 +202,30 @@ class ChoreoLlama(nn.Module):
                     f"{known.shape[1]} + {count} token steps don't fit {conditions.shape[1]} conditions."
                 )
             placed = self._placed(conditions)
-            start = self.start.expand(rows, 1, -1).to(conditions.dtype)
+            start = self.start.expand(len(conditions), 1, -1).to(conditions.dtype)
             first = torch.cat((start, tokens), dim=1) + placed[:, : tokens.shape[1] + 1]
-        reader: Reader = self.reader or ModuleReader(self)
-        hidden, state = reader.begin(first)
-        drawn = torch.empty(rows, count * levels, dtype=torch.long, device=conditions.device)
-        for index in range(count * levels):
-            level = index % levels
-            logits = reader.logits(hidden, level)
-            uniform = uniform_draws(generator, rows).to(logits.device)
-            drawn[:, index] = sample_codes(logits, settings, uniform)
-            if index + 1 < count * levels:
-                position = tokens.shape[1] + index + 1
-                added = None if placed is None else placed[:, position : position + 1]
-                hidden, state = reader.read(drawn[:, index], level, added, state)
-        return drawn.view(rows, count, levels)
+            placed = placed[:, tokens.shape[1] + 1 :]
+        generators = row_generators(generator, len(conditions))
+        return [
+            Drawing(
+                first[row : row + 1],
+                None if placed is None else placed[row : row + 1],
+                count,
+                config.num_codebooks,
+                settings,
+                own,
+            )
+            for row, own in enumerate(generators)
+        ]
+
+    @property
+    def drawn_with(self) -> Reader:
+        """What reads: the compiled copy where there is one, or the network itself."""
+        return self.reader or ModuleReader(self)
 
 
 class ModuleReader:
-    """Reads with the network itself; keys and values lie in caches of a whole window that are written in place."""
+    """Reads with the network itself."""
 
     notes: tuple[str, ...] = ()
 
@@ -213,18 +233,13 @@ class ModuleReader:
         self._model = model
         self._heads = model.head.weight.unflatten(0, (model.config.num_codebooks, -1))
 
-    def begin(self, inputs: Tensor) -> tuple[Tensor, LlamaState]:
-        """Read the first positions."""
-        backbone = self._model.backbone
-        hidden, state = backbone.step(inputs, backbone.init_state(len(inputs), dtype=inputs.dtype), reuse=True)
-        return hidden[:, -1], state
+    def rows(self) -> Rows:
+        """Caches for the backbone."""
+        return BackboneRows(self._model.backbone)
 
-    def read(self, codes: Tensor, level: int, added: Tensor | None, state: LlamaState) -> tuple[Tensor, LlamaState]:
-        """Read one position."""
-        token = self._model.embed_level(codes[:, None, None], slice(level, level + 1))[:, 0]
-        token = token.to(state.layers[0].keys.dtype)
-        hidden, state = self._model.backbone.step(token if added is None else token + added, state, reuse=True)
-        return hidden[:, -1], state
+    def embed(self, codes: Tensor, level: int) -> Tensor:
+        """What codes of a level become."""
+        return self._model.embed_level(codes[:, None, None], slice(level, level + 1))[:, 0]
 
     def logits(self, hidden: Tensor, level: int) -> Tensor:
         """The logits of a level's codes."""

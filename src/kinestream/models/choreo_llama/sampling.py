@@ -43,7 +43,8 @@ def code_probabilities(
     probabilities = scaled.softmax(dim=-1)
     before = probabilities.cumsum(dim=-1) - probabilities
     kept = probabilities.masked_fill(before >= settings.top_p, 0.0)  # the first one always stays
-    return kept / kept.sum(dim=-1, keepdim=True), codes
+    # Added up in one order, whichever rows there are.
+    return kept / kept.cumsum(dim=-1)[:, -1:], codes
 
 
 def sample_codes(
@@ -57,10 +58,25 @@ def sample_codes(
     return codes.gather(-1, choice[:, None])[:, 0]
 
 
-def uniform_draws(generator: Generators | None, rows: int) -> Float[Tensor, "b"]:
-    """Give a number in [0, 1) per row: from one generator, or from each row's own, so that rows are independent."""
-    if isinstance(generator, Sequence):
-        if len(generator) != rows:
-            raise BadInputError(f"Expected one generator per row, {rows}, got {len(generator)}.")
-        return torch.cat([torch.rand(1, generator=own) for own in generator])
-    return torch.rand(rows, generator=generator)
+def draw_codes(
+    logits: Float[Tensor, "b n"], settings: Sequence[SamplingSettings], uniform: Float[Tensor, "b"]
+) -> Int[Tensor, "b"]:
+    """Draw one code per row, each by its own settings; a row's code is the same in any company."""
+    alike: dict[SamplingSettings, list[int]] = {}
+    for row, own in enumerate(settings):
+        alike.setdefault(own, []).append(row)
+    if len(alike) == 1:
+        return sample_codes(logits, settings[0], uniform)
+    codes = torch.empty(len(logits), dtype=torch.long, device=logits.device)
+    for own, rows in alike.items():
+        codes[rows] = sample_codes(logits[rows], own, uniform[rows])
+    return codes
+
+
+def row_generators(generator: Generators | None, rows: int) -> list[torch.Generator | None]:
+    """The generator of each row: one that all share, or each row's own, so that rows are independent."""
+    if not isinstance(generator, Sequence):
+        return [generator] * rows
+    if len(generator) != rows:
+        raise BadInputError(f"Expected one generator per row, {rows}, got {len(generator)}.")
+    return list(generator)

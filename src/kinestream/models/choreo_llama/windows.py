@@ -8,6 +8,8 @@ one motion of them: there is no seam to hide.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import NamedTuple
 
 import torch
@@ -16,6 +18,7 @@ from torch import Tensor
 
 from kinestream.errors import BadInputError
 from kinestream.models.choreo_llama.config import ChoreoLlamaConfig
+from kinestream.models.choreo_llama.drawing import Drawing, draw_all
 from kinestream.models.choreo_llama.model import ChoreoLlama
 from kinestream.models.choreo_llama.sampling import Generators, SamplingSettings
 
@@ -70,12 +73,34 @@ def generate_codes(
         first = max(0, stop - config.window_steps)
         first -= first % frames.denominator
         window = slice(first, stop)
-        new = _draw(
-            model, music[:, int(first * frames) : int(stop * frames)], genres[:, window], codes[:, first:],
-            references(first, stop - first) if references is not None else None, settings, generator,
+        conditions = _conditions(
+            model, music[:, int(first * frames) : int(stop * frames)], genres[:, window],
+            references(first, stop - first) if references is not None else None,
         )  # fmt: skip
+        known = codes[:, first:]
+        new = model.extend(conditions, known, stop - first - known.shape[1], settings or SamplingSettings(), generator)
         codes = torch.cat((codes, new), dim=1)
     return codes[:, :total]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The next piece of a song, and how it goes on: `drawings` are to be drawn, one a row; then it has a `result`."""
+
+    drawings: list[Drawing]
+    music: Tensor
+    genres: Tensor
+    known: Tensor
+    frames_per_step: Fraction
+    overlap: int
+
+    def result(self) -> tuple[Int[Tensor, "b h k"], DanceContext]:
+        """The piece's codes and what the next one needs; KinestreamError where they could not be drawn."""
+        new = torch.stack([drawing.codes for drawing in self.drawings])
+        codes = torch.cat((self.known, new), dim=1)
+        kept = min(self.overlap, codes.shape[1])
+        frames = self.music.shape[1] - int(kept * self.frames_per_step)
+        return new, DanceContext(self.music[:, frames:], self.genres[:, -kept:], codes[:, -kept:])
 
 
 def extend_dance(
@@ -96,6 +121,26 @@ def extend_dance(
     to call. references: of the carried steps and the piece together. Raises BadInputError where the piece is longer
     than the window has room for beside the overlap.
     """
+    piece = next_piece(
+        model, music, genre, context,
+        references=references, settings=settings, generator=generator, overlap_steps=overlap_steps,
+    )  # fmt: skip
+    draw_all(model.drawn_with, piece.drawings)
+    return piece.result()
+
+
+def next_piece(
+    model: ChoreoLlama,
+    music: Float[Tensor, "b t m"],
+    genre: Int[Tensor, "b"],
+    context: DanceContext | None = None,
+    *,
+    references: References | None = None,
+    settings: SamplingSettings | None = None,
+    generator: Generators | None = None,
+    overlap_steps: int | None = None,
+) -> Piece:
+    """What `extend_dance` draws, before anything is drawn: its rows may be drawn together with those of others."""
     config, frames = model.config, model.config.music_frames_per_step
     overlap = _checked_overlap(config, overlap_steps)
     steps = music.shape[1] / frames
@@ -104,36 +149,26 @@ def extend_dance(
             f"A piece of music must last whole token steps ({frames} frames each), got {music.shape[1]} frames."
         )
     genres = genre[:, None].expand(-1, int(steps))
-    codes = torch.empty(len(music), 0, config.num_codebooks, dtype=torch.long, device=music.device)
+    known = torch.empty(len(music), 0, config.num_codebooks, dtype=torch.long, device=music.device)
     if context is not None:
         music, genres = torch.cat((context.music, music), dim=1), torch.cat((context.genre, genres), dim=1)
-        codes = context.codes
+        known = context.codes
     if genres.shape[1] > config.window_steps:
         raise BadInputError(
-            f"A window holds {config.window_steps} token steps, {codes.shape[1]} of them carried over: the piece of "
+            f"A window holds {config.window_steps} token steps, {known.shape[1]} of them carried over: the piece of "
             f"{int(steps)} is too long."
         )
-    new = _draw(model, music, genres, codes, references, settings, generator)
-    codes = torch.cat((codes, new), dim=1)
-    kept = min(overlap, codes.shape[1])
-    return new, DanceContext(music[:, music.shape[1] - int(kept * frames) :], genres[:, -kept:], codes[:, -kept:])
+    count = genres.shape[1] - known.shape[1]
+    conditions = _conditions(model, music, genres, references)
+    drawings = model.drawings(conditions, known, count, settings or SamplingSettings(), generator)
+    return Piece(drawings, music, genres, known, frames, overlap)
 
 
-def _draw(
-    model: ChoreoLlama,
-    music: Tensor,
-    genres: Tensor,
-    known: Tensor,
-    references: References | None,
-    settings: SamplingSettings | None,
-    generator: Generators | None,
-) -> Tensor:
-    steps = genres.shape[1]
+def _conditions(model: ChoreoLlama, music: Tensor, genres: Tensor, references: References | None) -> Tensor:
     positions = music.shape[1] // model.config.music_frames_per_position
-    at_position = genres[:, torch.arange(positions, device=genres.device) * steps // positions]
+    at_position = genres[:, torch.arange(positions, device=genres.device) * genres.shape[1] // positions]
     frames, present = references if references is not None else (None, None)
-    conditions = model.conditions(music, at_position, frames, present)
-    return model.extend(conditions, known, steps - known.shape[1], settings or SamplingSettings(), generator)
+    return model.conditions(music, at_position, frames, present)
 
 
 def _held(music: Tensor, frames: int) -> Tensor:
