@@ -47,16 +47,21 @@ class Worker:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
-        self.loaded_s = float(self._read()["loaded_s"])
+        self.loaded_s = float(self.read()["loaded_s"])
 
     def ask(self, **request: Any) -> dict[str, Any]:
         """Send a request, wait for the answer."""
+        self.send(**request)
+        return self.read()
+
+    def send(self, **request: Any) -> None:
+        """Ask, and don't wait."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
-        return self._read()
 
-    def _read(self) -> dict[str, Any]:
+    def read(self) -> dict[str, Any]:
+        """The next answer."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:

@@ -65,7 +65,7 @@ class DeviceNetworks:
         whole = self._schedule.num_steps
         self.sampling_steps = whole if mode == "exact" else min(FAST_STEPS, whole)
         self._plans: dict[int, tuple[SolverStep, ...]] = {}
-        self._config = model.ar.config
+        self.config = model.ar.config
         self._shapes = [tuple(state.shape[1:]) for state in model.tae.decoder.init_state(1).convs]
         self._sizes = [channels * places for channels, places in self._shapes]
         self._lock = threading.RLock()
@@ -78,7 +78,7 @@ class DeviceNetworks:
             self._contexts = SlotPool(
                 [
                     torch.zeros(rows, *self._transformer.cache_shape, dtype=precision, device=on),
-                    torch.zeros(rows, self._config.hidden_dim, device=on),
+                    torch.zeros(rows, self.config.hidden_dim, device=on),
                 ]
             )
             self._decoders = SlotPool([torch.zeros(rows, sum(self._sizes), device=on)])
@@ -87,6 +87,19 @@ class DeviceNetworks:
             Replayed(run, self.device, self._pool) for run in (self._run_step, self._run_fill, self._run_decode)
         )
         self._draws: dict[bool, Replayed] = {}
+
+    @torch.inference_mode()
+    def warm_up(self, streams: int) -> None:
+        """Take places for so many guided streams and capture what steps of up to so many need, so that none has to."""
+        count = 1 << (streams - 1).bit_length()
+        while count:
+            texts = torch.zeros(2, self.config.text_dim)
+            contexts = [state for _, state in self.prefill_each([texts] * count, [None] * count)]
+            _, joined = self.step(torch.zeros(2 * count, 1, self.config.latent_dim), self.join(contexts))
+            contexts = [joined[[2 * row, 2 * row + 1]] for row in range(count)]
+            noise = torch.zeros(self.sampling_steps + 1, count, self.config.latent_dim)
+            self.draw(contexts, torch.ones(count), noise, [None] * count)
+            count //= 2
 
     @property
     def bytes_a_context(self) -> int:
@@ -114,12 +127,12 @@ class DeviceNetworks:
         self, texts: Sequence[Float[Tensor, "r e"]], histories: Sequence[Float[Tensor, "r k c"] | None]
     ) -> list[tuple[SlotContexts, SlotContexts]]:
         """As `prefill` for many streams at once, each with its own number of rows and latents."""
-        most = self._config.context_latents
+        most = self.config.context_latents
         if any(history is not None and history.shape[1] > most for history in histories):
             raise BadInputError(f"More latents than fit into the context of {most}; pass the newest ones only.")
         counts = [0 if history is None else history.shape[1] for history in histories]
         lengths = [count for count, text in zip(counts, texts, strict=True) for _ in text]
-        rows = torch.zeros(len(lengths), most, self._config.latent_dim)
+        rows = torch.zeros(len(lengths), most, self.config.latent_dim)
         place = 0
         for text, history in zip(texts, histories, strict=True):
             if history is not None:
@@ -143,7 +156,7 @@ class DeviceNetworks:
     @torch.inference_mode()
     def step(self, latents: Float[Tensor, "r 1 c"], state: SlotContexts) -> tuple[SlotContexts, SlotContexts]:
         """Go on by one latent."""
-        if max(state.lengths) > self._config.context_latents:
+        if max(state.lengths) > self.config.context_latents:
             raise BadInputError("The context is full; start it anew with the newest latents.")
         with self._lock:
             slots = self._writable(state)
