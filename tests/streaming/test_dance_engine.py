@@ -12,11 +12,11 @@ from torch import Tensor
 
 from kinestream.checkpoints.dance import MusicToDanceModel
 from kinestream.conditioning.music import music_features
-from kinestream.errors import BadInputError, KinestreamError
+from kinestream.errors import BadInputError, KinestreamError, TooManyStreamsError
 from kinestream.inference import Mode
 from kinestream.models.choreo_llama import Drawing, References, SamplingSettings
 from kinestream.models.choreo_llama.drawing import draw_all
-from kinestream.streaming import dance
+from kinestream.streaming import Scheduler, dance
 from kinestream.streaming.dance import DanceChunk, DanceOptions, DanceSession
 from kinestream.streaming.dance_engine import DanceEngine, Making
 from kinestream.streaming.dance_references import NamedReferences
@@ -257,6 +257,43 @@ def test_caches_are_as_many_as_windows_that_are_drawn_and_are_let_go(engine: Dan
     other.hear_features(songs[0])
     all_of(engine, other)
     assert (rows._places, rows._room) == ([], 0)
+
+
+def test_dances_take_places_in_a_scheduler_as_streams_do(engine: DanceEngine, songs: list[Tensor]) -> None:
+    scheduler = Scheduler(engine, max_streams=3, batch=2, max_unread=2)
+    sessions = [engine.session(RATE_HZ, seed=seed) for seed in range(3)]
+    bad = engine.session(RATE_HZ, references=Broken(1))
+    failing, *streams = [scheduler.join(session) for session in (bad, *sessions[:2])]
+    with pytest.raises(TooManyStreamsError, match="All 3 places"):
+        scheduler.join(sessions[2])
+    assert scheduler.step() == []
+    assert streams[0].state == "ended"
+    for session in (bad, *sessions):
+        session.hear_features(songs[1])
+    waited = dict.fromkeys(streams, 0)
+    while failing.state != "failed":
+        moved = scheduler.step()
+        assert moved
+        waited = {stream: 0 if stream in moved else count + 1 for stream, count in waited.items()}
+        assert max(waited.values()) <= 1
+    streams.append(scheduler.join(sessions[2]))
+    assert failing.read() is not None
+    with pytest.raises(KinestreamError, match="not finite"):
+        failing.read()
+    while scheduler.step():
+        pass
+    # Nobody reads: everybody is as far ahead as may be, and waits.
+    assert [(stream.state, stream.unread) for stream in streams] == [("paused", 2)] * 3
+    given: dict[int, list[DanceChunk]] = {seed: [] for seed in range(3)}
+    while any(stream.unread for stream in streams) or scheduler.step():
+        for seed, stream in enumerate(streams):
+            while (chunk := stream.read()) is not None:
+                given[seed].append(chunk)
+    assert [stream.state for stream in streams] == ["ended"] * 3
+    for seed, chunks in given.items():
+        alone = engine.session(RATE_HZ, seed=seed)
+        alone.hear_features(songs[1])
+        same(chunks, all_of(engine, alone))
 
 
 def test_music_that_nobody_dances_to_is_not_kept_without_bound(

@@ -1,37 +1,65 @@
-"""Many live streams on one engine: who takes the next step, and how far ahead of its reader a stream may be."""
+"""Many live streams on one engine: who takes the next step, and how far ahead of its reader a stream may be.
+
+Streams of motion on an `Engine` and dances on a `DanceEngine` alike.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Literal
+from typing import Generic, Literal, Protocol, TypeVar
 
 from kinestream.errors import BadInputError, KinestreamError, TooManyStreamsError
-from kinestream.streaming.engine import Engine
-from kinestream.streaming.session import Session, is_whole
-from kinestream.streaming.timeline import StepResult
+from kinestream.streaming.session import is_whole
 
 StreamState = Literal["queued", "live", "paused", "ended", "failed", "left"]
 
 
-class Stream:
+class Steppable(Protocol):
+    """A session: whose it is, and whether a step goes on with it."""
+
+    @property
+    def engine(self) -> object:
+        """What steps it."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is anything to do."""
+        ...
+
+
+AnySession = TypeVar("AnySession", bound=Steppable)
+Stepped = TypeVar("Stepped", bound=Steppable, contravariant=True)
+Result = TypeVar("Result")
+
+
+class Steps(Protocol[Stepped, Result]):
+    """An engine: steps sessions together and gives what each has completed, None where nothing is complete."""
+
+    def step(self, sessions: Sequence[Stepped], /) -> list[Result | None]:
+        """If one fails, an error is raised; the others lose nothing, and can be stepped without it."""
+        ...
+
+
+class Stream(Generic[AnySession, Result]):
     """A session's place in a scheduler. What was made waits here, bounded, until it is read.
 
     Attributes:
-        session: prompts are said to it; nobody else steps it.
+        session: prompts are said to it, or music is heard by it; nobody else steps it.
         error: what ended the stream, if something did.
     """
 
-    def __init__(self, session: Session, scheduler: Scheduler) -> None:
+    def __init__(self, session: AnySession, scheduler: Scheduler[AnySession, Result]) -> None:
         self.session = session
         self.error: KinestreamError | None = None
         self._scheduler = scheduler
-        self._unread: deque[StepResult] = deque()
+        self._unread: deque[Result] = deque()
         self._served = -1
 
-    def read(self) -> StepResult | None:
+    def read(self) -> Result | None:
         """The oldest result that was not read yet; None while there is none.
 
         Raises:
@@ -53,8 +81,8 @@ class Stream:
     def state(self) -> StreamState:
         """Where the stream stands.
 
-        "queued" waits for a place; "live" moves; "paused" waits to be read; "ended" has nothing left to act and goes
-        on with the next prompt; "failed" and "left" move no more.
+        "queued" waits for a place; "live" moves; "paused" waits to be read; "ended" has nothing left to act, or no
+        music to dance to, and goes on with the next; "failed" and "left" move no more.
         """
         if self.error is not None:
             return "failed"
@@ -65,29 +93,29 @@ class Stream:
             return "queued"
         if self._scheduler.is_ahead(self):
             return "paused"
-        return "ended" if self.session.finished else "live"
+        return "live" if self.session.ready else "ended"
 
     def leave(self) -> None:
         """Give up the place, at any time; what was made can still be read, and the session can join again."""
         self._scheduler.remove(self)
 
 
-class Scheduler:
+class Scheduler(Generic[AnySession, Result]):
     """Steps streams that join and leave at any time, the neediest first, as many as fit into one step.
 
     A stream that its reader has all of goes before one that is ahead; among equals the one that has waited longest.
     So with N live streams nobody who has read everything waits longer than N / batch steps, whatever the others do. A
-    stream that is `max_unread` latents ahead of its reader is paused: it costs nothing, and when it is read it goes on
+    stream that is `max_unread` results ahead of its reader is paused: it costs nothing, and when it is read it goes on
     where it was. A stream that fails is taken out alone.
 
     One thread calls `step` in a loop; joining, leaving, reading and prompts may come from any other.
 
     Args:
-        engine: makes the motion.
+        engine: makes the motion; an `Engine` or a `DanceEngine`.
         max_streams: live streams, paused ones among them.
         max_queued: streams beyond these that may wait for a place, in the order in which they came.
         batch: streams in one step; None for all.
-        max_unread: latents (0.133 s each) that a stream may be ahead of its reader.
+        max_unread: how many results, latents of 0.133 s or pieces of a dance, a stream may be ahead of its reader.
 
     Raises:
         BadInputError: a number that is none of these.
@@ -95,7 +123,7 @@ class Scheduler:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Steps[AnySession, Result],
         *,
         max_streams: int = 16,
         max_queued: int = 0,
@@ -108,12 +136,12 @@ class Scheduler:
         self.batch = self.max_streams if batch is None else _at_least("batch", batch, 1)
         self.max_unread = _at_least("max_unread", max_unread, 1)
         # In the order in which they came: the first `max_streams` are live.
-        self._streams: dict[Session, Stream] = {}
+        self._streams: dict[AnySession, Stream[AnySession, Result]] = {}
         self._lock = threading.Lock()
         self._stepping = threading.Lock()
         self._turns = 0
 
-    def join(self, session: Session) -> Stream:
+    def join(self, session: AnySession) -> Stream[AnySession, Result]:
         """Give a session a place; it takes part from the next step on, or waits where all places are taken.
 
         Raises:
@@ -130,8 +158,8 @@ class Scheduler:
             stream = self._streams[session] = Stream(session, self)
             return stream
 
-    def step(self) -> list[Stream]:
-        """Make the next latent of the neediest streams; gives those that have moved, none where all wait."""
+    def step(self) -> list[Stream[AnySession, Result]]:
+        """Step the neediest streams; gives those that have moved, none where all wait."""
         with self._stepping:
             return [stream for stream, result in self._results(self._chosen()) if self._delivered(stream, result)]
 
@@ -139,41 +167,43 @@ class Scheduler:
         """Streams that have a place or wait for one."""
         return len(self._streams)
 
-    def place_of(self, stream: Stream) -> int | None:
+    def place_of(self, stream: Stream[AnySession, Result]) -> int | None:
         """How many came before this stream; None when it has no place any more."""
         with self._lock:
             order = (place for place, other in enumerate(self._streams.values()) if other is stream)
             return next(order, None)
 
-    def is_ahead(self, stream: Stream) -> bool:
+    def is_ahead(self, stream: Stream[AnySession, Result]) -> bool:
         """Whether the stream waits to be read."""
         return stream.unread >= self.max_unread
 
-    def remove(self, stream: Stream) -> None:
+    def remove(self, stream: Stream[AnySession, Result]) -> None:
         """Take a stream out; nothing where it has gone already."""
         with self._lock:
             if self._streams.get(stream.session) is stream:
                 del self._streams[stream.session]
 
-    def _chosen(self) -> list[Stream]:
+    def _chosen(self) -> list[Stream[AnySession, Result]]:
         with self._lock:
             live = list(islice(self._streams.values(), self.max_streams))
-        able = [stream for stream in live if not self.is_ahead(stream) and not stream.session.finished]
+        able = [stream for stream in live if not self.is_ahead(stream) and stream.session.ready]
         return sorted(able, key=lambda stream: (stream.unread, stream._served))[: self.batch]
 
-    def _results(self, chosen: list[Stream]) -> Iterator[tuple[Stream, StepResult | None]]:
+    def _results(
+        self, chosen: list[Stream[AnySession, Result]]
+    ) -> Iterator[tuple[Stream[AnySession, Result], Result | None]]:
         if not chosen:
             return
         try:
             results = self.engine.step([stream.session for stream in chosen])
         except KinestreamError:
-            # Nobody has moved. One of them has failed: each goes on alone, and only that one is taken out.
+            # One of them has failed, and nobody has lost anything: each goes on alone, and only that one is taken out.
             for stream in chosen:
                 yield stream, self._alone(stream)
         else:
             yield from zip(chosen, results, strict=True)
 
-    def _alone(self, stream: Stream) -> StepResult | None:
+    def _alone(self, stream: Stream[AnySession, Result]) -> Result | None:
         try:
             return self.engine.step([stream.session])[0]
         except KinestreamError as error:
@@ -181,12 +211,13 @@ class Scheduler:
             self.remove(stream)
             return None
 
-    def _delivered(self, stream: Stream, result: StepResult | None) -> bool:
+    def _delivered(self, stream: Stream[AnySession, Result], result: Result | None) -> bool:
         self._turns += 1
         stream._served = self._turns
         if result is not None:
             stream._unread.append(result)
-        return result is not None
+        # A dance moves in many steps before a piece is complete.
+        return result is not None or (stream.error is None and stream.session.ready)
 
 
 def _at_least(name: str, value: int, least: int) -> int:

@@ -161,6 +161,11 @@ class Session:
             return settle(self.control, self.index, self.limits, self.idle).finished
 
     @property
+    def ready(self) -> bool:
+        """Whether a step goes on with the stream, as far as is known."""
+        return not self.finished
+
+    @property
     def events(self) -> tuple[Event, ...]:
         """What was said and when, the newest ten thousand."""
         with self.lock:
