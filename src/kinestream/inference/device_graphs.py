@@ -27,9 +27,9 @@ class Replayed:
         captured: bool = True,
     ) -> None:
         self._function, self._pool = function, pool
-        self._captured = captured and device.type == "cuda"
+        self._captured = captured and captures(device)
         self._memory: Hashable = None
-        self._graphs: dict[int, _Graph] = {}
+        self._graphs: dict[int, Graph] = {}
 
     def __call__(self, size: int, memory: Hashable, *inputs: Tensor) -> Tensor:
         """The function's value; inputs of one size have the same shapes."""
@@ -39,26 +39,26 @@ class Replayed:
             self._graphs.clear()
             self._memory = memory
         if size not in self._graphs:
-            with torch.cuda.device(inputs[0].device):
-                self._graphs[size] = _Graph(self._function, inputs, self._pool)
+            self._graphs[size] = Graph(self._function, inputs, self._pool)
         return self._graphs[size](inputs)
 
 
-class _Graph:
+class Graph:
     """One captured run. Its input and output lie where they lay when it was captured."""
 
     def __init__(self, function: Callable[..., Tensor], inputs: tuple[Tensor, ...], pool: Any) -> None:
         self._inputs = [values.clone() for values in inputs]
-        current, side = torch.cuda.current_stream(), torch.cuda.Stream()
-        # Libraries set themselves up in the first runs, which can't be captured.
-        side.wait_stream(current)
-        with torch.cuda.stream(side):
-            for _ in range(_WARM_UP):
-                function(*self._inputs)
-        current.wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
-            self._output = function(*self._inputs)
+        with torch.cuda.device(inputs[0].device):
+            current, side = torch.cuda.current_stream(), torch.cuda.Stream()
+            # Libraries set themselves up in the first runs, which can't be captured.
+            side.wait_stream(current)
+            with torch.cuda.stream(side):
+                for _ in range(_WARM_UP):
+                    function(*self._inputs)
+            current.wait_stream(side)
+            with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
+                self._output = function(*self._inputs)
 
     def __call__(self, inputs: tuple[Tensor, ...]) -> Tensor:
         for own, given in zip(self._inputs, inputs, strict=True):
@@ -66,6 +66,11 @@ class _Graph:
         self._graph.replay()
         # The graphs share their memory: the next one may write over this one's output.
         return self._output.clone()
+
+
+def captures(device: torch.device) -> bool:
+    """Whether runs on a device can be captured."""
+    return device.type == "cuda"
 
 
 def shared_pool(device: torch.device) -> Any:

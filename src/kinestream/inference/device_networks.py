@@ -59,7 +59,7 @@ class DeviceNetworks:
         self.device = model.ar.latent_mean.device
         self.notes: tuple[str, ...] = ()
         if precision is None:
-            precision, self.notes = _precision(self.device, mode)
+            precision, self.notes = fastest_precision(self.device, mode)
         self.precision = precision
         self._schedule = model.ar.head.schedule
         whole = self._schedule.num_steps
@@ -384,7 +384,7 @@ def _hollow(module: AnyModule) -> AnyModule:
     return twin
 
 
-def _precision(device: torch.device, mode: Mode) -> tuple[torch.dtype, tuple[str, ...]]:
+def fastest_precision(device: torch.device, mode: Mode) -> tuple[torch.dtype, tuple[str, ...]]:
     """What weights and products are in, and what is to be said of it."""
     if mode == "exact" or device.type != "cuda":
         return torch.float32, ()

@@ -87,13 +87,14 @@ class SlotTransformer:
 
     def step(self, latents: Tensor, slots: Tensor, places: Tensor, cache: Tensor) -> Tensor:
         """Append latents [R, C] at positions `places` [R] of the slots [R]; gives the next conditions [R, H]."""
-        seen = (self._positions <= places[:, None])[:, None, None]
+        ahead = (self._positions > places[:, None])[:, None, None]
+        mask = torch.zeros_like(ahead, dtype=cache.dtype).masked_fill(ahead, float("-inf"))
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             own = cache[:, layer]
             own[slots, :, :, places] = torch.stack([k[:, :, 0], v[:, :, 0]], dim=1)
             keys, values = own.index_select(0, slots).unbind(1)
-            return functional.scaled_dot_product_attention(q, keys, values, attn_mask=seen, scale=1.0)
+            return functional.scaled_dot_product_attention(q, keys, values, attn_mask=mask, scale=1.0)
 
         rotation = self._rotation[places][:, None, None]
         return self._out(self._run(self._latent_in(latents)[:, None], rotation, attend)[:, 0])
