@@ -36,7 +36,8 @@ def add_model_options(parser: Parser) -> None:
     parser.add_argument(
         "--fast",
         action="store_true",
-        help="many times faster, nearly the same motion: int8 weights and few sampling steps (needs the extra fast)",
+        help="many times faster, nearly the same motion: few sampling steps and int8 weights (needs the extra fast), on "
+        "a GPU bfloat16",
     )
     parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda, cuda:1 (default: cpu)")
 
