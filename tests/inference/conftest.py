@@ -7,6 +7,7 @@ import torch
 
 from kinestream.checkpoints import TextToMotionModel
 from kinestream.features import MOTION272, Statistics
+from kinestream.inference.graph import Runtime, has_int8_rows
 from kinestream.models.ar_diffusion import ARDiffusion, ARDiffusionConfig
 from kinestream.models.causal_tae import CausalTAE, CausalTAEConfig
 
@@ -41,6 +42,21 @@ def small_model(width: int = 32, *, normalize_qk: bool = True) -> TextToMotionMo
         stop_threshold=0.0,
         text_encoder="hash",
     )
+
+
+@pytest.fixture(scope="module", params=["rows", "openvino"])
+def runtime(request: pytest.FixtureRequest) -> Runtime:
+    """Each runtime that this machine can use, on one thread."""
+    if request.param == "rows":
+        if not has_int8_rows():
+            pytest.skip("this processor has no AVX-512 VNNI")
+        from kinestream.inference.rows_runtime import RowsRuntime
+
+        return RowsRuntime(1)
+    pytest.importorskip("openvino", reason="needs the extra fast")
+    from kinestream.inference.openvino_runtime import OpenVINORuntime
+
+    return OpenVINORuntime(1)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from kinestream.checkpoints import TextToMotionModel
-from kinestream.inference import CompiledNetworks, ModuleNetworks, Networks, load_runtime
+from kinestream.inference import CompiledNetworks, ModuleNetworks, Networks
+from kinestream.inference.graph import Runtime
 from kinestream.inference.head_programs import HeadPrograms
 from kinestream.models.ar_diffusion.head import draw_sampling_noise
 from kinestream.nn.diffusion import solver_steps
@@ -23,9 +24,9 @@ def _no_gradients() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def compiled(model: TextToMotionModel) -> CompiledNetworks:
+def compiled(model: TextToMotionModel, runtime: Runtime) -> CompiledNetworks:
     """Full precision, so that only rounding differs."""
-    return CompiledNetworks(model, load_runtime(1), "float32")
+    return CompiledNetworks(model, runtime, "float32")
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -59,9 +60,9 @@ def test_compiled_context_equals_the_transformer(
     assert_equal_streams(model, compiled, random(2, history, 4, seed=9) if history else None, 1e-5)
 
 
-def test_compiled_attention_without_normalisation_equals_the_transformer() -> None:
+def test_compiled_attention_without_normalisation_equals_the_transformer(runtime: Runtime) -> None:
     model = small_model(normalize_qk=False)
-    assert_equal_streams(model, CompiledNetworks(model, load_runtime(1), "float32"), random(2, 3, 4, seed=9), 1e-5)
+    assert_equal_streams(model, CompiledNetworks(model, runtime, "float32"), random(2, 3, 4, seed=9), 1e-5)
 
 
 def test_contexts_of_unequal_length_share_a_step(model: TextToMotionModel, compiled: CompiledNetworks) -> None:
@@ -108,8 +109,10 @@ def test_compiled_decoder_equals_the_decoder_and_shares_its_states(
 
 
 @pytest.mark.parametrize("guided", [True, False])
-def test_compiled_head_takes_the_ancestral_chain_to_the_same_latents(model: TextToMotionModel, guided: bool) -> None:
-    head = HeadPrograms(model.ar.head, load_runtime(1), "float32")
+def test_compiled_head_takes_the_ancestral_chain_to_the_same_latents(
+    model: TextToMotionModel, runtime: Runtime, guided: bool
+) -> None:
+    head = HeadPrograms(model.ar.head, runtime, "float32")
     cond, uncond = random(3, 32), random(3, 32, seed=1) if guided else None
     scale = torch.tensor([1.5, 2.0, 3.0])
     noise = draw_sampling_noise(3, 8, 4, torch.Generator().manual_seed(2))
@@ -120,9 +123,9 @@ def test_compiled_head_takes_the_ancestral_chain_to_the_same_latents(model: Text
     assert_near(torch.from_numpy(got), expected, 1e-4)
 
 
-def test_int8_weights_stay_near_the_networks() -> None:
+def test_int8_weights_stay_near_the_networks(runtime: Runtime) -> None:
     model = small_model(width=256)
-    compiled = CompiledNetworks(model, load_runtime(1))
+    compiled = CompiledNetworks(model, runtime)
     assert_equal_streams(model, compiled, random(2, 5, 4), 0.05)
     state = model.tae.decoder.init_state(1)
     frames, _ = compiled.decode(random(1, 1, 4), state)

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch.nn import functional
 
-from kinestream.nn import row_product as products
 from kinestream.nn.row_linear import few_rows_linear
 from kinestream.nn.row_product import add_gated_product, modulated_product, product_of_tensors, row_product
 
@@ -57,20 +56,3 @@ def test_large_layers_take_the_fast_product_only_without_gradients(monkeypatch: 
             few_rows_linear(x, weight, bias), functional.linear(x, weight, bias), rtol=1e-5, atol=1e-5
         )
         assert few_rows_linear(x.double(), weight.double(), None).dtype == torch.float64
-
-
-def test_without_a_place_for_compiled_code_it_is_compiled_anew_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    compile_with = products.numba.njit
-
-    def nowhere(*arguments: object, cache: bool = False, **options: object) -> object:
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return compile_with(*arguments, **options)
-
-    monkeypatch.setattr(products.numba, "njit", nowhere)
-    with pytest.warns(RuntimeWarning, match="NUMBA_CACHE_DIR"):
-        product = products._compiled(products._product_loop, "void(f4[:, ::1], f4[:, ::1], f4[::1], f4[:, ::1])")
-    x, weight = np.ones((2, 3), np.float32), np.full((4, 3), 2.0, np.float32)
-    out = np.zeros((2, 4), np.float32)
-    product(x, weight, np.ones(4, np.float32), out)
-    assert (out == 7.0).all()

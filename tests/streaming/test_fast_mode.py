@@ -109,6 +109,7 @@ def test_an_unknown_mode_is_refused() -> None:
 
 
 def test_without_the_extra_fast_mode_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph, "has_int8_rows", lambda: False)
     monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.delitem(sys.modules, "kinestream.inference.openvino_runtime", raising=False)
     with pytest.raises(MissingExtraError, match=r"kinestream\[fast\]"):
@@ -116,7 +117,10 @@ def test_without_the_extra_fast_mode_names_it(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_processor_without_int8_products_keeps_full_precision_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino", reason="needs the extra fast")
     from kinestream.inference import openvino_runtime
+
+    monkeypatch.setattr(graph, "has_int8_rows", lambda: False)
 
     class Core(openvino_runtime.openvino.Core):
         def get_property(self, *_: object) -> list[str]:

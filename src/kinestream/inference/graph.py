@@ -1,6 +1,7 @@
 """The backend interface: a graph of some twenty operations that a runtime compiles to a program on arrays.
 
-A runtime is a class with the methods of `Graph`. Nothing else of this project knows which runtime is used.
+A runtime is a class with the methods of `Graph`. Nothing else of this project knows which one is used: our own
+(`rows_runtime`) where the processor has AVX-512 VNNI, elsewhere OpenVINO (`openvino_runtime`).
 """
 
 from __future__ import annotations
@@ -84,6 +85,10 @@ class Graph(Protocol):
         """x divided by its Euclidean length over the last dimension."""
         ...
 
+    def rotate(self, x: Node, cos: Node, sin: Node) -> Node:
+        """The two halves of the last dimension turned: (first cos - second sin, first sin + second cos)."""
+        ...
+
     def reshape(self, x: Node, *shape: int) -> Node:
         """0 keeps a size, -1 takes what is left."""
         ...
@@ -125,18 +130,30 @@ class Runtime(Protocol):
 
 
 def load_runtime(threads: int | None = None) -> Runtime:
-    """The runtime of the extra `fast`; `threads` is how many it may use, None for as many as torch.
+    """The fastest runtime for this processor; `threads` is how many it may use, None for as many as torch.
 
     Raises:
-        MissingExtraError: the extra is not installed.
+        MissingExtraError: it is the extra's, and that is not installed.
     """
+    if has_int8_rows():
+        from kinestream.inference.rows_runtime import RowsRuntime
+
+        return RowsRuntime(threads)
     try:
         from kinestream.inference.openvino_runtime import OpenVINORuntime
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.split(".")[0] != "openvino":
             raise
-        raise MissingExtraError("Fast mode", "fast") from error
+        raise MissingExtraError("Fast mode on this processor", "fast") from error
     return OpenVINORuntime(threads)
+
+
+def has_int8_rows() -> bool:
+    """Whether the processor has the instruction that `rows_kernels` are made of."""
+    import llvmlite.binding
+
+    features = llvmlite.binding.get_host_cpu_features()
+    return all(features.get(name, False) for name in ("avx512f", "avx512vnni"))
 
 
 def quantised(layers: Sequence[Affine]) -> tuple[npt.NDArray[np.int8], Array]:

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from kinestream.inference.graph import Affine, Array, Graph, Node, Precision, Program, Runtime
 from kinestream.inference.head_programs import affine, array
-from kinestream.inference.transformer_program import rotated
 from kinestream.models.choreo_llama import ChoreoLlamaConfig
 from kinestream.models.choreo_llama.backbone import RMS_EPS, LlamaBackbone
 from kinestream.models.choreo_llama.reading import Rows
@@ -144,7 +143,7 @@ def _attention(
         graph.transpose(graph.reshape(graph.slice(joined, 2, start, stop), 0, 0, -1, size), 0, 2, 1, 3)
         for start, stop in ((0, turned), (turned, wide))
     )
-    both = rotated(graph, both, rotation)
+    both = graph.rotate(both, *rotation)
     q, k = graph.slice(both, 1, 0, heads), graph.slice(both, 1, heads, None)
     q = graph.reshape(q, 0, shared, -1, size)
     behind = graph.add(graph.matmul(q, old[0], transpose_b=True), masks[0])

@@ -127,6 +127,13 @@ class OpenVINOGraph:
         square = ops.reduce_sum(ops.multiply(x, x), _index(-1), True)
         return ops.divide(x, ops.sqrt(ops.maximum(square, self.constant(1e-24))))
 
+    def rotate(self, x: Node, cos: Node, sin: Node) -> Node:
+        """Halves turned."""
+        first, second = self.split(x, 2, -1)
+        turned_first = ops.subtract(ops.multiply(first, cos), ops.multiply(second, sin))
+        turned_second = ops.add(ops.multiply(first, sin), ops.multiply(second, cos))
+        return self.concatenate([turned_first, turned_second], -1)
+
     def reshape(self, x: Node, *shape: int) -> Node:
         """New sizes."""
         return ops.reshape(x, ops.constant(np.array(shape, np.int64)), True)

@@ -80,20 +80,17 @@ class TransformerProgram:
         new = tokens.shape[1]
         places = np.array(state.lengths)[:, None] + np.arange(new)
         cos, sin = self._cos[places][:, None], self._sin[places][:, None]
-        out, added = self._program(tokens, cos, sin, self._mask(state.lengths, new), *state.cache)
+        # The first positions have nothing behind them: one hidden place stands for the empty cache.
+        seen = self._capacity if any(state.lengths) else 1
+        behind = np.where(np.arange(seen) < np.array(state.lengths)[:, None], np.float32(0.0), _HIDDEN)
+        causal = np.triu(np.full((new, new), _HIDDEN), 1)
+        past = state.cache[:, :, :, :seen]
+        out, added = self._program(tokens, cos, sin, behind[:, None, None], causal[None, None], *past)
         for row, length in enumerate(state.lengths):
             state.cache[:, row, :, length : length + new] = added[row].reshape(*self._shape[:2], new, self._shape[2])
         lengths = tuple(length + new for length in state.lengths)
         state.written[0] = max(lengths)
         return out, CacheState(state.cache, lengths, state.written)
-
-    def _mask(self, lengths: Sequence[int], new: int) -> Array:
-        """What each new position does not see, [R, 1, new, capacity + new]: 0 or a large negative number."""
-        mask = np.full((len(lengths), 1, new, self._capacity + new), _HIDDEN)
-        for row, length in enumerate(lengths):
-            mask[row, :, :, :length] = 0.0
-        mask[..., self._capacity :] = np.triu(np.full((new, new), _HIDDEN), 1)
-        return mask
 
 
 def _apply(layer: Affine, x: Array) -> Array:
@@ -102,20 +99,20 @@ def _apply(layer: Affine, x: Array) -> Array:
 
 
 def _compile(model: ARDiffusion, runtime: Runtime, precision: Precision) -> Program:
-    """(tokens, cos, sin, mask, each layer's cache) -> (last condition, keys and values [R, 2 layers heads, T, d])."""
+    """(tokens, cos, sin, masks, each layer's cache) -> (last condition, keys and values [R, 2 layers heads, T, d])."""
     config = model.config
     graph = runtime.graph(precision)
     heads, head_dim = config.num_heads, config.hidden_dim // config.num_heads
     x = graph.input(-1, -1, config.hidden_dim)
     cos, sin = graph.input(-1, 1, -1, head_dim // 2), graph.input(-1, 1, -1, head_dim // 2)
-    mask = graph.input(-1, 1, -1, -1)
-    caches = [graph.input(-1, heads, config.capacity, head_dim) for _ in range(2 * config.num_layers)]
+    masks = graph.input(-1, 1, 1, -1), graph.input(1, 1, -1, -1)
+    caches = [graph.input(-1, heads, -1, head_dim) for _ in range(2 * config.num_layers)]
     added: list[Node] = []
     for index, block in enumerate(model.transformer.blocks):
         assert isinstance(block, Block)
         normed = graph.rms_norm(x, array(block.attention_norm.scale), _RMS_EPS)
         old = caches[2 * index : 2 * index + 2]
-        attended, new = _attention(graph, block, normed, (cos, sin), mask, old)
+        attended, new = _attention(graph, block, normed, (cos, sin), masks, old)
         added += new
         x = graph.add(x, attended)
         normed = graph.rms_norm(x, array(block.mlp_norm.scale), _RMS_EPS)
@@ -128,7 +125,7 @@ def _compile(model: ARDiffusion, runtime: Runtime, precision: Precision) -> Prog
 
 
 def _attention(
-    graph: Graph, block: Block, x: Node, rotation: tuple[Node, Node], mask: Node, old: Sequence[Node]
+    graph: Graph, block: Block, x: Node, rotation: tuple[Node, Node], masks: tuple[Node, Node], old: Sequence[Node]
 ) -> tuple[Node, list[Node]]:
     attention = block.attention
     heads = attention.num_heads
@@ -147,18 +144,12 @@ def _attention(
     scale = graph.constant(float(attention.scale))
     if attention.normalize:
         q, k = graph.unit_norm(q), graph.unit_norm(k)
-    q, k = graph.multiply(rotated(graph, q, rotation), scale), rotated(graph, k, rotation)
-    keys, values = (graph.concatenate([past, new], 2) for past, new in zip(old, (k, v), strict=True))
-    shares = graph.softmax(graph.add(graph.matmul(q, keys, transpose_b=True), mask))
-    mixed = graph.transpose(graph.matmul(shares, values), 0, 2, 1, 3)
+    q, k = graph.multiply(graph.rotate(q, *rotation), scale), graph.rotate(k, *rotation)
+    # The cache is read where it lies and never joined with what is new.
+    behind = graph.add(graph.matmul(q, old[0], transpose_b=True), masks[0])
+    here = graph.add(graph.matmul(q, k, transpose_b=True), masks[1])
+    shares = graph.softmax(graph.concatenate([here, behind], 3))
+    here, behind = graph.divide(shares, 3, k, 2)
+    mixed = graph.add(graph.matmul(here, v), graph.matmul(behind, old[1]))
+    mixed = graph.transpose(mixed, 0, 2, 1, 3)
     return graph.linear(graph.reshape(mixed, 0, 0, width), [affine(attention.out)]), [k, v]
-
-
-def rotated(graph: Graph, x: Node, rotation: tuple[Node, Node], axis: int = 3) -> Node:
-    """Halves of x along its last axis turned by (cosines, sines)."""
-    cos, sin = rotation
-    first, second = graph.split(x, 2, axis)
-    minus = graph.constant(-1.0)
-    turned_first = graph.add(graph.multiply(first, cos), graph.multiply(minus, graph.multiply(second, sin)))
-    turned_second = graph.add(graph.multiply(first, sin), graph.multiply(second, cos))
-    return graph.concatenate([turned_first, turned_second], axis)

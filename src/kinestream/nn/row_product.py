@@ -6,9 +6,7 @@ order: a step of the paper's transformer takes half the time. Compiled by numba 
 
 from __future__ import annotations
 
-import inspect
 import threading
-import warnings
 from functools import partial
 from typing import Any
 
@@ -18,18 +16,20 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from kinestream.nn.jit import jit
+
 Array = npt.NDArray[np.float32]
 
-# One of numba's thread pools may only be entered by one thread at a time.
-_lock = threading.Lock()
+# Numba's pool of threads may only be entered by one thread at a time.
+POOL_LOCK = threading.Lock()
 _POOL = numba.get_num_threads()
 
 
 def row_product(x: Array, weight: Array, bias: Array) -> Array:
     """x [R, in] @ weight [out, in].T + bias [out], all float32 and contiguous, on as many threads as torch has."""
     out = np.empty((len(x), len(weight)), np.float32)
-    with _lock:
-        _use_threads()
+    with POOL_LOCK:
+        use_threads(torch.get_num_threads())
         _product(x, weight, bias, out)
     return out
 
@@ -37,16 +37,16 @@ def row_product(x: Array, weight: Array, bias: Array) -> Array:
 def modulated_product(hidden: Array, gain: Array, shift: Array, weight: Array, bias: Array, eps: np.float32) -> Array:
     """silu((norm(hidden) * gain + shift) @ weight.T + bias), where norm gives each row mean 0 and variance 1."""
     out = np.empty((len(hidden), len(weight)), np.float32)
-    with _lock:
-        _use_threads()
+    with POOL_LOCK:
+        use_threads(torch.get_num_threads())
         _modulated(hidden, gain, shift, weight, bias, eps, np.empty_like(hidden), out)
     return out
 
 
 def add_gated_product(hidden: Array, gate: Array, x: Array, weight: Array, bias: Array) -> None:
     """hidden += gate * (x @ weight.T + bias), in place."""
-    with _lock:
-        _use_threads()
+    with POOL_LOCK:
+        use_threads(torch.get_num_threads())
         _gated(x, weight, bias, gate, hidden)
 
 
@@ -58,24 +58,9 @@ def product_of_tensors(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor
     return torch.from_numpy(out).view(*x.shape[:-1], len(weight))
 
 
-def _use_threads() -> None:
-    numba.set_num_threads(min(torch.get_num_threads(), _POOL))
-
-
-def _compiled(function: Any, signature: str) -> Any:
-    # Where something stands in for the function (a check of its arguments), the function itself is compiled.
-    plain = inspect.unwrap(function)
-    compiler = partial(numba.njit, signature, fastmath=True, nogil=True, parallel=True)
-    try:
-        return compiler(cache=True)(plain)
-    except RuntimeError:
-        warnings.warn(
-            "There is no folder in which compiled products can be kept; every process compiles them anew, which takes "
-            "seconds. Set NUMBA_CACHE_DIR to a folder that can be written.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        return compiler()(plain)
+def use_threads(count: int) -> None:
+    """How many threads the next products take, at most as many as there are; for the holder of `POOL_LOCK`."""
+    numba.set_num_threads(min(count, _POOL))
 
 
 # The sums are written out three times: as functions of their own they are a tenth slower.
@@ -150,8 +135,9 @@ def _gated_loop(x, weight, bias, gate, hidden):  # type: ignore[no-untyped-def]
 
 
 _ROWS, _STRIDED, _VECTOR = "f4[:, ::1]", "f4[:, :]", "f4[::1]"
-_product: Any = _compiled(_product_loop, f"void({_ROWS}, {_ROWS}, {_VECTOR}, {_ROWS})")
-_modulated: Any = _compiled(
-    _modulated_loop, f"void({_ROWS}, {_STRIDED}, {_STRIDED}, {_ROWS}, {_VECTOR}, f4, {_ROWS}, {_ROWS})"
+_compiled = partial(jit, fastmath=True, parallel=True)
+_product: Any = _compiled(f"void({_ROWS}, {_ROWS}, {_VECTOR}, {_ROWS})")(_product_loop)
+_modulated: Any = _compiled(f"void({_ROWS}, {_STRIDED}, {_STRIDED}, {_ROWS}, {_VECTOR}, f4, {_ROWS}, {_ROWS})")(
+    _modulated_loop
 )
-_gated: Any = _compiled(_gated_loop, f"void({_ROWS}, {_ROWS}, {_VECTOR}, {_STRIDED}, {_ROWS})")
+_gated: Any = _compiled(f"void({_ROWS}, {_ROWS}, {_VECTOR}, {_STRIDED}, {_ROWS})")(_gated_loop)
