@@ -286,14 +286,22 @@ def test_a_step_waits_for_the_device_once(model: TextToMotionModel, monkeypatch:
     assert waits == [1, 1, 1]
 
 
-def test_a_device_without_memory_for_more_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    pool = SlotPool([torch.zeros(4, 3)])
+def test_a_device_without_memory_for_more_says_so_and_keeps_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = SlotPool([torch.zeros(4, 3), torch.zeros(4, 2)])
     kept = pool.take(2)
+    pool.tensors[1][kept[1].index] = 7.0
+    new_zeros = Tensor.new_zeros
 
-    def full(*_: object) -> Tensor:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+    def full(tensor: Tensor, *shape: int) -> Tensor:
+        if shape[1] == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return new_zeros(tensor, *shape)
 
-    monkeypatch.setattr(torch, "zeros_like", full)
+    monkeypatch.setattr(Tensor, "new_zeros", full)
     with pytest.raises(KinestreamError, match="memory for 2 contexts"):
         pool.take(1)
-    assert [slot.index for slot in kept] == [2, 3]
+    monkeypatch.undo()
+    kept += pool.take(3)
+    assert sorted(slot.index for slot in kept) == [2, 3, 4, 5, 6]
+    assert [len(tensor) for tensor in pool.tensors] == [8, 8]
+    assert pool.tensors[1][kept[1].index].tolist() == [7.0, 7.0]

@@ -26,7 +26,7 @@ CAPTURED = [*PLACES, "captured"]
 class TracedGraph:
     """Stands in for a captured CUDA graph: inputs and output keep their places, nothing of Python is run again."""
 
-    def __init__(self, function: Callable[..., Tensor], inputs: tuple[Tensor, ...], _: object) -> None:
+    def __init__(self, function: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> None:
         self._inputs = [values.clone() for values in inputs]
         function(*self._inputs)
         self._run = make_fx(lambda *tensors: function(*tensors))(*self._inputs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,15 +17,8 @@ class Replayed:
     caller gives another `memory`, and what was captured is forgotten.
     """
 
-    def __init__(
-        self,
-        function: Callable[..., Tensor],
-        device: torch.device,
-        pool: Any = None,
-        *,
-        captured: bool = True,
-    ) -> None:
-        self._function, self._pool = function, pool
+    def __init__(self, function: Callable[..., Tensor], device: torch.device, *, captured: bool = True) -> None:
+        self._function = function
         self._captured = captured and captures(device)
         self._memory: Hashable = None
         self._graphs: dict[int, Graph] = {}
@@ -39,14 +31,14 @@ class Replayed:
             self._graphs.clear()
             self._memory = memory
         if size not in self._graphs:
-            self._graphs[size] = Graph(self._function, inputs, self._pool)
+            self._graphs[size] = Graph(self._function, inputs)
         return self._graphs[size](inputs)
 
 
 class Graph:
     """One captured run. Its input and output lie where they lay when it was captured."""
 
-    def __init__(self, function: Callable[..., Tensor], inputs: tuple[Tensor, ...], pool: Any) -> None:
+    def __init__(self, function: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> None:
         self._inputs = [values.clone() for values in inputs]
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.device(inputs[0].device):
@@ -57,25 +49,20 @@ class Graph:
                 for _ in range(_WARM_UP):
                     function(*self._inputs)
             current.wait_stream(side)
-            with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
+            with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
                 self._output = function(*self._inputs)
 
     def __call__(self, inputs: tuple[Tensor, ...]) -> Tensor:
         for own, given in zip(self._inputs, inputs, strict=True):
             own.copy_(given, non_blocking=True)
         self._graph.replay()
-        # The graphs share their memory: the next one may write over this one's output.
+        # The next replay writes over it.
         return self._output.clone()
 
 
 def captures(device: torch.device) -> bool:
     """Whether runs on a device can be captured."""
     return device.type == "cuda"
-
-
-def shared_pool(device: torch.device) -> Any:
-    """Memory that captured graphs of a device share; they run one after the other."""
-    return torch.cuda.graph_pool_handle() if device.type == "cuda" else None
 
 
 def to_device(values: Tensor, device: torch.device) -> Tensor:

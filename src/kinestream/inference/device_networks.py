@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from kinestream.checkpoints import TextToMotionModel
 from kinestream.errors import BadInputError
 from kinestream.inference.compiled import FAST_STEPS, hollow
-from kinestream.inference.device_graphs import Replayed, shared_pool, to_device, to_host
+from kinestream.inference.device_graphs import Replayed, to_device, to_host
 from kinestream.inference.device_programs import RowHead, SlotTransformer
 from kinestream.inference.device_slots import Slot, SlotContexts, SlotDecoder, SlotPool
 from kinestream.inference.networks import Mode
@@ -75,16 +75,13 @@ class DeviceNetworks:
             self._decoder = copy.deepcopy(model.tae.decoder).float().eval()
             self._latent_mean, self._latent_std = model.ar.latent_mean.float(), model.ar.latent_std.float()
             rows, on = 2 * streams + 2, self.device
-            self._contexts = SlotPool(
-                [
-                    torch.zeros(rows, *self._transformer.cache_shape, dtype=precision, device=on),
-                    torch.zeros(rows, self.config.hidden_dim, device=on),
-                ]
-            )
+            # Keys and values of each layer, then the conditions.
+            layers, shape = self.config.num_layers, self._transformer.cache_shape
+            caches = [torch.zeros(rows, *shape, dtype=precision, device=on) for _ in range(layers)]
+            self._contexts = SlotPool([*caches, torch.zeros(rows, self.config.hidden_dim, device=on)])
             self._decoders = SlotPool([torch.zeros(rows, sum(self._sizes), device=on)])
-        self._pool = shared_pool(self.device)
         self._step, self._fill, self._decode = (
-            Replayed(run, self.device, self._pool) for run in (self._run_step, self._run_fill, self._run_decode)
+            Replayed(run, self.device) for run in (self._run_step, self._run_fill, self._run_decode)
         )
         self._draws: dict[bool, Replayed] = {}
 
@@ -183,7 +180,7 @@ class DeviceNetworks:
         """The numbers that a context's conditions are, in main memory; they are kept for a slot's newest context."""
         with self._lock:
             places = to_device(torch.tensor(self._newest(state)), self.device)
-            return self._contexts.tensors[1].index_select(0, places).cpu()
+            return self._contexts.tensors[-1].index_select(0, places).cpu()
 
     @torch.inference_mode()
     def sample(
@@ -259,14 +256,14 @@ class DeviceNetworks:
     # Functions of fixed shapes; indices come as rows of one tensor.
 
     def _run_step(self, indices: Tensor, latents: Tensor) -> Tensor:
-        cache, kept = self._contexts.tensors
-        conditions = self._transformer.step(latents, indices[0], indices[1], cache)
+        *caches, kept = self._contexts.tensors
+        conditions = self._transformer.step(latents, indices[0], indices[1], caches)
         kept.index_copy_(0, indices[0], conditions)
         return conditions
 
     def _run_fill(self, indices: Tensor, text: Tensor, history: Tensor) -> Tensor:
-        cache, kept = self._contexts.tensors
-        conditions = self._transformer.fill(text, history, indices[0], indices[1], cache)
+        *caches, kept = self._contexts.tensors
+        conditions = self._transformer.fill(text, history, indices[0], indices[1], caches)
         kept.index_copy_(0, indices[0], conditions)
         return conditions
 
@@ -281,7 +278,7 @@ class DeviceNetworks:
     def _run_draw(
         self, indices: Tensor, scale: Tensor, noise: Tensor, plan: Sequence[SolverStep], guided: bool
     ) -> Tensor:
-        conditions = self._contexts.tensors[1][indices[:-2]]
+        conditions = self._contexts.tensors[-1][indices[:-2]]
         latents = self._head.sample(conditions, scale if guided else None, noise.transpose(0, 1), plan)
         frames = self._run_decode(indices[-2:], latents * self._latent_std + self._latent_mean)
         return torch.cat([latents, frames.flatten(1)], dim=1)
@@ -305,7 +302,7 @@ class DeviceNetworks:
         # Only the usual number of steps is captured: a graph takes memory, and anybody may ask for any number.
         if steps != self.sampling_steps:
             return Replayed(function, self.device, captured=False)
-        return self._draws.setdefault(guided, Replayed(function, self.device, self._pool))
+        return self._draws.setdefault(guided, Replayed(function, self.device))
 
     def _writable(self, state: SlotContexts) -> list[Slot]:
         """Slots in which these contexts are the newest: their own, or copies where others have gone on in them."""

@@ -69,13 +69,13 @@ def _layer(block: nn.Module, dtype: torch.dtype) -> _Layer:
 
 
 class SlotTransformer:
-    """A transformer whose keys and values lie in slots: cache [slots, layers, 2, heads, positions, head_dim]."""
+    """A transformer whose keys and values lie in slots: a layer has [slots, 2, heads, positions, head_dim]."""
 
     def __init__(self, model: ARDiffusion, dtype: torch.dtype) -> None:
         config = model.config
         self._heads, head_dim = config.num_heads, config.hidden_dim // config.num_heads
         positions = -(-config.capacity // _ALIGNED) * _ALIGNED
-        self.cache_shape = (config.num_layers, 2, config.num_heads, positions, head_dim)
+        self.cache_shape = (2, config.num_heads, positions, head_dim)
         self._text_scale = config.text_scale
         self._text_in, self._latent_in = (_linear(layer, torch.float32) for layer in (model.text_in, model.latent_in))
         self._out = _linear(model.out, torch.float32)
@@ -85,13 +85,13 @@ class SlotTransformer:
         self._rotation = torch.complex(cos, sin)
         self._positions = torch.arange(positions, device=cos.device)
 
-    def step(self, latents: Tensor, slots: Tensor, places: Tensor, cache: Tensor) -> Tensor:
+    def step(self, latents: Tensor, slots: Tensor, places: Tensor, caches: Sequence[Tensor]) -> Tensor:
         """Append latents [R, C] at positions `places` [R] of the slots [R]; gives the next conditions [R, H]."""
         ahead = (self._positions > places[:, None])[:, None, None]
-        mask = torch.zeros_like(ahead, dtype=cache.dtype).masked_fill(ahead, float("-inf"))
+        mask = torch.zeros_like(ahead, dtype=caches[0].dtype).masked_fill(ahead, float("-inf"))
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            own = cache[:, layer]
+            own = caches[layer]
             own[slots, :, :, places] = torch.stack([k[:, :, 0], v[:, :, 0]], dim=1)
             keys, values = own.index_select(0, slots).unbind(1)
             return functional.scaled_dot_product_attention(q, keys, values, attn_mask=mask, scale=1.0)
@@ -99,7 +99,7 @@ class SlotTransformer:
         rotation = self._rotation[places][:, None, None]
         return self._out(self._run(self._latent_in(latents)[:, None], rotation, attend)[:, 0])
 
-    def fill(self, text: Tensor, history: Tensor, slots: Tensor, lengths: Tensor, cache: Tensor) -> Tensor:
+    def fill(self, text: Tensor, history: Tensor, slots: Tensor, lengths: Tensor, caches: Sequence[Tensor]) -> Tensor:
         """Start slots [R] with texts [R, E] and `lengths` [R] of the latents [R, K, C]; gives the conditions [R, H].
 
         Positions behind a row's own are filled, too, and overwritten by the steps that reach them.
@@ -108,7 +108,7 @@ class SlotTransformer:
         length = x.shape[1]
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            cache[:, layer, :, :, :length].index_copy_(0, slots, torch.stack([k, v], dim=1))
+            caches[layer][:, :, :, :length].index_copy_(0, slots, torch.stack([k, v], dim=1))
             return functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=1.0)
 
         hidden = self._run(x, self._rotation[:length], attend)

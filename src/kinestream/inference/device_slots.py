@@ -80,11 +80,12 @@ class SlotPool:
     def __init__(self, tensors: Sequence[Tensor]) -> None:
         self.tensors = list(tensors)
         self.generation = 0
-        self._free = list(range(len(self.tensors[0]) - 1, self.SCRATCH, -1))
+        self._size = len(self.tensors[0])
+        self._free = list(range(self._size - 1, self.SCRATCH, -1))
 
     def __len__(self) -> int:
         """Places that are taken."""
-        return len(self.tensors[0]) - 2 - len(self._free)
+        return self._size - 2 - len(self._free)
 
     @property
     def bytes_a_slot(self) -> int:
@@ -109,13 +110,18 @@ class SlotPool:
             tensor.index_copy_(0, places[1], tensor.index_select(0, places[0]))
 
     def _grow(self) -> None:
-        size = len(self.tensors[0])
+        size = self._size
+        self.generation += 1
         try:
-            larger = [torch.cat([tensor, torch.zeros_like(tensor)]) for tensor in self.tensors]
+            # One after the other, so that little is there twice.
+            for number, tensor in enumerate(self.tensors):
+                if len(tensor) == size:
+                    larger = tensor.new_zeros(2 * size, *tensor.shape[1:])
+                    larger[:size] = tensor
+                    self.tensors[number] = larger
         except torch.OutOfMemoryError:
             raise KinestreamError(
                 f"The device has memory for {size - 2} contexts and no more. Let streams leave, or use a smaller model."
             ) from None
-        self.tensors = larger
-        self.generation += 1
+        self._size = 2 * size
         self._free[:0] = range(2 * size - 1, size - 1, -1)
