@@ -26,7 +26,7 @@ _MODULATION_ROWS = 4096
 # Fused attention wants the length of what is attended to in multiples of this.
 _ALIGNED = 8
 
-Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+Attend = Callable[[int, float, Tensor, Tensor, Tensor], Tensor]
 
 
 class _Linear(NamedTuple):
@@ -90,11 +90,11 @@ class SlotTransformer:
         ahead = (self._positions > places[:, None])[:, None, None]
         mask = torch.zeros_like(ahead, dtype=caches[0].dtype).masked_fill(ahead, float("-inf"))
 
-        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        def attend(layer: int, scale: float, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             own = caches[layer]
             own[slots, :, :, places] = torch.stack([k[:, :, 0], v[:, :, 0]], dim=1)
             keys, values = own.index_select(0, slots).unbind(1)
-            return functional.scaled_dot_product_attention(q, keys, values, attn_mask=mask, scale=1.0)
+            return functional.scaled_dot_product_attention(q, keys, values, attn_mask=mask, scale=scale)
 
         rotation = self._rotation[places][:, None, None]
         return self._out(self._run(self._latent_in(latents)[:, None], rotation, attend)[:, 0])
@@ -107,9 +107,9 @@ class SlotTransformer:
         x = torch.cat([self._text_in(text * self._text_scale)[:, None], self._latent_in(history)], dim=1)
         length = x.shape[1]
 
-        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        def attend(layer: int, scale: float, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             caches[layer][:, :, :, :length].index_copy_(0, slots, torch.stack([k, v], dim=1))
-            return functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=1.0)
+            return functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
 
         hidden = self._run(x, self._rotation[:length], attend)
         last = lengths[:, None, None].expand(-1, 1, hidden.shape[-1])
@@ -124,8 +124,8 @@ class SlotTransformer:
             if layer.normalize:
                 qk = functional.normalize(qk, dim=-1)
             turned = torch.view_as_complex(qk.unflatten(-1, (-1, 2)).contiguous()) * rotation
-            q, k = torch.view_as_real(turned).flatten(-2).unbind(0)
-            attended = attend(index, (q * layer.scale).to(v.dtype), k.to(v.dtype), v)
+            q, k = torch.view_as_real(turned).flatten(-2).to(v.dtype).unbind(0)
+            attended = attend(index, layer.scale, q, k, v)
             x = x + layer.out(attended.transpose(1, 2).flatten(2))
             gate, up = layer.gate_up(functional.rms_norm(x, width, layer.mlp_norm, _RMS_EPS)).chunk(2, dim=-1)
             x = x + layer.down(functional.silu(gate) * up)
@@ -201,7 +201,8 @@ class RowHead:
         for index, block in enumerate(self._blocks):
             shift, gain, gate = parts[3 * index : 3 * index + 3]
             normed = functional.layer_norm(hidden, width, block.norm_gain, block.norm_bias, _NORM_EPS)
-            inner = block.up(torch.addcmul(shift, normed.to(shift.dtype), gain))
-            hidden = hidden + gate * block.down(functional.silu(inner))
+            # One kernel each: the products are summed in float32, whatever goes in or out.
+            modulated = torch.addcmul(shift, normed, gain, out=torch.empty_like(shift))
+            hidden = torch.addcmul(hidden, gate, block.down(functional.silu(block.up(modulated))))
         shift, gain = parts[-2:]
         return self._output(functional.layer_norm(hidden, width, eps=_NORM_EPS) * gain + shift)
