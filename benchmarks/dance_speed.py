@@ -8,6 +8,9 @@ take turns, so that a busy moment meets all of them. Weights are random: speed d
 learned. A code is a third of a token step of four frames. "Windows" are what a long song takes: the music's conditions,
 reading them and the half window that is carried over, then drawing the other half.
 
+"Streams" are dances that are drawn together, each in its own window. Beside codes of random weights there
+are whole dances of the packaged model, in fast mode: windows, drawing, decoding, posing; not the analysis of the sound.
+
 Closeness is measured on logits under teacher forcing (all are given the same codes): codes that are drawn differ as
 soon as one draw falls between two of them.
 """
@@ -28,14 +31,20 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from kinestream.checkpoints import load_music_to_dance
+from kinestream.conditioning.music import music_features
 from kinestream.inference import CompiledReader, load_runtime
-from kinestream.models.choreo_llama import ChoreoLlama, ChoreoLlamaConfig, SamplingSettings
+from kinestream.io.audio import Audio
+from kinestream.models.choreo_llama import ChoreoLlama, ChoreoLlamaConfig, Drawings, SamplingSettings
 from kinestream.models.choreo_llama.model import ModuleReader
 from kinestream.models.choreo_llama.reading import BLOCK, Reader, Rows
 from kinestream.models.choreo_llama.sampling import sample_codes
+from kinestream.streaming.dance_engine import DanceEngine
 
 FPS = 30.0
 OUT = Path("docs/results/dance_speed.json")
@@ -47,6 +56,7 @@ clock = CLOCKS["wall"]
 # Codes a round of (loop, exact, fast); float32 weights of the paper's size take a quarter of a second for each.
 CODES = {"default": (24, 24, 24), "paper": (2, 4, 12)}
 KINDS = ("baseline", "exact", "fast")
+TOGETHER = (1, 2, 4, 8)
 
 
 class PlainReader:
@@ -179,6 +189,76 @@ def timed(readers: dict[str, Reader], window: Window, music: Tensor, size: str) 
     }
 
 
+def streams(reader: Reader, window: Window, size: str) -> list[dict[str, float]]:
+    """Seconds of a code of several dances that are drawn together, half a window carried over."""
+    config, most = window.model.config, max(TOGETHER)
+    half, rounds, found = config.window_steps // 2, 5 if size == "default" else 2, []
+    together = Drawings(reader)
+    drawings = window.model.drawings(
+        window.conditions.expand(most, -1, -1), window.codes[:, :half].expand(most, -1, -1), config.window_steps - half,
+        SamplingSettings(), [torch.Generator().manual_seed(seed) for seed in range(most)],
+    )  # fmt: skip
+    for drawing in drawings:
+        while not drawing.begun:
+            together.begin(drawing)
+    for count in TOGETHER:
+        some = drawings[:count]
+        together.draw(some)
+        steps = [seconds(lambda: together.draw(some)) for _ in range(rounds)]  # noqa: B023
+        found.append({"dances": count, "code_s": statistics.median(steps) / config.num_codebooks})
+    return found
+
+
+def whole_dances(song_s: float = 20.0) -> list[dict[str, float]]:
+    """Seconds that whole dances of the packaged model take together, and one after the other."""
+    model, rate = load_music_to_dance(), 16_000
+    music = music_features(Audio.from_samples(_clicks(song_s, rate), rate, "clicks")).values
+    engine, found = DanceEngine(model, mode="fast"), []
+
+    def danced(seeds: Sequence[int]) -> int:
+        sessions = [engine.session(rate, seed=seed) for seed in seeds]
+        for session in sessions:
+            session.hear_features(music)
+            session.end()
+        while live := [session for session in sessions if session.ready]:
+            engine.step(live)
+        return sum(session.num_frames for session in sessions)
+
+    danced([0])
+    for count in TOGETHER:
+        seeds = range(count)
+        apart = sum(seconds(lambda: danced([seed])) for seed in seeds)  # noqa: B023
+        together = seconds(lambda: danced(seeds))  # noqa: B023
+        frames = count * len(music)
+        found.append({"dances": count, "together_s": together, "apart_s": apart, "frames": frames})
+    return found
+
+
+def _clicks(song_s: float, rate: int) -> NDArray[np.float32]:
+    """A drum twice a second."""
+    fading = np.random.default_rng(0).standard_normal(rate // 2) * np.exp(-np.arange(rate // 2) / (0.03 * rate))
+    return np.tile(0.5 * fading, round(2 * song_s)).astype(np.float32)
+
+
+def streams_table(results: dict[str, list[dict[str, float]]], dances: Sequence[dict[str, float]]) -> str:
+    """Dances together as a Markdown table."""
+    lines = ["| size | dances | a code of all | frames/s of each | of all |", "| --- | --- | --- | --- | --- |"]
+    for size, rows in results.items():
+        config = configuration(size)
+        frames = config.window_reference_frames / config.window_steps / config.num_codebooks
+        lines += [
+            f"| {size}, codes | {row['dances']} | {1000 * row['code_s']:.2f} ms | {frames / row['code_s']:.1f} "
+            f"| {row['dances'] * frames / row['code_s']:.1f} |"
+            for row in rows
+        ]
+    lines += [
+        f"| packaged, whole | {row['dances']} | | {row['frames'] / row['dances'] / row['together_s']:.1f} "
+        f"| {row['frames'] / row['together_s']:.1f}, {row['apart_s'] / row['together_s']:.2f} x one after the other |"
+        for row in dances
+    ]
+    return "\n".join(lines)
+
+
 def closeness(got: Tensor, expected: Tensor) -> dict[str, float]:
     """Logits [n, N] against those expected."""
     same = got.argmax(dim=-1) == expected.argmax(dim=-1)
@@ -190,9 +270,14 @@ def closeness(got: Tensor, expected: Tensor) -> dict[str, float]:
     }
 
 
+def configuration(size: str) -> ChoreoLlamaConfig:
+    """The sizes of networks."""
+    return ChoreoLlamaConfig.default(44, 4) if size == "default" else ChoreoLlamaConfig.paper()
+
+
 def measure(size: str, threads: int, bandwidth: float) -> dict[str, Any]:
     """All figures of one size."""
-    config = ChoreoLlamaConfig.default(44, 4) if size == "default" else ChoreoLlamaConfig.paper()
+    config = configuration(size)
     window, music = random_window(config)
     model = window.model
     layers = sum(parameter.numel() for parameter in model.backbone.parameters())
@@ -222,9 +307,10 @@ def measure(size: str, threads: int, bandwidth: float) -> dict[str, Any]:
         row["windows_frames_per_second"] = half * frames / piece
         row["times_baseline"] = kinds["baseline"]["code_median_s"] / code
     kinds["fast"]["compiling_s"] = compiling_s
+    together = streams(compiled, window, size)
     readers.clear()
     kinds["fast"]["resident_mb"] = _resident_mb(model)
-    return {"parameters": parameters, "kinds": kinds}
+    return {"parameters": parameters, "kinds": kinds, "streams": together}
 
 
 def _resident_mb(model: ChoreoLlama) -> float:
@@ -285,6 +371,8 @@ def main() -> int:
     for size in sizes:
         results[size] = measure(size, arguments.threads, bandwidth)
         print(table({size: results[size]}), flush=True)
+    dances = whole_dances() if "default" in sizes else []
+    print(streams_table({size: result["streams"] for size, result in results.items()}, dances), flush=True)
     saved = {
         "date": date.today().isoformat(),
         "processor": platform.processor() or platform.machine(),
@@ -292,6 +380,7 @@ def main() -> int:
         "clock": arguments.clock,
         "bandwidth": bandwidth,
         "sizes": results,
+        "whole_dances": dances,
     }
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(saved, indent=1) + "\n")

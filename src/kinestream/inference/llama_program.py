@@ -21,6 +21,8 @@ from kinestream.models.choreo_llama.backbone import RMS_EPS, LlamaBackbone
 from kinestream.models.choreo_llama.reading import Rows
 
 _HIDDEN = np.float32(-1e30)
+# One new position sees itself.
+_SELF = np.zeros((1, 1, 1, 1), np.float32)
 # Weights of one program at most, where it has more than one layer.
 _PROGRAM_WEIGHTS = 128 * 1024 * 1024
 
@@ -60,7 +62,7 @@ class LlamaProgram:
         # caches, so that no sum depends on how long the other rows are.
         seen = config.capacity if held.any() else 1
         old = np.where(np.arange(seen) < held, np.float32(0.0), _HIDDEN)[:, None, None]
-        causal = np.tile(np.triu(np.full((new, new), _HIDDEN), 1), (groups, 1))[None, None]
+        causal = _SELF if new == 1 else np.tile(np.triu(np.full((new, new), _HIDDEN), 1), (groups, 1))[None, None]
         first = 0
         with self._lock:
             for program, count in self._programs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -126,9 +127,8 @@ class Drawings:
 
     def _drawn(self, drawings: Sequence[Drawing], logits: Tensor) -> Tensor:
         """The next code of each, in a tensor [B] too."""
-        finite = torch.isfinite(logits).all(dim=-1)
-        if not bool(finite.all()):
-            for drawing, good in zip(drawings, finite.tolist(), strict=True):
+        if not math.isfinite(float(logits.sum())):
+            for drawing, good in zip(drawings, torch.isfinite(logits).all(dim=-1).tolist(), strict=True):
                 if not good:
                     drawing.error = KinestreamError("The logits of a code are not finite: the weights are damaged.")
             logits = logits.nan_to_num(0.0, 0.0, 0.0)
