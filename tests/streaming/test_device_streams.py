@@ -17,6 +17,7 @@ from kinestream.inference.networks import Mode
 from kinestream.streaming import Engine, Scheduler, Session, SessionOptions
 from kinestream.streaming import engine as engine_module
 from tests.streaming.conftest import LATENT_DIM, HashEncoder, tiny_model
+from tests.streaming.test_random_streams import perform
 from tests.support.devices import PLACES, on, prepared
 
 MakeEngine = Callable[..., Engine]
@@ -40,7 +41,6 @@ def device_engine(place: str) -> MakeEngine:
 
 
 def in_use(engine: Engine) -> int:
-    gc.collect()
     assert isinstance(engine.networks, DeviceNetworks)
     return engine.networks.contexts_in_use
 
@@ -87,10 +87,39 @@ def test_streams_that_join_leave_rewind_and_branch_are_those_of_exact_mode(
         assert_near(got, expected)
 
 
+@pytest.mark.parametrize("number", range(3))
+def test_any_script_gives_the_stream_of_exact_mode(
+    make_engine: MakeEngine, device_engine: MakeEngine, number: int
+) -> None:
+    _, expected = perform(make_engine(0.6), number)
+    _, got = perform(device_engine(0.6), number)
+    assert_near(got, expected)
+
+
+def test_a_step_that_fails_moves_nobody(
+    make_engine: MakeEngine, device_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, whole = device_engine(), make_engine().session(3)
+    session, neighbour = engine.session(3), engine.session(4)
+    whole.prompt("walks")
+    for stream in (session, neighbour):
+        stream.prompt("walks")
+        stream.step()
+    expected = [whole.step().features for _ in range(4)][1:]
+    with monkeypatch.context() as broken:
+        broken.setattr(engine_module.Engine, "_accepts", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            engine.step([session, neighbour])
+    got = [engine.step([neighbour, session])[1] for _ in range(3)]
+    for result, features in zip(got, expected, strict=True):
+        assert result is not None
+        assert_near(result.features, features)
+
+
 def test_redraws_ends_and_rests_are_those_of_exact_mode(make_engine: MakeEngine, device_engine: MakeEngine) -> None:
     session = make_engine().session(1)
     session.prompt("walks")
-    latent = [session.step().latent for _ in range(9)][-1]  # is made anew when the other plays, and ends the prompt
+    latent = [session.step().latent for _ in range(9)][-1]  # the first stream below makes it again, and ends there
 
     def play(engine: Engine) -> list[tuple[str, Tensor]]:
         one, two = engine.session(1), engine.session(2)
