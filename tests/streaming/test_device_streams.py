@@ -56,8 +56,9 @@ def act(session: Session, latents: int = 30) -> Tensor:
 
 
 def assert_near(got: Tensor, expected: Tensor) -> None:
-    # Features are metres; a stream's rounding is fed back to it, latent by latent. A GPU adds up in another order.
-    tolerance = 1e-3 if torch.cuda.is_available() else 1e-5
+    # Features are metres; a stream's rounding is fed back to it, latent by latent. A GPU adds up in another
+    # order, and its convolutions, with which a body comes to rest, round to TF32.
+    tolerance = 5e-3 if torch.cuda.is_available() else 1e-5
     torch.testing.assert_close(got, expected, rtol=tolerance, atol=tolerance)
 
 
