@@ -193,6 +193,8 @@ def _address(values: npt.NDArray[Any]) -> int:
 _SPACE: Array = np.lib.stride_tricks.as_strided(np.zeros(1, np.float32), (1 << 40,), (4,))
 _ORIGIN = _address(_SPACE)
 _ABSOLUTE, _BETWEEN, _FIRST_INPUT = 0, 1, 2
+# Sizes and strides of an input.
+_Layout = tuple[tuple[int, ...], tuple[int, ...]]
 _VIEWS = ("reshape", "transpose", "part", "slice", "before", "after")
 _UNARY = {"copy": kernels.COPY, "relu": kernels.RELU, "silu": kernels.SILU}
 _BINARY = {"add": kernels.ADD, "multiply": kernels.MULTIPLY}
@@ -268,7 +270,7 @@ class _RowsProgram:
         self._nodes, self._inputs, self._outputs, self._threads = nodes, inputs, outputs, threads
         self._sources = _sources(nodes)
         self._last_uses = _last_uses(nodes, outputs, self._sources)
-        self._plans: OrderedDict[tuple[tuple[int, ...], ...], _Plan] = OrderedDict()
+        self._plans: OrderedDict[tuple[_Layout, ...], _Plan] = OrderedDict()
         self._bases = np.zeros(_FIRST_INPUT + len(inputs), np.int64)
         self._alone = np.zeros(kernels.SYNC_NUMBERS, np.int64)
         self._bases_address, self._alone_address = _address(self._bases), _address(self._alone)
@@ -277,8 +279,8 @@ class _RowsProgram:
 
     def __call__(self, *inputs: Array) -> tuple[Array, ...]:
         """Run; outputs are copies."""
-        given = [np.ascontiguousarray(part, np.float32) for part in inputs]
-        plan = self._plan(tuple(part.shape for part in given))
+        given = [_readable(part) for part in inputs]
+        plan = self._plan(tuple((part.shape, part.strides) for part in given))
         self._bases[_FIRST_INPUT:] = [_address(part) for part in given]
         self._helpers.run(plan.address, len(plan.table), self._bases_address, self._alone_address)
         return tuple(self._found(view) for view in plan.outputs)
@@ -287,11 +289,11 @@ class _RowsProgram:
         first = (_address(view) - _ORIGIN) // 4
         return self._room[first : first + view.size].reshape(view.shape).copy()
 
-    def _plan(self, shapes: tuple[tuple[int, ...], ...]) -> _Plan:
-        plan = self._plans.get(shapes)
+    def _plan(self, layouts: tuple[_Layout, ...]) -> _Plan:
+        plan = self._plans.get(layouts)
         if plan is None:
-            plan = self._plans[shapes] = _Planner(self._nodes, self._sources, self._last_uses, self._threads).plan(
-                self._inputs, shapes, self._outputs
+            plan = self._plans[layouts] = _Planner(self._nodes, self._sources, self._last_uses, self._threads).plan(
+                self._inputs, layouts, self._outputs
             )
             if len(self._plans) > _MAX_PLANS:
                 self._plans.popitem(last=False)
@@ -301,7 +303,7 @@ class _RowsProgram:
                 self._room = whole[first : first + plan.room]
                 self._bases[_BETWEEN] = _address(self._room)
         else:
-            self._plans.move_to_end(shapes)
+            self._plans.move_to_end(layouts)
         return plan
 
 
@@ -328,6 +330,13 @@ def _last_uses(nodes: Sequence[_Node], outputs: Sequence[_Node], sources: dict[_
     return ending
 
 
+def _readable(values: Array) -> Array:
+    """An input as it is, where its lines lie in one piece; a copy else."""
+    if values.dtype == np.float32 and values.ndim and values.strides[-1] == 4 and min(values.strides) > 0:
+        return values
+    return np.ascontiguousarray(values, np.float32)
+
+
 class _Planner:
     """Makes the table for one set of input sizes."""
 
@@ -345,10 +354,11 @@ class _Planner:
         self._room = _Room()
         self._rows: list[list[int]] = []
 
-    def plan(self, inputs: Sequence[_Node], shapes: Sequence[tuple[int, ...]], outputs: Sequence[_Node]) -> _Plan:
+    def plan(self, inputs: Sequence[_Node], layouts: Sequence[_Layout], outputs: Sequence[_Node]) -> _Plan:
         """Plan all operations in their order."""
-        for number, (node, shape) in enumerate(zip(inputs, shapes, strict=True)):
-            self._places[node] = _Place(_FIRST_INPUT + number, _SPACE[: math.prod(shape)].reshape(shape))
+        for number, (node, (shape, strides)) in enumerate(zip(inputs, layouts, strict=True)):
+            view = np.lib.stride_tricks.as_strided(_SPACE, shape, strides)
+            self._places[node] = _Place(_FIRST_INPUT + number, view)
         for number, node in enumerate(self._nodes):
             self._places[node] = self._view(node) if node.kind in _VIEWS else self._operation(node)
             for ended in self._last_uses.get(number, ()):
