@@ -10,6 +10,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,13 +60,20 @@ class _Node:
     value: Array | None = None
 
 
-class _Int8Matrix(NamedTuple):
+class _Int8Matrix:
     """Weights in tiles, see `rows_kernels`; a scale and a bias an output."""
 
-    tiles: npt.NDArray[np.uint8]
-    scales: Array
-    bias: Array
-    group: int
+    def __init__(self, layers: Sequence[Affine], bias: Array) -> None:
+        values, scales = quantised(layers)
+        outs, width = values.shape
+        shape = (outs // kernels.TILE, kernels.TILE, width // 4, 4)
+        tiles = np.ascontiguousarray((values.view(np.uint8) ^ 128).reshape(shape).swapaxes(1, 2))
+        self.kept = (tiles, np.ascontiguousarray(scales[:, 0]), bias)
+        self.addresses = [_address(part) for part in self.kept]
+        self.outs, self.size = outs, tiles.size
+        # How many numbers of a row share a scale: the most that divide it.
+        sizes = range(_SMALLEST_GROUP, _LARGEST_GROUP + 1, _SMALLEST_GROUP)
+        self.group = max(size for size in sizes if width % size == 0)
 
 
 class RowsGraph:
@@ -99,11 +107,7 @@ class RowsGraph:
         bias = np.zeros(outs, np.float32) if bias is None else np.ascontiguousarray(bias, np.float32)
         fits = outs % kernels.TILE == 0 and width % _SMALLEST_GROUP == 0
         if self._precision == "int8" and outs * width >= _SMALL_WEIGHTS and fits:
-            values, scales = quantised(layers)
-            shape = (outs // kernels.TILE, kernels.TILE, width // 4, 4)
-            tiles = np.ascontiguousarray((values.view(np.uint8) ^ 128).reshape(shape).swapaxes(1, 2))
-            matrix = _Int8Matrix(tiles, np.ascontiguousarray(scales[:, 0]), bias, _group(width))
-            return self._add("linear_int8", x, settings=(matrix,))
+            return self._add("linear_int8", x, settings=(_Int8Matrix(layers, bias),))
         weight = np.concatenate([weight for weight, _ in layers]).astype(np.float32, copy=False)
         return self._add("linear", x, settings=(np.ascontiguousarray(weight), bias))
 
@@ -179,11 +183,6 @@ class RowsGraph:
         return _RowsProgram(self._nodes, self._inputs, outputs, self._threads)
 
 
-def _group(width: int) -> int:
-    """How many numbers of a row share a scale: the most that divide it."""
-    return max(size for size in range(_SMALLEST_GROUP, _LARGEST_GROUP + 1, _SMALLEST_GROUP) if width % size == 0)
-
-
 def _address(values: npt.NDArray[Any]) -> int:
     address: int = values.__array_interface__["data"][0]
     return address
@@ -208,15 +207,15 @@ _BY_ROWS = {
 
 
 class _Place(NamedTuple):
-    """Where numbers lie: a base (nowhere in particular, between, or an input) and a view."""
+    """Where numbers lie: a base (nowhere in particular, between, or an input), a view, and its bytes from the base."""
 
     base: int
     view: Array
+    offset: int
 
-    @property
-    def offset(self) -> int:
-        """Bytes from the base."""
-        return _address(self.view) - (0 if self.base == _ABSOLUTE else _ORIGIN)
+
+def _placed(base: int, view: Array) -> _Place:
+    return _Place(base, view, _address(view) - (0 if base == _ABSOLUTE else _ORIGIN))
 
 
 class _Room:
@@ -358,7 +357,7 @@ class _Planner:
         """Plan all operations in their order."""
         for number, (node, (shape, strides)) in enumerate(zip(inputs, layouts, strict=True)):
             view = np.lib.stride_tricks.as_strided(_SPACE, shape, strides)
-            self._places[node] = _Place(_FIRST_INPUT + number, view)
+            self._places[node] = _Place(_FIRST_INPUT + number, view, 0)
         for number, node in enumerate(self._nodes):
             self._places[node] = self._view(node) if node.kind in _VIEWS else self._operation(node)
             for ended in self._last_uses.get(number, ()):
@@ -366,15 +365,13 @@ class _Planner:
             while self._passing:
                 self._room.give(self._passing.pop())
         found = [self._contiguous(self._of(node), keep=True).view for node in outputs]
-        table = np.zeros((len(self._rows), kernels.COLUMNS), np.int64)
-        for line, row in zip(table, self._rows, strict=True):
-            line[: len(row)] = row
+        table = np.array(self._rows, np.int64)
         return _Plan(table, _address(table), self._room.size, found)
 
     def _of(self, node: _Node) -> _Place:
         if node.kind == "constant":
             assert node.value is not None
-            return _Place(_ABSOLUTE, node.value)
+            return _placed(_ABSOLUTE, node.value)
         return self._places[node]
 
     def _new(self, shape: tuple[int, ...], node: _Node | None = None) -> _Place:
@@ -385,17 +382,18 @@ class _Planner:
             self._passing.append(piece)
         else:
             self._pieces.setdefault(self._sources.get(node, node), []).append(piece)
-        return _Place(_BETWEEN, _SPACE[piece[0] : piece[0] + size].reshape(shape))
+        return _Place(_BETWEEN, _SPACE[piece[0] : piece[0] + size].reshape(shape), 4 * piece[0])
 
     def _view(self, node: _Node) -> _Place:
-        base, view = self._of(node.inputs[0])
+        place = self._of(node.inputs[0])
+        base, view, offset = place
         if node.kind == "transpose":
-            return _Place(base, view.transpose(node.settings))
+            return _Place(base, view.transpose(node.settings), offset)
         if node.kind == "reshape":
             shape = [view.shape[index] if size == 0 else size for index, size in enumerate(node.settings)]
             if -1 in shape:
                 shape[shape.index(-1)] = view.size // -math.prod(shape) if view.size else 0
-            return self._reshaped(node, _Place(base, view), tuple(shape))
+            return self._reshaped(node, place, tuple(shape))
         axis = node.settings[0]
         if node.kind == "part":
             _, index, parts = node.settings
@@ -406,7 +404,7 @@ class _Planner:
         else:
             length = self._of(node.inputs[1]).view.shape[node.settings[1]]
             chosen = slice(None, length) if node.kind == "before" else slice(length, None)
-        return _Place(base, view[(slice(None),) * (axis % view.ndim) + (chosen,)])
+        return _placed(base, view[(slice(None),) * (axis % view.ndim) + (chosen,)])
 
     def _reshaped(self, node: _Node, place: _Place, shape: tuple[int, ...]) -> _Place:
         view = place.view.view()
@@ -415,14 +413,15 @@ class _Planner:
         except AttributeError:
             # The numbers don't lie so that they could be seen in these sizes: they move, to stay as long as the node.
             return self._lines("copy", self._new(place.view.shape, node), place, reshape=shape)
-        return _Place(place.base, view)
+        return _Place(place.base, view, place.offset)
 
     def _operation(self, node: _Node) -> _Place:
         kind, places = node.kind, [self._of(one) for one in node.inputs]
         if kind in _UNARY:
             return self._lines(kind, self._new(places[0].view.shape, node), *places)
         if kind in _BINARY:
-            shape = np.broadcast_shapes(places[0].view.shape, places[1].view.shape)
+            first, second = (place.view.shape for place in places)
+            shape = first if first == second else np.broadcast_shapes(first, second)
             return self._lines(kind, self._new(shape, node), *places)
         if kind == "concatenate":
             return self._concatenated(node, places)
@@ -447,14 +446,12 @@ class _Planner:
 
     def _linear_int8(self, node: _Node, x: _Place, rows: int, width: int) -> _Place:
         matrix: _Int8Matrix = node.settings[0]
-        tiles = len(matrix.tiles)
-        out = self._new((*x.view.shape[:-1], tiles * kernels.TILE), node)
+        out = self._new((*x.view.shape[:-1], matrix.outs), node)
         groups, quads = width // matrix.group, matrix.group // 4
         rounded = -(-rows * width // 64) * 64
         scratch = self._new(((rounded + 8 * rows * groups) // 4 + 1,))
-        weights = [_address(part) for part in matrix[:3]]
-        numbers = [rows, groups, quads, tiles, *weights, rounded]
-        return self._put(kernels.LINEAR_INT8, (out, x, scratch), numbers, rows * matrix.tiles.size >= _SHARED_PRODUCTS)
+        numbers = [rows, groups, quads, matrix.outs // kernels.TILE, *matrix.addresses, rounded]
+        return self._put(kernels.LINEAR_INT8, (out, x, scratch), numbers, rows * matrix.size >= _SHARED_PRODUCTS)
 
     def _concatenated(self, node: _Node, places: Sequence[_Place]) -> _Place:
         axis = node.settings[0] % places[0].view.ndim
@@ -464,7 +461,7 @@ class _Planner:
         begin = 0
         for place in places:
             end = begin + place.view.shape[axis]
-            self._lines("copy", _Place(out.base, out.view[(slice(None),) * axis + (slice(begin, end),)]), place)
+            self._lines("copy", _placed(out.base, out.view[(slice(None),) * axis + (slice(begin, end),)]), place)
             begin = end
         return out
 
@@ -484,7 +481,7 @@ class _Planner:
     def _rotated(self, node: _Node, x: _Place, cos: _Place, sin: _Place) -> _Place:
         out = self._new(x.view.shape, node)
         half = x.view.shape[-1] // 2
-        first_in, first_out = (_Place(place.base, place.view[..., :half]) for place in (x, out))
+        first_in, first_out = (_Place(place.base, place.view[..., :half], place.offset) for place in (x, out))
         assert _last_stride(x.view) == 1, "halves lie in one piece"
         assert cos.view.strides == sin.view.strides, "cosines and sines lie alike"
         self._lines("rotate", first_out, first_in, cos, sin)
@@ -500,23 +497,18 @@ class _Planner:
 
     def _lines(self, kind: str, out: _Place, *places: _Place, reshape: tuple[int, ...] | None = None) -> _Place:
         """An operation that goes number by number; operands are spread over the result's sizes."""
-        shape = out.view.shape
-        steps = [_steps(out.view)] + [_spread(place.view, shape) for place in places[:2]]
-        sizes, steps = _merged(shape, steps)
-        to, from_a = steps[0], steps[1]
-        from_b = steps[2] if len(steps) > 2 else from_a
-        assert to[4] == 1, "a line of a result lies in one piece"
-        numbers = [*sizes, *to[:4], *from_a, *from_b]
-        operands = (places * 3)[:3] if len(places) == 1 else (*places, places[-1])[:3]
-        self._put(_BY_NUMBERS[kind], (out, *operands), numbers, math.prod(sizes) >= _SHARED_NUMBERS)
-        return out if reshape is None else _Place(out.base, out.view.reshape(reshape))
+        first, second, third = (*places, places[-1], places[-1])[:3]
+        numbers = _lines(*((place.view.shape, place.view.strides) for place in (out, first, second)))
+        self._put(_BY_NUMBERS[kind], (out, first, second, third), numbers, out.view.size >= _SHARED_NUMBERS)
+        return out if reshape is None else _Place(out.base, out.view.reshape(reshape), out.offset)
 
     def _put(self, code: int, places: Sequence[_Place], numbers: Sequence[int], shared: bool) -> _Place:
         """Add an operation; places are the result's and of up to three operands. Gives the result's."""
         row = [code, int(shared and self._threads > 1)] + [0] * (kernels.NUMBERS - 2)
-        for number, place in enumerate(places):
-            row[2 + 2 * number : 4 + 2 * number] = place.base, place.offset
-        self._rows.append(row + list(numbers))
+        for number, (base, _, offset) in enumerate(places):
+            row[2 + 2 * number : 4 + 2 * number] = base, offset
+        row += numbers
+        self._rows.append(row + [0] * (kernels.COLUMNS - len(row)))
         return places[0]
 
 
@@ -528,9 +520,18 @@ def _last_stride(view: Array) -> int:
     return view.strides[-1] // 4
 
 
-def _spread(view: Array, shape: tuple[int, ...]) -> list[int]:
-    """The strides of a view in floats, seen in other sizes; 0 where it repeats."""
-    own = [0 if size == 1 else stride // 4 for size, stride in zip(view.shape, view.strides, strict=True)]
+@lru_cache(maxsize=4096)
+def _lines(out: _Layout, a: _Layout, b: _Layout) -> tuple[int, ...]:
+    """What an operation that goes number by number has to know: five sizes, and the strides of result and operands."""
+    shape = out[0]
+    sizes, (to, from_a, from_b) = _merged(shape, [_spread(layout, shape) for layout in (out, a, b)])
+    assert to[4] == 1, "a line of a result lies in one piece"
+    return (*sizes, *to[:4], *from_a, *from_b)
+
+
+def _spread(layout: _Layout, shape: tuple[int, ...]) -> list[int]:
+    """The strides of an array in floats, seen in other sizes; 0 where it repeats."""
+    own = [0 if size == 1 else stride // 4 for size, stride in zip(*layout, strict=True)]
     return [0] * (len(shape) - len(own)) + own
 
 
