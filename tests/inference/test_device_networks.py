@@ -251,6 +251,8 @@ def test_fast_mode_says_what_the_device_lacks(model: TextToMotionModel, monkeypa
 
 def test_all_that_streams_need_can_be_made_ready(device: DeviceNetworks) -> None:
     device.warm_up(3)
+    assert device.contexts_in_use == 0
+    assert len(device._contexts.tensors[0]) == 16  # no more than places for four streams need
     before = [pool.generation for pool in (device._contexts, device._decoders)]
     states = [device.prefill(random(2, TEXT), None)[1] for _ in range(3)]
     device.draw(states, torch.ones(3), random(STEPS + 1, 3, LATENT), [None] * 3)

@@ -85,18 +85,21 @@ class DeviceNetworks:
         )
         self._draws: dict[bool, Replayed] = {}
 
-    @torch.inference_mode()
     def warm_up(self, streams: int) -> None:
         """Take places for so many guided streams and capture what steps of up to so many need, so that none has to."""
         count = 1 << (streams - 1).bit_length()
         while count:
-            texts = torch.zeros(2, self.config.text_dim)
-            contexts = [state for _, state in self.prefill_each([texts] * count, [None] * count)]
-            _, joined = self.step(torch.zeros(2 * count, 1, self.config.latent_dim), self.join(contexts))
-            contexts = [joined[[2 * row, 2 * row + 1]] for row in range(count)]
-            noise = torch.zeros(self.sampling_steps + 1, count, self.config.latent_dim)
-            self.draw(contexts, torch.ones(count), noise, [None] * count)
+            self._rehearse(count)
             count //= 2
+
+    def _rehearse(self, streams: int) -> None:
+        texts, latents = torch.zeros(2, self.config.text_dim), torch.zeros(2 * streams, 1, self.config.latent_dim)
+        started = self.prefill_each([texts] * streams, [None] * streams)
+        _, joined = self.step(latents, self.join([state for _, state in started]))
+        contexts = [joined[[2 * row, 2 * row + 1]] for row in range(streams)]
+        noise = torch.zeros(self.sampling_steps + 1, streams, self.config.latent_dim)
+        self.draw(contexts, torch.ones(streams), noise, [None] * streams)
+        self.decode_each(latents[:streams], [None] * streams)
 
     @property
     def bytes_a_context(self) -> int:
