@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import random
+import threading
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -196,6 +198,26 @@ def test_a_dance_that_fails_raises_and_the_others_lose_nothing(engine: DanceEngi
         same(chunks[session], all_of(engine, alone))
 
 
+def test_references_that_raise_something_else_leave_the_others_where_they_are(
+    engine: DanceEngine, songs: list[Tensor]
+) -> None:
+    class Lost:
+        def find(self, first_step: int, music: Tensor, genre: str | None) -> References | None:
+            raise OSError("the library is gone")
+
+    good, bad = engine.session(RATE_HZ), engine.session(RATE_HZ, references=Lost())
+    good.hear_features(songs[0])
+    for _ in range(3):
+        engine.step([good])
+    making = good.making
+    bad.hear_features(songs[0])
+    for _ in range(2):
+        with pytest.raises(OSError, match="gone"):
+            engine.step([good, bad])
+    assert good.making is making
+    assert bad.making is None
+
+
 def test_logits_that_are_not_finite_fail_one_window_alone(model: MusicToDanceModel) -> None:
     llama, nothing = model.llama, torch.zeros(2, 0, 2, dtype=torch.long)
     with torch.no_grad():
@@ -294,6 +316,33 @@ def test_dances_take_places_in_a_scheduler_as_streams_do(engine: DanceEngine, so
         alone = engine.session(RATE_HZ, seed=seed)
         alone.hear_features(songs[1])
         same(chunks, all_of(engine, alone))
+
+
+def test_sound_may_come_from_other_threads_while_others_dance(model: MusicToDanceModel) -> None:
+    engine, sound = DanceEngine(model), click_track(3.0).samples
+    sessions = [engine.session(RATE_HZ, seed=seed) for seed in range(3)]
+    scheduler = Scheduler(engine, max_streams=2, max_queued=1, max_unread=1)
+    found: list[list[DanceChunk]] = [[], [], []]
+
+    def play(session: DanceSession, mine: list[DanceChunk]) -> None:
+        stream = scheduler.join(session)
+        for first in range(0, len(sound), 9_000):
+            session.hear(sound[first : first + 9_000])
+        session.end()
+        while session.num_frames < 90 or stream.unread:
+            chunk = stream.read()
+            mine += [chunk] if chunk is not None else []
+            time.sleep(0.001)
+        stream.leave()
+
+    players = [threading.Thread(target=play, args=each) for each in zip(sessions, found, strict=True)]
+    for thread in players:
+        thread.start()
+    while any(thread.is_alive() for thread in players):
+        scheduler.step() or time.sleep(0.001)
+    for seed, chunks in enumerate(found):
+        alone = DanceSession(model, RATE_HZ, seed=seed)
+        same(chunks, alone.push(sound) + alone.finish())
 
 
 def test_music_that_nobody_dances_to_is_not_kept_without_bound(

@@ -44,6 +44,7 @@ class DanceEngine:
         self.model = fast_dance(model) if mode == "fast" else model
         self._drawings = Drawings(self.model.llama.drawn_with)
         self._turns = itertools.count()
+        self._under_way: Sequence[Making] = ()
         self._stepping = threading.Lock()
 
     @property
@@ -94,9 +95,11 @@ class DanceEngine:
             except BaseException:
                 # Stopped anywhere in between: nothing of a piece has reached its session, which begins it again.
                 for session in sessions:
-                    if session.making is not None and session.making.chunk is None:
+                    if session.making in self._under_way:
                         session.making = None
                 raise
+            finally:
+                self._under_way = ()
             return [_taken(session) for session in sessions]
 
     def _making(self, session: DanceSession) -> Making | None:
@@ -108,12 +111,13 @@ class DanceEngine:
         for making in makings:
             if making.error is not None:
                 raise making.error.with_traceback(None)
-        drawing = [making.drawing for making in makings if making.drawing is not None]
         alone = sorted((making for making in makings if making.waits), key=lambda making: making.turn)
-        self._drawings.draw(drawing)
+        self._under_way = [making for making in makings if making.drawing is not None]
         # Where nobody draws, nobody is held up.
-        share = -(-len(makings) // _SHARE_ALONE) if drawing else len(alone)
+        share = -(-len(makings) // _SHARE_ALONE) if self._under_way else len(alone)
+        self._drawings.draw([window for making in self._under_way if (window := making.drawing) is not None])
         for making in alone[:share]:
+            self._under_way = [making]
             making.go_on(self._drawings)
 
 

@@ -35,7 +35,7 @@ class Drawing:
     ) -> None:
         self.levels, self.settings, self.generator = levels, settings, generator
         self.error: KinestreamError | None = None
-        # Where it is read, and the last output of that.
+        # Where it is read, and what the last reading gave (until it has begun, nothing of use).
         self.place: Place | None = None
         self.hidden = inputs[:, -1]
         self._unread, self._added = inputs, added
