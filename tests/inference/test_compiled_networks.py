@@ -26,7 +26,7 @@ def _no_gradients() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def compiled(model: TextToMotionModel, runtime: Runtime) -> CompiledNetworks:
     """Full precision, so that only rounding differs."""
-    return CompiledNetworks(model, runtime, "float32")
+    return CompiledNetworks(model, "exact", runtime)
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -62,7 +62,7 @@ def test_compiled_context_equals_the_transformer(
 
 def test_compiled_attention_without_normalisation_equals_the_transformer(runtime: Runtime) -> None:
     model = small_model(normalize_qk=False)
-    assert_equal_streams(model, CompiledNetworks(model, runtime, "float32"), random(2, 3, 4, seed=9), 1e-5)
+    assert_equal_streams(model, CompiledNetworks(model, "exact", runtime), random(2, 3, 4, seed=9), 1e-5)
 
 
 def test_contexts_of_unequal_length_share_a_step(model: TextToMotionModel, compiled: CompiledNetworks) -> None:
@@ -125,7 +125,7 @@ def test_compiled_head_takes_the_ancestral_chain_to_the_same_latents(
 
 def test_int8_weights_stay_near_the_networks(runtime: Runtime) -> None:
     model = small_model(width=256)
-    compiled = CompiledNetworks(model, runtime)
+    compiled = CompiledNetworks(model, "fast", runtime)
     assert_equal_streams(model, compiled, random(2, 5, 4), 0.05)
     state = model.tae.decoder.init_state(1)
     frames, _ = compiled.decode(random(1, 1, 4), state)

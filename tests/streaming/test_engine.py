@@ -55,18 +55,19 @@ def test_nothing_is_computed_twice(engine: Engine, monkeypatch: pytest.MonkeyPat
     session.prompt("walks")
     prefilled: list[int] = []
     fed: list[int] = []
-    prefill, step = engine.model.ar.prefill, engine.model.ar.step
+    networks = engine.networks
+    prefill, step = networks.prefill, networks.step
 
-    def counting_prefill(text: torch.Tensor, history: torch.Tensor | None, *rest: object) -> object:
+    def counting_prefill(text: torch.Tensor, history: torch.Tensor | None) -> object:
         prefilled.append(0 if history is None else history.shape[1])
-        return prefill(text, history, *rest)
+        return prefill(text, history)
 
-    def counting_step(latent: torch.Tensor, *rest: object) -> object:
+    def counting_step(latent: torch.Tensor, state: object) -> object:
         fed.append(latent.shape[0])
-        return step(latent, *rest)
+        return step(latent, state)
 
-    monkeypatch.setattr(engine.model.ar, "prefill", counting_prefill)
-    monkeypatch.setattr(engine.model.ar, "step", counting_step)
+    monkeypatch.setattr(networks, "prefill", counting_prefill)
+    monkeypatch.setattr(networks, "step", counting_step)
     for _ in range(12):
         session.step()
     assert prefilled == [0]
@@ -136,12 +137,16 @@ def test_sessions_that_do_not_step_are_not_touched(engine: Engine) -> None:
     engine.step([moving, resting])
     assert resting.decoder is not None
     assert resting.context is not None
-    before = {**state_to_tensors(resting.decoder), **state_to_tensors(resting.context.state)}
+    before, context = state_to_tensors(resting.decoder), resting.context
+    latents = torch.zeros(len(context.condition), 1, engine.model.ar.config.latent_dim)
+    following = engine.networks.step(latents, context.state)[0]
     for _ in range(5):
         engine.step([moving])
-    after = {**state_to_tensors(resting.decoder), **state_to_tensors(resting.context.state)}
+    after = state_to_tensors(resting.decoder)
     assert resting.index == 1
+    assert resting.context is context
     assert all(torch.equal(before[name], after[name]) for name in before)
+    assert torch.equal(engine.networks.step(latents, context.state)[0], following)
 
 
 def test_noise_does_not_depend_on_neighbours(engine: Engine) -> None:

@@ -10,7 +10,9 @@ import torch
 
 from kinestream.errors import BadInputError, KinestreamError
 from kinestream.features import MOTION272, motion_from_motion272
+from kinestream.inference import Mode
 from kinestream.streaming import Engine, Session, SessionOptions, StepResult
+from tests.streaming.conftest import HashEncoder, tiny_model
 
 MakeEngine = Callable[..., Engine]
 
@@ -211,17 +213,19 @@ def test_a_failed_step_leaves_the_session_as_it_was(engine: Engine, monkeypatch:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(engine.model.tae.decoder, "step", fail)
+        patched.setattr(engine.networks, "decode", fail)
         with pytest.raises(KeyboardInterrupt):
             session.step()
     assert session.index == 3
     assert torch.equal(session.step().features, twin.step().features)
 
 
-def test_weights_that_give_nan_are_one_clear_error(engine: Engine) -> None:
+@pytest.mark.parametrize("mode", ["exact", "fast"])
+def test_weights_that_give_nan_are_one_clear_error(mode: Mode) -> None:
+    model = tiny_model()
     with torch.no_grad():
-        engine.model.ar.out.bias.fill_(float("nan"))
-    session = engine.session()
+        model.ar.out.bias.fill_(float("nan"))
+    session = Engine(model, HashEncoder(), mode=mode).session()
     session.prompt("walks")
     with pytest.raises(KinestreamError, match="finite"):
         session.step()

@@ -1,4 +1,4 @@
-"""Text to motion on compiled networks with int8 weights and a short sampling chain."""
+"""Text to motion on compiled networks: as they were trained, or with int8 weights and a short sampling chain."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kinestream.inference.networks import Mode
 from kinestream.inference.paged import PagedMemory
 from kinestream.inference.transformer_program import CacheState, TransformerProgram
 from kinestream.models.ar_diffusion.head import SamplingNoise
-from kinestream.nn.diffusion import SolverStep, fast_sampling
+from kinestream.nn.diffusion import SolverStep, ancestral_steps, fast_sampling
 from kinestream.nn.motion_convs import ConvStates
 
 # On the knee of quality over speed; see docs/performance.md.
@@ -32,21 +32,22 @@ class CompiledNetworks:
 
     Args:
         model: weights are read, nothing is changed.
-        runtime: what compiles; None takes the extra's.
-        precision: of the weights; "float32" gives the numbers of the networks themselves to rounding.
+        mode: "exact" keeps float32 weights and the whole chain: the networks' own numbers to rounding. "fast" rounds
+            weights to int8 and takes few steps.
+        runtime: what compiles; None takes the fastest for this processor.
 
     Raises:
-        MissingExtraError: no runtime is given and the extra `fast` is not installed.
+        MissingExtraError: no runtime is given, and this processor's is not installed.
     """
 
-    mode: Mode = "fast"
-
-    def __init__(self, model: TextToMotionModel, runtime: Runtime | None = None, precision: Precision = "int8") -> None:
+    def __init__(self, model: TextToMotionModel, mode: Mode = "fast", runtime: Runtime | None = None) -> None:
         runtime = load_runtime() if runtime is None else runtime
+        precision: Precision = "int8" if mode == "fast" else "float32"
+        self.mode = mode
         self.notes = runtime.notes
         self._schedule = model.ar.head.schedule
         self._plans: dict[int, tuple[SolverStep, ...]] = {}
-        self.sampling_steps = min(FAST_STEPS, self._schedule.num_steps)
+        self.sampling_steps = min(FAST_STEPS, self._schedule.num_steps) if mode == "fast" else self._schedule.num_steps
         with torch.inference_mode():
             self._transformer = TransformerProgram(model.ar, runtime, precision)
             self._head = HeadPrograms(model.ar.head, runtime, precision)
@@ -79,10 +80,12 @@ class CompiledNetworks:
     def sample(
         self, cond: Tensor, uncond: Tensor | None, guidance_scale: Tensor, noise: SamplingNoise, steps: int
     ) -> Tensor:
-        """The short chain."""
+        """The chain, or the short one."""
         plan = self._plans.get(steps)
         if plan is None:
-            plan = self._plans[steps] = fast_sampling(self._schedule, steps)
+            fast = self.mode == "fast"
+            plan = fast_sampling(self._schedule, steps) if fast else ancestral_steps(self._schedule.respaced(steps))
+            self._plans[steps] = plan
         unconditioned = None if uncond is None else array(uncond)
         latents = self._head.sample(array(cond), unconditioned, array(guidance_scale), noise, plan)
         return torch.from_numpy(latents)

@@ -17,6 +17,8 @@ from kinestream.models.ar_diffusion.head import AdaLNBlock, DiffusionHead, Sampl
 from kinestream.nn.diffusion import SolverStep
 
 _NORM_EPS = 1e-6
+# Modulations of so many rows and steps are made at once: all of a latent's, for one to a few streams.
+_MODULATION_ROWS = 256
 
 
 def affine(layer: nn.Linear) -> Affine:
@@ -50,19 +52,22 @@ class HeadPrograms:
         """One normalised latent a row, [B, C]; guidance_scale [B]."""
         rows = cond if uncond is None else np.concatenate([cond, uncond])
         copies = 1 if uncond is None else 2
-        times = np.stack([self._times[step.timestep] for step in steps])
-        (modulations,) = self._modulate(times, rows)
         scale = guidance_scale[:, None]
         x, fresh = noise.initial.float().numpy(), noise.steps.float().numpy()
         starts: list[Array] = []
+        span = max(1, _MODULATION_ROWS // len(rows))
         for number, step in enumerate(steps):
-            (estimate,) = self._denoise(np.concatenate([x] * copies), modulations[number])
+            if number % span == 0:
+                times = np.stack([self._times[later.timestep] for later in steps[number : number + span]])
+                (modulations,) = self._modulate(times, rows)
+            (estimate,) = self._denoise(np.concatenate([x] * copies), modulations[number % span])
             if uncond is not None:
-                conditioned, unconditioned = np.split(estimate, 2)
+                conditioned, unconditioned = estimate[: len(x)], estimate[len(x) :]
                 estimate = unconditioned + scale * (conditioned - unconditioned)
-            starts.insert(0, np.float32(step.of_noisy) * x - np.float32(step.of_noise) * estimate)
+            starts = [np.float32(step.of_noisy) * x - np.float32(step.of_noise) * estimate, *starts]
+            starts = starts[: len(step.history)]
             x = np.float32(step.of_current) * x
-            for weight, start in zip(step.history, starts, strict=False):
+            for weight, start in zip(step.history, starts, strict=True):
                 x = x + np.float32(weight) * start
             if step.std:
                 x = x + np.float32(step.std) * fresh[number]

@@ -109,6 +109,68 @@ def _tile_kernel(rows: int) -> Any:
 _tile1, _tile2, _tile4, _tile8 = (_tile_kernel(rows) for rows in (1, 2, 4, 8))
 
 
+def _block_kernel(rows: int, outs: int) -> Any:
+    """Float products of `rows` rows with `outs` outputs of a matrix [out, in], as instructions.
+
+    (weights, x, in, bias, out, bytes of a row of out). Each sum has 16 parts, added up in the same order for any block.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        w, x, width, bias, out, out_row = args
+        fma = _known(builder, "llvm.fma.v16f32", _FLOATS, [_FLOATS] * 3)
+        one_fma = _known(builder, "llvm.fma.f32", _FLOAT, [_FLOAT] * 3)
+        add_up = _known(builder, "llvm.vector.reduce.fadd.v16f32", _FLOAT, [_FLOAT, _FLOATS])
+
+        def number(value: int) -> Any:
+            return ir.Constant(_LONG, value)
+
+        def load(address: Any, kind: Any) -> Any:
+            return builder.load(builder.inttoptr(address, _POINTER), align=4, typ=kind)
+
+        row_bytes = builder.mul(width, number(4))
+
+        def at(base: Any, line: int, place: Any) -> Any:
+            return builder.add(builder.add(base, builder.mul(row_bytes, number(line))), builder.mul(place, number(4)))
+
+        pairs = [(row, column) for row in range(rows) for column in range(outs)]
+        sums = {pair: cgutils.alloca_once_value(builder, ir.Constant(_FLOATS, [0.0] * TILE)) for pair in pairs}
+        whole = builder.sdiv(width, number(TILE))
+        with cgutils.for_range(builder, whole) as step:
+            place = builder.mul(step.index, number(TILE))
+            xs = [load(at(x, row, place), _FLOATS) for row in range(rows)]
+            for column in range(outs):
+                weights = load(at(w, column, place), _FLOATS)
+                for row in range(rows):
+                    total = sums[row, column]
+                    builder.store(builder.call(fma, [weights, xs[row], builder.load(total)]), total)
+        rest = {}
+        for row, column in pairs:
+            own = builder.call(
+                add_up, [load(builder.add(bias, number(4 * column)), _FLOAT), builder.load(sums[row, column])]
+            )
+            rest[row, column] = cgutils.alloca_once_value(builder, own)
+        with cgutils.for_range(builder, width, start=builder.mul(whole, number(TILE))) as step:
+            for row, column in pairs:
+                parts = [load(at(w, column, step.index), _FLOAT), load(at(x, row, step.index), _FLOAT)]
+                builder.store(builder.call(one_fma, [*parts, builder.load(rest[row, column])]), rest[row, column])
+        for row, column in pairs:
+            place = builder.add(builder.add(out, builder.mul(out_row, number(row))), number(4 * column))
+            builder.store(builder.load(rest[row, column]), builder.inttoptr(place, _POINTER), align=4)
+        return context.get_dummy_value()
+
+    @_intrinsic
+    def block(typingctx, w, x, width, bias, out, out_row):  # type: ignore[no-untyped-def]
+        return types.void(*[types.int64] * 6), codegen
+
+    return block
+
+
+# Outputs that are made together, by how many rows there are.
+BLOCK = 8
+_block1, _block2, _block4 = _block_kernel(1, BLOCK), _block_kernel(2, BLOCK), _block_kernel(4, BLOCK // 2)
+_last1, _last2, _last4 = (_block_kernel(rows, 1) for rows in (1, 2, 4))
+
+
 _pointer_type: Callable[[Any], Any] = types.CPointer
 
 
@@ -376,12 +438,36 @@ def _row(row, code, op, out, a, b):  # type: ignore[no-untyped-def]
 
 
 @jit()
-def _linear_row(row, op, out, a):  # type: ignore[no-untyped-def]
-    width, outs = op[NUMBERS + 1], op[NUMBERS + 2]
-    x, z = _floats(a + 4 * row * width), _floats(out + 4 * row * outs)
-    weight, bias = _floats(op[NUMBERS + 3]), _floats(op[NUMBERS + 4])
-    for index in range(outs):
-        z[index] = _dot(x, 0, weight, index * width, width) + bias[index]
+def _linear_block(block, op, out, a):  # type: ignore[no-untyped-def]
+    """Eight outputs, or what is left, of all rows of a float product."""
+    rows, width, outs = op[NUMBERS], op[NUMBERS + 1], op[NUMBERS + 2]
+    first = block * BLOCK
+    many = min(BLOCK, outs - first)
+    w, bias = op[NUMBERS + 3] + 4 * first * width, op[NUMBERS + 4] + 4 * first
+    row = 0
+    while row < rows:
+        x, place = a + 4 * row * width, out + 4 * (row * outs + first)
+        left = rows - row
+        taken = 4 if left >= 4 else (2 if left >= 2 else 1)
+        if many == BLOCK:
+            if taken == 4:
+                half = BLOCK // 2
+                _block4(w, x, width, bias, place, 4 * outs)
+                _block4(w + 4 * half * width, x, width, bias + 4 * half, place + 4 * half, 4 * outs)
+            elif taken == 2:
+                _block2(w, x, width, bias, place, 4 * outs)
+            else:
+                _block1(w, x, width, bias, place, 4 * outs)
+        else:
+            for column in range(many):
+                own, spot, offset = w + 4 * column * width, place + 4 * column, bias + 4 * column
+                if taken == 4:
+                    _last4(own, x, width, offset, spot, 4 * outs)
+                elif taken == 2:
+                    _last2(own, x, width, offset, spot, 4 * outs)
+                else:
+                    _last1(own, x, width, offset, spot, 4 * outs)
+        row += taken
 
 
 @jit()
@@ -440,7 +526,7 @@ def _items(operation, first, last):  # type: ignore[no-untyped-def]
             _row(item, code, op, out, a, b)
     elif code == LINEAR:
         for item in range(first, last):
-            _linear_row(item, op, out, a)
+            _linear_block(item, op, out, a)
     else:
         for item in range(first, last):
             _matmul_one(item, op, out, a, b)
@@ -498,8 +584,10 @@ def run(table, count, bases, sync, shared):  # type: ignore[no-untyped-def]
             items = op[NUMBERS + 3]
         elif code <= ROTATE:
             items = op[NUMBERS] * op[NUMBERS + 1] * op[NUMBERS + 2] * op[NUMBERS + 3]
-        elif code <= LINEAR:
+        elif code <= SOFTMAX:
             items = op[NUMBERS]
+        elif code == LINEAR:
+            items = (op[NUMBERS + 2] + BLOCK - 1) // BLOCK
         else:
             items = op[NUMBERS] * op[NUMBERS + 1] * op[NUMBERS + 2]
         if shared and op[1] and items > 1:

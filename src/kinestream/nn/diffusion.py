@@ -177,6 +177,23 @@ def solver_steps(
     return tuple(steps)
 
 
+def ancestral_steps(schedule: DiffusionSchedule) -> tuple[SolverStep, ...]:
+    """Give the steps of the reverse chain itself, from q(x_{t-1} | x_t, x_0) with the fixed small variance."""
+    of_noisy, of_noise = schedule.start_coefficients
+    of_start, of_current = schedule.posterior_mean_coefficients
+    return tuple(
+        SolverStep(
+            schedule.timesteps[level],
+            float(of_noisy[level]),
+            float(of_noise[level]),
+            float(of_current[level]),
+            (float(of_start[level]),),
+            float(schedule.posterior_std[level]) if level else 0.0,
+        )
+        for level in reversed(range(schedule.num_steps))
+    )
+
+
 def fast_sampling(schedule: DiffusionSchedule, steps: int) -> tuple[SolverStep, ...]:
     """Give the solver steps that come nearest to the whole ancestral chain when few are taken.
 

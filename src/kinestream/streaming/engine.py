@@ -27,6 +27,7 @@ from kinestream.inference import (
     on_host,
     without_compiled_weights,
 )
+from kinestream.inference.graph import has_int8_rows
 from kinestream.inference.networks import DecoderState, Mode
 from kinestream.models.ar_diffusion.head import SamplingNoise
 from kinestream.motion import Motion
@@ -58,8 +59,8 @@ class Engine:
     Args:
         model: a text-to-motion model; its `ar.empty_text` is filled in where an imported model lacks it.
         encoder: the sentence encoder; None loads the one that the model names.
-        mode: "exact" runs the networks as they were trained, with all sampling steps; "fast" runs few steps: on the CPU
-            compiled, with int8 weights, on a GPU in bfloat16.
+        mode: "exact" runs the networks in float32 with all sampling steps; "fast" runs few steps: on the CPU with int8
+            weights, on a GPU in bfloat16.
         networks: run these, with what they were made of as `model`; None makes those that mode and device ask for.
 
     Raises:
@@ -93,7 +94,7 @@ class Engine:
             # A released checkpoint does not hold the embedding of the empty text, which guidance needs.
             model.ar.empty_text.copy_(self._checked(self.encoder.encode_blank()))
         self.networks = _networks(model, mode) if networks is None else networks
-        if not isinstance(self.networks, ModuleNetworks):
+        if isinstance(self.networks, DeviceNetworks) or self.networks.mode == "fast":
             # They have their own weights; the others are kept only as long as somebody else does.
             _ = self.fingerprint
             self.model = (on_host if isinstance(self.networks, DeviceNetworks) else without_compiled_weights)(model)
@@ -332,7 +333,7 @@ class Engine:
 def _networks(model: TextToMotionModel, mode: Mode) -> Networks:
     if model.ar.latent_mean.device.type != "cpu":
         return DeviceNetworks(model, mode)
-    return ModuleNetworks(model) if mode == "exact" else CompiledNetworks(model)
+    return ModuleNetworks(model) if mode == "exact" and not has_int8_rows() else CompiledNetworks(model, mode)
 
 
 class _Turn:
