@@ -3,10 +3,10 @@
     python -m benchmarks.engine.soak                          # 30 minutes, the packaged model in fast mode
     python -m benchmarks.engine.soak --minutes 2 --mode exact --streams 6
 
-Every stream's events are known, so it can be made again by itself. Fast mode: int8 sums are exact, and all else is
-computed row by row, so whole streams have to be equal bit for bit; each is made again when it has left. Exact mode:
-float32 products are summed in another order in larger batches, and a stream takes up that rounding with every latent
-it sees. There each latent that is checked is made again alone from the same state, and may differ by 0.001.
+Every stream's events are known, so it can be made again by itself. Compiled networks compute row by row, so whole
+streams have to be equal bit for bit; each is made again when it has left. Exact mode on a processor without AVX-512
+VNNI: float32 products are summed in another order in larger batches, and a stream takes up that rounding with every
+latent it sees. There each latent that is checked is made again alone from the same state, and may differ by 0.001.
 
 Fails (exit code 1) when a frame differs, memory grows by a tenth, or a step takes half as long again in the end.
 """
@@ -34,6 +34,7 @@ import torch
 from kinestream.checkpoints import load_text_to_motion
 from kinestream.errors import TooManyStreamsError
 from kinestream.features import MOTION272
+from kinestream.inference import CompiledNetworks
 from kinestream.streaming import Engine, Scheduler, Session, SessionOptions, StepResult, Stream
 
 OUT = Path("docs/results/soak.json")
@@ -79,14 +80,14 @@ class Soak:
     """A seeded crowd on one scheduler.
 
     Args:
-        engine: in fast mode whole streams are compared, in exact mode single latents.
+        engine: where its networks are compiled whole streams are compared, else single latents.
         streams: places; there are always some who want one and can't have it.
         seed: of all that happens.
     """
 
     def __init__(self, engine: Engine, streams: int, seed: int = 0) -> None:
         self.engine = engine
-        self.whole = engine.networks.mode == "fast"
+        self.whole = isinstance(engine.networks, CompiledNetworks)
         self.scheduler = Scheduler(
             engine, max_streams=streams, max_queued=2, batch=max(1, 3 * streams // 4), max_unread=3
         )
