@@ -43,7 +43,7 @@ from kinestream.io.audio import Audio
 from kinestream.models.choreo_llama import ChoreoLlama, ChoreoLlamaConfig, Drawings, SamplingSettings
 from kinestream.models.choreo_llama.model import ModuleReader
 from kinestream.models.choreo_llama.reading import BLOCK, Reader, Rows
-from kinestream.models.choreo_llama.sampling import sample_codes
+from kinestream.models.choreo_llama.sampling import draw_codes
 from kinestream.streaming.dance_engine import DanceEngine
 
 FPS = 30.0
@@ -129,7 +129,7 @@ def drawing(reader: Reader, window: Window, known: int = 0, *, forced: bool = Fa
     for index in range(known * config.num_codebooks, total):
         step, level = divmod(index, config.num_codebooks)
         logits = reader.logits(hidden, level)
-        code = sample_codes(logits, settings, torch.rand(1, generator=generator))
+        code = draw_codes(logits, [settings], [float(torch.rand(1, generator=generator))])
         code = window.codes[:, step, level] if forced else code
         yield logits
         if index + 1 < total:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from kinestream.models.choreo_llama import (
     generate_codes,
     named_references,
 )
-from kinestream.models.choreo_llama.sampling import code_probabilities, sample_codes
+from kinestream.models.choreo_llama.sampling import code_probabilities, draw_codes
 
 ALIGNED = ChoreoLlamaConfig(
     num_codes=8, code_dim=6, music_dim=5, genre_dim=3, num_genres=4, reference_dim=7, num_references=3, bridge_heads=2,
@@ -157,25 +158,25 @@ def test_index_ablation_runs_and_ignores_the_codebooks(config: ChoreoLlamaConfig
 
 
 def test_sampling_keeps_the_likeliest_codes_and_their_ratio() -> None:
-    logits = torch.tensor([[0.0, 3.0, 2.0, 1.0, -1.0]])
+    logits = np.array([0.0, 3.0, 2.0, 1.0, -1.0], np.float32)
     probabilities, codes = code_probabilities(logits, SamplingSettings(1.0, top_k=3, top_p=1.0))
-    assert codes.tolist() == [[1, 2, 3]]
-    torch.testing.assert_close(probabilities, torch.tensor([[3.0, 2.0, 1.0]]).softmax(-1))
-    probabilities, _ = code_probabilities(logits, SamplingSettings(1.0, top_k=5, top_p=0.7))
-    torch.testing.assert_close(probabilities[0, :2], torch.tensor([3.0, 2.0]).softmax(-1))
-    assert not probabilities[0, 2:].any()
-    only, _ = code_probabilities(logits, SamplingSettings(0.85, top_k=30, top_p=1e-6))
-    assert only[0].tolist() == [1.0, 0.0, 0.0, 0.0, 0.0]
+    assert codes.tolist() == [1, 2, 3]
+    np.testing.assert_allclose(probabilities, np.exp([0.0, -1.0, -2.0]) / np.exp([0.0, -1.0, -2.0]).sum())
+    probabilities, codes = code_probabilities(logits, SamplingSettings(1.0, top_k=5, top_p=0.7))
+    assert codes.tolist() == [1, 2]
+    np.testing.assert_allclose(probabilities, np.exp([0.0, -1.0]) / np.exp([0.0, -1.0]).sum())
+    only, codes = code_probabilities(logits, SamplingSettings(0.85, top_k=30, top_p=1e-6))
+    assert (only.tolist(), codes.tolist()) == ([1.0], [1])
 
 
-def test_draws_have_the_stated_probabilities() -> None:
+def test_draws_have_the_stated_probabilities_each_row_by_its_own_settings() -> None:
     logits = torch.tensor([0.0, 1.0, 2.0]).expand(4000, -1)
-    draws = sample_codes(
-        logits, SamplingSettings(1.0, 3, 1.0), torch.rand(4000, generator=torch.Generator().manual_seed(0))
-    )
-    shares = torch.bincount(draws, minlength=3) / 4000
+    numbers = torch.rand(4000, generator=torch.Generator().manual_seed(0)).tolist()
+    draws = draw_codes(logits, [SamplingSettings(1.0, 3, 1.0), GREEDY] * 2000, numbers)
+    shares = torch.bincount(draws[::2], minlength=3) / 2000
     torch.testing.assert_close(shares, logits[0].softmax(-1), atol=0.03, rtol=0)
-    assert sample_codes(logits[:1], SamplingSettings(), torch.tensor([1.0 - 1e-9])).item() in (0, 1, 2)
+    assert set(draws[1::2].tolist()) == {2}
+    assert draw_codes(logits[:1], [SamplingSettings()], [1.0]).item() in (0, 1, 2)
 
 
 @pytest.mark.parametrize("wrong", [{"temperature": -1.0}, {"top_k": 0}, {"top_p": 0.0}, {"temperature": float("nan")}])

@@ -133,7 +133,7 @@ class Drawings:
                     drawing.error = KinestreamError("The logits of a code are not finite: the weights are damaged.")
             logits = logits.nan_to_num(0.0, 0.0, 0.0)
         # Rows make their numbers themselves: those of one don't depend on the others.
-        uniform = torch.cat([torch.rand(1, generator=drawing.generator) for drawing in drawings]).to(logits.device)
+        uniform = [float(torch.rand(1, generator=drawing.generator)) for drawing in drawings]
         codes = draw_codes(logits, [drawing.settings for drawing in drawings], uniform)
         for row, drawing in enumerate(drawings):
             drawing.take(codes[row : row + 1])

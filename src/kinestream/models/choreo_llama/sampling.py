@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from kinestream.errors import BadInputError
@@ -33,44 +36,34 @@ class SamplingSettings:
 
 
 def code_probabilities(
-    logits: Float[Tensor, "b n"], settings: SamplingSettings
-) -> tuple[Float[Tensor, "b m"], Int[Tensor, "b m"]]:
-    """Give the candidates' probabilities, falling, and which codes they are; those cut off have probability 0."""
+    logits: Float[NDArray[Any], "n"], settings: SamplingSettings
+) -> tuple[Float[NDArray[Any], "m"], Int[NDArray[Any], "m"]]:
+    """Give the candidates' probabilities, falling, and which codes they are, for one row of logits."""
     if settings.temperature == 0:
-        best = logits.argmax(dim=-1, keepdim=True)
-        return torch.ones_like(logits[:, :1]), best
-    scaled, codes = (logits.float() / settings.temperature).topk(min(settings.top_k, logits.shape[-1]), dim=-1)
-    probabilities = scaled.softmax(dim=-1)
-    before = probabilities.cumsum(dim=-1) - probabilities
-    kept = probabilities.masked_fill(before >= settings.top_p, 0.0)  # the first one always stays
-    # Added up in one order, whichever rows there are.
-    return kept / kept.cumsum(dim=-1)[:, -1:], codes
-
-
-def sample_codes(
-    logits: Float[Tensor, "b n"], settings: SamplingSettings, uniform: Float[Tensor, "b"]
-) -> Int[Tensor, "b"]:
-    """Draw one code per row, decided by the row's number in [0, 1)."""
-    probabilities, codes = code_probabilities(logits, settings)
-    below = probabilities.cumsum(dim=-1) <= uniform[:, None].to(probabilities)
-    last = (probabilities > 0).sum(dim=-1) - 1  # rounding may leave the sum short of 1
-    choice = torch.minimum(below.sum(dim=-1), last)
-    return codes.gather(-1, choice[:, None])[:, 0]
+        return np.ones(1), logits.argmax(keepdims=True)
+    numbers, count = logits.astype(np.float64), min(settings.top_k, len(logits))
+    likeliest = np.argpartition(numbers, -count)[-count:]
+    codes = likeliest[np.argsort(-numbers[likeliest], kind="stable")]
+    weights = np.exp((numbers[codes] - numbers[codes[0]]) / settings.temperature)
+    sums = weights.cumsum()
+    kept = 1 + int(np.searchsorted(sums, settings.top_p * sums[-1]))
+    return weights[:kept] / sums[kept - 1], codes[:kept]
 
 
 def draw_codes(
-    logits: Float[Tensor, "b n"], settings: Sequence[SamplingSettings], uniform: Float[Tensor, "b"]
+    logits: Float[Tensor, "b n"], settings: Sequence[SamplingSettings], uniform: Sequence[float]
 ) -> Int[Tensor, "b"]:
-    """Draw one code per row, each by its own settings; a row's code is the same in any company."""
-    alike: dict[SamplingSettings, list[int]] = {}
-    for row, own in enumerate(settings):
-        alike.setdefault(own, []).append(row)
-    if len(alike) == 1:
-        return sample_codes(logits, settings[0], uniform)
-    codes = torch.empty(len(logits), dtype=torch.long, device=logits.device)
-    for own, rows in alike.items():
-        codes[rows] = sample_codes(logits[rows], own, uniform[rows])
-    return codes
+    """Draw one code per row by its own settings, decided by its number in [0, 1).
+
+    Rows are drawn one after the other, in float64: small arrays are what numpy is quick with, and a row's code is the
+    same in any company.
+    """
+    codes = []
+    for row, own, share in zip(logits.float().cpu().numpy(), settings, uniform, strict=True):
+        probabilities, candidates = code_probabilities(row, own)
+        choice = int(np.searchsorted(probabilities.cumsum(), share, side="right"))
+        codes.append(int(candidates[min(choice, len(candidates) - 1)]))  # rounding may leave the sum short of 1
+    return torch.tensor(codes, device=logits.device)
 
 
 def row_generators(generator: Generators | None, rows: int) -> list[torch.Generator | None]:
