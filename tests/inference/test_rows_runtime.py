@@ -213,14 +213,16 @@ def test_what_is_over_makes_room() -> None:
     assert next(iter(compiled._plans.values())).room <= 4 * 64 * 64  # type: ignore[attr-defined]
 
 
-def test_programs_run_by_many_threads_at_once_give_the_same() -> None:
-    compiled = [int8_product(512, 2048, 2)[0] for _ in range(3)]
-    x = random(4, 512)
-    (expected,) = compiled[0](x)
+@pytest.mark.parametrize("programs", [1, 3])
+def test_programs_run_by_many_threads_at_once_give_the_same(programs: int) -> None:
+    compiled = [int8_product(512, 2048, 2)[0] for _ in range(programs)]
+    inputs = [random(4, 512, seed=number) for number in range(3)]
+    expected = [compiled[0](x)[0] for x in inputs]
     wrong: list[int] = []
 
     def work(number: int) -> None:
-        wrong.extend(number for _ in range(60) if not np.array_equal(compiled[number](x)[0], expected))
+        run, x = compiled[number % programs], inputs[number]
+        wrong.extend(number for _ in range(60) if not np.array_equal(run(x)[0], expected[number]))
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
     for thread in threads:
@@ -228,6 +230,19 @@ def test_programs_run_by_many_threads_at_once_give_the_same() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+@pytest.mark.parametrize("transposed", [True, False])
+def test_rows_of_a_matrix_product_may_lie_in_several_arrays(transposed: bool) -> None:
+    compiled = program(lambda g, n: g.matmul(n[0], n[1], transpose_b=transposed), 2)
+    left, right = random(6, 2, 3, 8), random(6, 2, 8, 8, seed=1)
+    (expected,) = compiled(left, right)
+    parts = [right[:1].copy(), np.stack([right[1:3]] * 2, axis=1)[:, 0], right[3:].copy()]
+    np.testing.assert_array_equal(compiled(left, parts)[0], expected)
+    # A part with strides of its own is put beside the others first.
+    parts[1] = right[1:3].transpose(0, 1, 3, 2).copy().transpose(0, 1, 3, 2)
+    np.testing.assert_array_equal(compiled(left, parts)[0], expected)
+    np.testing.assert_array_equal(compiled(left, [right])[0], expected)
 
 
 def test_plans_of_many_sizes_are_bounded() -> None:

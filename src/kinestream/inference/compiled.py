@@ -16,7 +16,7 @@ from kinestream.inference.graph import Precision, Runtime, load_runtime
 from kinestream.inference.head_programs import HeadPrograms, array
 from kinestream.inference.networks import Mode
 from kinestream.inference.paged import PagedMemory
-from kinestream.inference.transformer_program import CacheState, TransformerProgram
+from kinestream.inference.transformer_program import Contexts, TransformerProgram
 from kinestream.models.ar_diffusion.head import SamplingNoise
 from kinestream.nn.diffusion import SolverStep, ancestral_steps, fast_sampling
 from kinestream.nn.motion_convs import ConvStates
@@ -53,27 +53,27 @@ class CompiledNetworks:
             self._head = HeadPrograms(model.ar.head, runtime, precision)
             self._decoder = DecoderProgram(model.tae.decoder, runtime, precision)
 
-    def prefill(self, text: Tensor, history: Tensor | None) -> tuple[Tensor, CacheState]:
+    def prefill(self, text: Tensor, history: Tensor | None) -> tuple[Tensor, Contexts]:
         """Start contexts."""
         condition, state = self._transformer.prefill(array(text), None if history is None else array(history))
         return torch.from_numpy(condition), state
 
     def prefill_each(
         self, texts: Sequence[Tensor], histories: Sequence[Tensor | None]
-    ) -> list[tuple[Tensor, CacheState]]:
+    ) -> list[tuple[Tensor, Contexts]]:
         """Start each alone, so that it is the same bits in any company."""
         return [self.prefill(text, history) for text, history in zip(texts, histories, strict=True)]
 
-    def step(self, latents: Tensor, state: CacheState) -> tuple[Tensor, CacheState]:
+    def step(self, latents: Tensor, state: Contexts) -> tuple[Tensor, Contexts]:
         """Go on by one latent."""
         condition, state = self._transformer.step(array(latents), state)
         return torch.from_numpy(condition), state
 
-    def join(self, states: Sequence[CacheState]) -> CacheState:
+    def join(self, states: Sequence[Contexts]) -> Contexts:
         """Put contexts together."""
         return self._transformer.join(states)
 
-    def take(self, state: CacheState, rows: Sequence[int]) -> CacheState:
+    def take(self, state: Contexts, rows: Sequence[int]) -> Contexts:
         """Take rows out."""
         return self._transformer.take(state, rows)
 

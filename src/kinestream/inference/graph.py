@@ -27,10 +27,13 @@ class Affine(NamedTuple):
 
 
 class Program(Protocol):
-    """A compiled graph. One program is run by one caller at a time."""
+    """A compiled graph. Many threads may call it; they take turns."""
 
-    def __call__(self, *inputs: Array) -> tuple[Array, ...]:
-        """Run on inputs in the order in which they were made; the outputs are the caller's."""
+    def __call__(self, *inputs: Array | Sequence[Array]) -> tuple[Array, ...]:
+        """Run on inputs in the order in which they were made; the outputs are the caller's.
+
+        An input may come in parts, one after the other along its first dimension.
+        """
         ...
 
 

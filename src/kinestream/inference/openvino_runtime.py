@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -181,16 +182,19 @@ class _OpenVINOProgram:
         self._outputs = len(compiled.outputs)
         self._weights = weights
         self._packed = False
+        self._lock = threading.Lock()
 
-    def __call__(self, *inputs: Array) -> tuple[Array, ...]:
-        """Run; inputs are read in place, outputs are copies."""
-        found = self._request.infer(
-            [np.ascontiguousarray(part) for part in inputs], share_inputs=True, share_outputs=True
-        )
-        if not self._packed:
-            self._weights.release()
-            self._packed = True
-        return tuple(found[index].copy() for index in range(self._outputs))
+    def __call__(self, *inputs: Array | Sequence[Array]) -> tuple[Array, ...]:
+        """Run; whole inputs are read in place, outputs are copies."""
+        whole = [part if isinstance(part, np.ndarray) else np.concatenate(part) for part in inputs]
+        with self._lock:
+            found = self._request.infer(
+                [np.ascontiguousarray(part) for part in whole], share_inputs=True, share_outputs=True
+            )
+            if not self._packed:
+                self._weights.release()
+                self._packed = True
+            return tuple(found[index].copy() for index in range(self._outputs))
 
 
 def _index(value: int) -> Node:

@@ -479,7 +479,10 @@ def _matmul_one(place, op, out, a, b):  # type: ignore[no-untyped-def]
         spot = rest % size
         rest //= size
         from_a += spot * op[NUMBERS + 6 + axis]
-        from_b += spot * op[NUMBERS + 10 + axis]
+        if axis == op[NUMBERS + 15]:
+            b = _longs(b)[spot]
+        else:
+            from_b += spot * op[NUMBERS + 10 + axis]
     n, m, k = op[NUMBERS + 3], op[NUMBERS + 4], op[NUMBERS + 5]
     row_a, row_b, transposed = op[NUMBERS + 9], op[NUMBERS + 13], op[NUMBERS + 14]
     x, y, z = _floats(a + 4 * from_a), _floats(b + 4 * from_b), _floats(out + 4 * place * n * m)

@@ -7,6 +7,7 @@ is decided while it runs. See `rows_kernels` for the arithmetic.
 from __future__ import annotations
 
 import math
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -192,8 +193,9 @@ def _address(values: npt.NDArray[Any]) -> int:
 _SPACE: Array = np.lib.stride_tricks.as_strided(np.zeros(1, np.float32), (1 << 40,), (4,))
 _ORIGIN = _address(_SPACE)
 _ABSOLUTE, _BETWEEN, _FIRST_INPUT = 0, 1, 2
-# Sizes and strides of an input.
+# Sizes and strides of an input; the first stride may say that rows are found by their addresses.
 _Layout = tuple[tuple[int, ...], tuple[int, ...]]
+_SCATTERED = -1
 _VIEWS = ("reshape", "transpose", "part", "slice", "before", "after")
 _UNARY = {"copy": kernels.COPY, "relu": kernels.RELU, "silu": kernels.SILU}
 _BINARY = {"add": kernels.ADD, "multiply": kernels.MULTIPLY}
@@ -207,11 +209,15 @@ _BY_ROWS = {
 
 
 class _Place(NamedTuple):
-    """Where numbers lie: a base (nowhere in particular, between, or an input), a view, and its bytes from the base."""
+    """Where numbers lie: a base (nowhere in particular, between, or an input), a view, and its bytes from the base.
+
+    Where rows are scattered the base holds their addresses, and only a matrix product's second operand may be so.
+    """
 
     base: int
     view: Array
     offset: int
+    scattered: bool = False
 
 
 def _placed(base: int, view: Array) -> _Place:
@@ -274,15 +280,17 @@ class _RowsProgram:
         self._alone = np.zeros(kernels.SYNC_NUMBERS, np.int64)
         self._bases_address, self._alone_address = _address(self._bases), _address(self._alone)
         self._helpers = helpers(threads - 1)
+        self._lock = threading.Lock()
         self._room = np.zeros(0, np.float32)
 
-    def __call__(self, *inputs: Array) -> tuple[Array, ...]:
-        """Run; outputs are copies."""
-        given = [_readable(part) for part in inputs]
-        plan = self._plan(tuple((part.shape, part.strides) for part in given))
-        self._bases[_FIRST_INPUT:] = [_address(part) for part in given]
-        self._helpers.run(plan.address, len(plan.table), self._bases_address, self._alone_address)
-        return tuple(self._found(view) for view in plan.outputs)
+    def __call__(self, *inputs: Array | Sequence[Array]) -> tuple[Array, ...]:
+        """Run; inputs are read where they lie, outputs are copies."""
+        given = [_given(part) for part in inputs]
+        with self._lock:
+            plan = self._plan(tuple(part.layout for part in given))
+            self._bases[_FIRST_INPUT:] = [part.address for part in given]
+            self._helpers.run(plan.address, len(plan.table), self._bases_address, self._alone_address)
+            return tuple(self._found(view) for view in plan.outputs)
 
     def _found(self, view: Array) -> Array:
         first = (_address(view) - _ORIGIN) // 4
@@ -329,8 +337,35 @@ def _last_uses(nodes: Sequence[_Node], outputs: Sequence[_Node], sources: dict[_
     return ending
 
 
+class _Given(NamedTuple):
+    """An input: its layout, its address (of where its rows lie, if they are scattered), and what has to stay."""
+
+    layout: _Layout
+    address: int
+    kept: Any
+
+
+def _given(values: Array | Sequence[Array]) -> _Given:
+    if not isinstance(values, np.ndarray):
+        if len(values) > 1:
+            return _scattered(values)
+        values = values[0]
+    values = _readable(values)
+    return _Given((values.shape, values.strides), _address(values), values)
+
+
+def _scattered(parts: Sequence[Array]) -> _Given:
+    """Rows that lie in several arrays: a table of their addresses."""
+    if any(part.shape[1:] != parts[0].shape[1:] or part.strides[1:] != parts[0].strides[1:] for part in parts):
+        return _given(np.concatenate(parts))
+    kept = [_readable(part) for part in parts]
+    rows = np.array([_address(part) + row * part.strides[0] for part in kept for row in range(len(part))], np.int64)
+    layout = (len(rows), *kept[0].shape[1:]), (_SCATTERED, *kept[0].strides[1:])
+    return _Given(layout, _address(rows), (rows, kept))
+
+
 def _readable(values: Array) -> Array:
-    """An input as it is, where its lines lie in one piece; a copy else."""
+    """An array as it is, where its lines lie in one piece; a copy else."""
     if values.dtype == np.float32 and values.ndim and values.strides[-1] == 4 and min(values.strides) > 0:
         return values
     return np.ascontiguousarray(values, np.float32)
@@ -356,8 +391,9 @@ class _Planner:
     def plan(self, inputs: Sequence[_Node], layouts: Sequence[_Layout], outputs: Sequence[_Node]) -> _Plan:
         """Plan all operations in their order."""
         for number, (node, (shape, strides)) in enumerate(zip(inputs, layouts, strict=True)):
-            view = np.lib.stride_tricks.as_strided(_SPACE, shape, strides)
-            self._places[node] = _Place(_FIRST_INPUT + number, view, 0)
+            scattered = strides[0] == _SCATTERED
+            view = np.lib.stride_tricks.as_strided(_SPACE, shape, (0, *strides[1:]) if scattered else strides)
+            self._places[node] = _Place(_FIRST_INPUT + number, view, 0, scattered)
         for number, node in enumerate(self._nodes):
             self._places[node] = self._view(node) if node.kind in _VIEWS else self._operation(node)
             for ended in self._last_uses.get(number, ()):
@@ -386,7 +422,8 @@ class _Planner:
 
     def _view(self, node: _Node) -> _Place:
         place = self._of(node.inputs[0])
-        base, view, offset = place
+        base, view, offset, scattered = place
+        assert not scattered, "rows in one array"
         if node.kind == "transpose":
             return _Place(base, view.transpose(node.settings), offset)
         if node.kind == "reshape":
@@ -417,6 +454,7 @@ class _Planner:
 
     def _operation(self, node: _Node) -> _Place:
         kind, places = node.kind, [self._of(one) for one in node.inputs]
+        assert not any(place.scattered for place in (places[:1] if kind == "matmul" else places)), "rows in one array"
         if kind in _UNARY:
             return self._lines(kind, self._new(places[0].view.shape, node), *places)
         if kind in _BINARY:
@@ -467,7 +505,7 @@ class _Planner:
 
     def _matmul(self, node: _Node, a: _Place, b: _Place) -> _Place:
         transposed = node.settings[0]
-        a, b = (place if _last_stride(place.view) == 1 else self._contiguous(place) for place in (a, b))
+        a, b = (place if _steps(place.view)[-1] == 1 else self._contiguous(place) for place in (a, b))
         n, k = a.view.shape[-2:]
         m = b.view.shape[-2] if transposed else b.view.shape[-1]
         assert a.view.shape[:-2] == b.view.shape[:-2], "batches of matrices are equal"
@@ -475,14 +513,15 @@ class _Planner:
         batch = (1,) * (5 - a.view.ndim) + a.view.shape[:-2]
         out = self._new((*a.view.shape[:-2], n, m), node)
         steps_a, steps_b = ([0] * (5 - place.view.ndim) + _steps(place.view) for place in (a, b))
-        numbers = [*batch, n, m, k, *steps_a[:4], *steps_b[:4], int(transposed)]
+        rows = 5 - b.view.ndim if b.scattered else -1
+        numbers = [*batch, n, m, k, *steps_a[:4], *steps_b[:4], int(transposed), rows]
         return self._put(kernels.MATMUL, (out, a, b), numbers, math.prod(batch) * n * m * k >= _SHARED_PRODUCTS)
 
     def _rotated(self, node: _Node, x: _Place, cos: _Place, sin: _Place) -> _Place:
         out = self._new(x.view.shape, node)
         half = x.view.shape[-1] // 2
         first_in, first_out = (_Place(place.base, place.view[..., :half], place.offset) for place in (x, out))
-        assert _last_stride(x.view) == 1, "halves lie in one piece"
+        assert _steps(x.view)[-1] == 1, "halves lie in one piece"
         assert cos.view.strides == sin.view.strides, "cosines and sines lie alike"
         self._lines("rotate", first_out, first_in, cos, sin)
         return out
@@ -505,8 +544,8 @@ class _Planner:
     def _put(self, code: int, places: Sequence[_Place], numbers: Sequence[int], shared: bool) -> _Place:
         """Add an operation; places are the result's and of up to three operands. Gives the result's."""
         row = [code, int(shared and self._threads > 1)] + [0] * (kernels.NUMBERS - 2)
-        for number, (base, _, offset) in enumerate(places):
-            row[2 + 2 * number : 4 + 2 * number] = base, offset
+        for number, place in enumerate(places):
+            row[2 + 2 * number : 4 + 2 * number] = place.base, place.offset
         row += numbers
         self._rows.append(row + [0] * (kernels.COLUMNS - len(row)))
         return places[0]
@@ -514,10 +553,6 @@ class _Planner:
 
 def _steps(view: Array) -> list[int]:
     return [stride // 4 for stride in view.strides]
-
-
-def _last_stride(view: Array) -> int:
-    return view.strides[-1] // 4
 
 
 @lru_cache(maxsize=4096)

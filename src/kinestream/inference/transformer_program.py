@@ -20,7 +20,7 @@ _HIDDEN = np.float32(-1e30)
 
 @dataclass(frozen=True)
 class CacheState:
-    """Keys and values of R contexts, [2 layers, R, heads, capacity, head_dim], of which `lengths` [R] places count.
+    """Keys and values of a context's R rows, [2 layers, R, heads, capacity, head_dim], of which `length` places count.
 
     States that follow each other share the array: a step writes behind the places that older states read. `written` is
     the longest length that any state of the array has; a state that is shorter is copied before it goes on, so that
@@ -28,14 +28,23 @@ class CacheState:
     """
 
     cache: Array
-    lengths: tuple[int, ...]
+    length: int
     written: list[int] = field(default_factory=list)
 
     def writable(self) -> CacheState:
         """This state, alone on its array or the newest on it."""
-        if self.written == [max(self.lengths)]:
-            return self
-        return CacheState(self.cache.copy(), self.lengths, [max(self.lengths)])
+        return self if self.written == [self.length] else CacheState(self.cache.copy(), self.length, [self.length])
+
+    def followed(self, added: Array) -> CacheState:
+        """The state after new keys and values [R, 2 layers, heads, n, head_dim]."""
+        length = self.length + added.shape[3]
+        self.cache[:, :, :, self.length : length] = added.swapaxes(0, 1)
+        self.written[0] = length
+        return CacheState(self.cache, length, self.written)
+
+
+# Contexts side by side: each keeps its own array, whoever it steps with.
+Contexts = tuple[CacheState, ...]
 
 
 class TransformerProgram:
@@ -51,46 +60,50 @@ class TransformerProgram:
         self._cos, self._sin = array(cos), array(sin)
         self._program = _compile(model, runtime, precision)
 
-    def prefill(self, text: Array, history: Array | None) -> tuple[Array, CacheState]:
-        """Contexts of text [R, E] and history [R, K, C]; gives the conditions [R, H] of the next latents."""
+    def prefill(self, text: Array, history: Array | None) -> tuple[Array, Contexts]:
+        """A context of text [R, E] and history [R, K, C]; gives the conditions [R, H] of the next latents."""
         tokens = _apply(self._text_in, text * self._text_scale)[:, None]
         if history is not None:
             tokens = np.concatenate([tokens, _apply(self._latent_in, history)], axis=1)
         layers, heads, head_dim = self._shape
         cache = np.zeros((layers, len(text), heads, self._capacity, head_dim), np.float32)
-        return self._run(tokens, CacheState(cache, (0,) * len(text), [0]))
+        return self._run(tokens, (CacheState(cache, 0, [0]),))
 
-    def step(self, latents: Array, state: CacheState) -> tuple[Array, CacheState]:
-        """One latent [R, 1, C] a context; gives the conditions of the next ones."""
-        return self._run(_apply(self._latent_in, latents), state.writable())
+    def step(self, latents: Array, contexts: Contexts) -> tuple[Array, Contexts]:
+        """One latent [R, 1, C] a row; gives the conditions of the next ones."""
+        return self._run(_apply(self._latent_in, latents), tuple(context.writable() for context in contexts))
 
-    def join(self, states: Sequence[CacheState]) -> CacheState:
+    def join(self, parts: Sequence[Contexts]) -> Contexts:
         """Put contexts together."""
-        if len(states) == 1:
-            return states[0]
-        lengths = tuple(length for state in states for length in state.lengths)
-        return CacheState(np.concatenate([state.cache for state in states], axis=1), lengths, [max(lengths)])
+        return tuple(context for contexts in parts for context in contexts)
 
-    def take(self, state: CacheState, rows: Sequence[int]) -> CacheState:
-        """Take rows out."""
-        lengths = tuple(state.lengths[row] for row in rows)
-        return CacheState(state.cache[:, list(rows)], lengths, [max(lengths)])
+    def take(self, contexts: Contexts, rows: Sequence[int]) -> Contexts:
+        """Take rows out, in their order."""
+        taken, first = [], 0
+        for context in contexts:
+            count = context.cache.shape[1]
+            mine = [row - first for row in rows if first <= row < first + count]
+            if mine == list(range(count)):
+                taken.append(context)
+            elif mine:
+                taken.append(CacheState(context.cache[:, mine], context.length, [context.length]))
+            first += count
+        return tuple(taken)
 
-    def _run(self, tokens: Array, state: CacheState) -> tuple[Array, CacheState]:
-        new = tokens.shape[1]
-        places = np.array(state.lengths)[:, None] + np.arange(new)
+    def _run(self, tokens: Array, contexts: Contexts) -> tuple[Array, Contexts]:
+        new, counts = tokens.shape[1], [context.cache.shape[1] for context in contexts]
+        lengths = np.repeat([context.length for context in contexts], counts)[:, None]
+        places = lengths + np.arange(new)
         cos, sin = self._cos[places][:, None], self._sin[places][:, None]
         # The first positions have nothing behind them: one hidden place stands for the empty cache.
-        seen = self._capacity if any(state.lengths) else 1
-        behind = np.where(np.arange(seen) < np.array(state.lengths)[:, None], np.float32(0.0), _HIDDEN)
-        causal = np.triu(np.full((new, new), _HIDDEN), 1)
-        past = state.cache[:, :, :, :seen]
-        out, added = self._program(tokens, cos, sin, behind[:, None, None], causal[None, None], *past)
-        for row, length in enumerate(state.lengths):
-            state.cache[:, row, :, length : length + new] = added[row].reshape(*self._shape[:2], new, self._shape[2])
-        lengths = tuple(length + new for length in state.lengths)
-        state.written[0] = max(lengths)
-        return out, CacheState(state.cache, lengths, state.written)
+        seen = self._capacity if lengths.any() else 1
+        behind = np.where(np.arange(seen) < lengths, np.float32(0.0), _HIDDEN)[:, None, None]
+        causal = np.triu(np.full((new, new), _HIDDEN), 1)[None, None]
+        past = [[context.cache[layer, :, :, :seen] for context in contexts] for layer in range(self._shape[0])]
+        out, added = self._program(tokens, cos, sin, behind, causal, *past)
+        added = added.reshape(len(added), *self._shape[:2], new, self._shape[2])
+        parts = np.split(added, np.cumsum(counts)[:-1])
+        return out, tuple(context.followed(part) for context, part in zip(contexts, parts, strict=True))
 
 
 def _apply(layer: Affine, x: Array) -> Array:
