@@ -20,7 +20,7 @@ from kinestream.data.dance_windows import DanceClip, DanceClips
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272, Statistics, motion272_from_motion
 from kinestream.io.audio import Audio, read_audio
-from kinestream.models.choreo_llama import SamplingSettings, generate_codes
+from kinestream.models.choreo_llama import Piece, SamplingSettings, generate_codes
 from kinestream.models.retrieval import RetrievalConfig, RetrievalModel
 from kinestream.streaming import dance
 from kinestream.streaming.dance import DanceChunk, DanceOptions, DanceSession
@@ -187,14 +187,20 @@ def test_a_piece_that_stands_still_to_music_is_drawn_again(
 
     asked: list[float] = []
     histories: list[bool] = []
-    drawn = dance.next_piece
+    drawn, again = dance.next_piece, Piece.again
 
     def watched(*arguments: Any, **options: Any) -> Any:
         asked.append(options["settings"].temperature)
         histories.append(arguments[3] is not None)
         return drawn(*arguments, **options)
 
+    def watched_again(piece: Piece, settings: SamplingSettings) -> Piece:
+        asked.append(settings.temperature)
+        histories.append(bool(piece.known.shape[1]))
+        return again(piece, settings)
+
     monkeypatch.setattr(dance, "next_piece", watched)
+    monkeypatch.setattr(Piece, "again", watched_again)
     monkeypatch.setattr(dance, "_stands_still", lambda features, music: True)
     generate_dance(click_track(1.0), model)
     usual = model.sampling.temperature

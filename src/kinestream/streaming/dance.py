@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,7 +20,7 @@ from kinestream.features import RootState
 from kinestream.features.recovery import world_joints_from_rotations
 from kinestream.inference import Mode
 from kinestream.metrics import still_seconds
-from kinestream.models.choreo_llama import DanceContext, Drawing, References, SamplingSettings, next_piece
+from kinestream.models.choreo_llama import DanceContext, Drawing, Piece, References, SamplingSettings, next_piece
 from kinestream.models.rvq_vae.model import DecoderStates
 from kinestream.motion import Motion
 from kinestream.streaming.dance_engine import DanceEngine, Making
@@ -342,20 +342,28 @@ class DanceSession:
             found = References(found.frames.to(self._device), present)
         overlap = model.llama.config.window_steps - self._piece_steps
         settings = self.options.sampling or model.sampling
-        livelier = [SamplingSettings(heat, model.tokenizer.config.num_codes, _LIVELIER_TOP_P) for heat in _LIVELIER]
-        before = [(one, self._context, found) for one in (settings, *livelier)]
-        # At last without the history that it rests in; references would begin with that history.
-        for drawn_with, known, references in (*before, (settings, None, None)):
-            piece = next_piece(
+
+        def begun(known: DanceContext | None, references: References | None) -> Piece:
+            return next_piece(
                 model.llama,
                 model.music_statistics.normalize(music).to(self._device)[None],
                 torch.tensor([model.genre_index(genre)], device=self._device),
                 known,
                 references=references,
-                settings=drawn_with,
+                settings=settings,
                 generator=generator,
                 overlap_steps=overlap,
             )
+
+        def tries() -> Iterator[Piece]:
+            piece = begun(self._context, found)
+            yield piece
+            for heat in _LIVELIER:
+                yield piece.again(SamplingSettings(heat, model.tokenizer.config.num_codes, _LIVELIER_TOP_P))
+            # At last without the history that it rests in; references would begin with that history.
+            yield begun(None, None)
+
+        for piece in tries():
             yield piece.drawings[0]
             codes, context = piece.result()
             decoded, decoder = model.tokenizer.decoder.step(model.tokenizer.embed(codes), self._decoder)

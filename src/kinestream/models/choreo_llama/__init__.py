@@ -7,6 +7,7 @@ from kinestream.models.choreo_llama.model import ChoreoLlama
 from kinestream.models.choreo_llama.sampling import SamplingSettings
 from kinestream.models.choreo_llama.windows import (
     DanceContext,
+    Piece,
     References,
     extend_dance,
     generate_codes,
@@ -21,6 +22,7 @@ __all__ = [
     "DanceContext",
     "Drawing",
     "Drawings",
+    "Piece",
     "References",
     "SamplingSettings",
     "choreo_llama_loss",

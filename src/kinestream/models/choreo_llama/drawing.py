@@ -38,7 +38,7 @@ class Drawing:
         # Where it is read, and what the last reading gave (until it has begun, nothing of use).
         self.place: Place | None = None
         self.hidden = inputs[:, -1]
-        self._unread, self._added = inputs, added
+        self._inputs, self._unread, self._added = inputs, inputs, added
         self._count = count * levels
         self._codes: list[Tensor] = []
 
@@ -60,6 +60,10 @@ class Drawing:
         if not self._codes:
             return torch.empty(0, self.levels, dtype=torch.long, device=self._unread.device)
         return torch.cat(self._codes).view(-1, self.levels)
+
+    def again(self, settings: SamplingSettings) -> Drawing:
+        """The same window, nothing of it read or drawn yet, with other settings; the generator goes on."""
+        return Drawing(self._inputs, self._added, self._count // self.levels, self.levels, settings, self.generator)
 
     def next_block(self) -> Float[Tensor, "1 n h"]:
         """What is to be read next of the window's beginning."""

@@ -8,7 +8,7 @@ one motion of them: there is no seam to hide.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -93,6 +93,10 @@ class Piece:
     known: Tensor
     frames_per_step: Fraction
     overlap: int
+
+    def again(self, settings: SamplingSettings) -> Piece:
+        """The same piece, to be drawn anew with other settings; the generators go on."""
+        return replace(self, drawings=[drawing.again(settings) for drawing in self.drawings])
 
     def result(self) -> tuple[Int[Tensor, "b h k"], DanceContext]:
         """The piece's codes and what the next one needs; KinestreamError where they could not be drawn."""
