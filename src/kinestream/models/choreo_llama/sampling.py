@@ -40,7 +40,7 @@ def code_probabilities(
 ) -> tuple[Float[NDArray[Any], "m"], Int[NDArray[Any], "m"]]:
     """Give the candidates' probabilities, falling, and which codes they are, for one row of logits."""
     if settings.temperature == 0:
-        return np.ones(1), logits.argmax(keepdims=True)
+        return np.ones(1), np.array([logits.argmax()])
     numbers, count = logits.astype(np.float64), min(settings.top_k, len(logits))
     likeliest = np.argpartition(numbers, -count)[-count:]
     codes = likeliest[np.argsort(-numbers[likeliest], kind="stable")]
