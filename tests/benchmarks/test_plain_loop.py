@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from benchmarks.engine.plain_loop import PlainLoop
+from kinestream.checkpoints import TextToMotionModel
+from kinestream.inference import ModuleNetworks, Networks
 from kinestream.models.ar_diffusion import head, small_batch
 from kinestream.models.ar_diffusion.head import SamplingNoise
 from kinestream.nn import row_linear
@@ -20,12 +22,14 @@ from tests.streaming.conftest import HashEncoder, tiny_model
 LATENTS = 8
 
 
-def assert_exact(engine: Engine, guidance: float) -> None:
+def assert_exact(
+    model: TextToMotionModel, encoder: HashEncoder, guidance: float, networks: Networks | None = None
+) -> None:
     """Same noise, same latents and frames within 1e-4 of their size."""
-    config = engine.model.ar.config
+    engine, config = Engine(model, encoder, networks=networks), model.ar.config
     session = engine.session(seed=11, options=SessionOptions(guidance=guidance, stop_threshold=0.0))
     session.prompt("walks")
-    plain = PlainLoop(engine.model, engine.encode("walks"), guidance)
+    plain = PlainLoop(model, engine.encode("walks"), guidance)
     for index in range(LATENTS):
         noise = latent_noise(11, index, 0, config.diffusion_steps, config.latent_dim)[:, None]
         latent, frames = plain.step(SamplingNoise(noise[0], noise[1:]))
@@ -36,13 +40,14 @@ def assert_exact(engine: Engine, guidance: float) -> None:
 
 
 def test_exact_mode_equals_the_plain_loop() -> None:
-    assert_exact(Engine(tiny_model(), HashEncoder()), 3.0)
+    assert_exact(tiny_model(), HashEncoder(), 3.0)
 
 
 def test_exact_mode_equals_the_plain_loop_where_matrices_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (small_batch, head, row_linear):
         monkeypatch.setattr(module, "LARGE_MATRIX", 1)
-    assert_exact(Engine(tiny_model(), HashEncoder()), 3.0)
+    model = tiny_model()
+    assert_exact(model, HashEncoder(), 3.0, ModuleNetworks(model))
 
 
 def test_exact_mode_equals_the_plain_loop_on_published_weights(golden_dir: Path) -> None:
@@ -58,4 +63,4 @@ def test_exact_mode_equals_the_plain_loop_on_published_weights(golden_dir: Path)
         def _vector(self, text: str) -> torch.Tensor:
             return super()._vector(text).repeat(ar.config.text_dim // 12) / ar.config.text_dim**0.5
 
-    assert_exact(Engine(model, Encoder()), 4.0)
+    assert_exact(model, Encoder(), 4.0)

@@ -12,6 +12,7 @@ from kinestream.errors import BadInputError
 from kinestream.nn.streaming import state_to_tensors
 from kinestream.streaming import Engine, Session, SessionOptions
 from kinestream.streaming.control import Prompt
+from tests.streaming.conftest import tiny_model
 
 MakeEngine = Callable[..., Engine]
 
@@ -32,7 +33,7 @@ def test_streamed_frames_equal_the_whole_latent_sequence_decoded_at_once(engine:
 
 def test_cached_conditions_equal_the_whole_context_computed_at_once(engine: Engine) -> None:
     session = engine.session(seed=4)
-    model = engine.model.ar
+    model = tiny_model().ar
     session.prompt("walks")
     for index in range(40):
         if index == 9:
@@ -171,7 +172,7 @@ def test_a_session_listed_twice_or_foreign_is_refused(make_engine: MakeEngine) -
         engine.step([make_engine().session()])
 
 
-def test_encoder_of_another_width_is_refused(engine: Engine) -> None:
+def test_encoder_of_another_width_is_refused() -> None:
     class Wide:
         name = "wide"
         dim = 99
@@ -182,17 +183,18 @@ def test_encoder_of_another_width_is_refused(engine: Engine) -> None:
         def encode_blank(self) -> torch.Tensor:
             return torch.zeros(99)
 
-    session = Engine(engine.model, Wide()).session()
+    session = Engine(tiny_model(), Wide()).session()
     with pytest.raises(BadInputError, match="99"):
         session.prompt("walks")
 
 
 def test_blank_embedding_of_an_imported_model_comes_from_its_encoder(engine: Engine) -> None:
-    expected = engine.model.ar.empty_text.clone()
+    model = tiny_model()
+    expected = model.ar.empty_text.clone()
     with torch.no_grad():
-        engine.model.ar.empty_text.zero_()
+        model.ar.empty_text.zero_()
     known = engine.fingerprint
-    imported = Engine(dataclasses.replace(engine.model, empty_text_known=False), engine.encoder)
+    imported = Engine(dataclasses.replace(model, empty_text_known=False), engine.encoder)
     assert torch.equal(imported.model.ar.empty_text, expected)
     assert imported.fingerprint == known
 

@@ -65,7 +65,8 @@ def add_parser(verbs: Subparsers) -> None:
     parser.add_argument(
         "--fast",
         action="store_true",
-        help="faster, and as good a dance, but another one: int8 weights (needs the extra fast)",
+        help="faster, and as good a dance, but another one: int8 weights (needs the extra fast where the processor has "
+        "no AVX-512 VNNI)",
     )
     parser.add_argument(
         "--no-foot-lock", dest="foot_lock", action="store_false", help="leave sliding feet as the model made them"

@@ -95,14 +95,16 @@ class CompiledNetworks:
         return self._decoder.step(array(latents[:, 0]), state)
 
 
-def without_compiled_weights(model: TextToMotionModel) -> TextToMotionModel:
+def without_compiled_weights(model: TextToMotionModel, mode: Mode) -> TextToMotionModel:
     """The model without the weights that `CompiledNetworks` has its own of; settings, buffers and encoder stay.
 
-    The encoder's are read from a file when a body comes to rest, which is all that needs them. The model itself keeps
-    everything: memory is free when nobody holds it any more.
+    In fast mode the encoder's are read from a file when a body comes to rest, which is all that needs them, and the
+    decoder's are gone, too. The model itself keeps everything: memory is free when nobody holds it any more.
     """
-    tae = hollow(model.tae)
-    tae.encoder = _paged(model.tae.encoder, PagedMemory())
+    tae = model.tae
+    if mode == "fast":
+        tae = hollow(model.tae)
+        tae.encoder = _paged(model.tae.encoder, PagedMemory())
     return replace(model, tae=tae, ar=hollow(model.ar))
 
 

@@ -27,11 +27,11 @@ class CompiledReader:
 
     Args:
         llama: weights are read, nothing is changed.
-        runtime: what compiles; None takes the extra's.
+        runtime: what compiles; None takes the fastest for this processor.
         precision: of the weights; "float32" gives the network's own numbers to rounding.
 
     Raises:
-        MissingExtraError: no runtime is given and the extra `fast` is not installed.
+        MissingExtraError: no runtime is given, and this processor's is not installed.
     """
 
     def __init__(self, llama: ChoreoLlama, runtime: Runtime | None = None, precision: Precision = "int8") -> None:
@@ -68,7 +68,7 @@ def fast_dance(model: MusicToDanceModel) -> MusicToDanceModel:
     conditions and motion is shared.
 
     Raises:
-        MissingExtraError: the extra `fast` is not installed.
+        MissingExtraError: this processor's runtime is not installed.
         BadInputError: the model is not on the CPU.
     """
     if isinstance(model.llama.reader, CompiledReader):

@@ -118,7 +118,7 @@ class DanceSession:
 
     Raises:
         BadInputError: a model that can't stream, an unknown genre or mode, or options that the model can't follow.
-        MissingExtraError: fast mode without the extra `fast`.
+        MissingExtraError: fast mode without the extra `fast`, on a processor without AVX-512 VNNI.
     """
 
     def __init__(

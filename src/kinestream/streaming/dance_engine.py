@@ -34,7 +34,7 @@ class DanceEngine:
 
     Raises:
         BadInputError: a model that can't stream, or an unknown mode.
-        MissingExtraError: fast mode without the extra `fast`.
+        MissingExtraError: fast mode without the extra `fast`, on a processor without AVX-512 VNNI.
     """
 
     def __init__(self, model: MusicToDanceModel, *, mode: Mode = "exact") -> None:

@@ -66,7 +66,7 @@ class Engine:
     Raises:
         BadInputError: the model and the encoder don't fit together, the features are not motion272, or there is no such
             mode.
-        MissingExtraError: fast mode without the extra `fast`.
+        MissingExtraError: fast mode without the extra `fast`, on a processor without AVX-512 VNNI.
     """
 
     def __init__(
@@ -94,10 +94,11 @@ class Engine:
             # A released checkpoint does not hold the embedding of the empty text, which guidance needs.
             model.ar.empty_text.copy_(self._checked(self.encoder.encode_blank()))
         self.networks = _networks(model, mode) if networks is None else networks
-        if isinstance(self.networks, DeviceNetworks) or self.networks.mode == "fast":
+        if not isinstance(self.networks, ModuleNetworks):
             # They have their own weights; the others are kept only as long as somebody else does.
             _ = self.fingerprint
-            self.model = (on_host if isinstance(self.networks, DeviceNetworks) else without_compiled_weights)(model)
+            device = isinstance(self.networks, DeviceNetworks)
+            self.model = on_host(model) if device else without_compiled_weights(model, self.networks.mode)
         self._embeddings: OrderedDict[str, Tensor] = OrderedDict()
         self._embeddings_lock = threading.Lock()
 
