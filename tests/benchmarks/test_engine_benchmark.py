@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 
+from benchmarks.engine import runtimes
 from benchmarks.engine.__main__ import quantile, rounds_of, table, with_floor
 from benchmarks.engine.machine import Machine, floor_seconds, parts_of_a_latent
 from benchmarks.engine.models import HashedText, random_model
 from benchmarks.engine.sampling import compared, energy_distance
 from kinestream.models.ar_diffusion import ARDiffusionConfig
+from tests.inference.conftest import small_model
 
 MACHINE = Machine(threads=2, bandwidth=45e9, float32=215e9, int8=900e9)
 
@@ -72,3 +76,11 @@ def test_quantiles_and_rounds() -> None:
     assert quantile([3.0, 1.0, 2.0], 0.5) == 2.0
     assert rounds_of("baseline", "paper", 100) == 1
     assert rounds_of("fast", "paper", 100) > rounds_of("exact", "paper", 100) >= 1
+
+
+def test_runtimes_take_turns_at_the_parts_of_a_latent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtimes, "random_model", lambda size: small_model())
+    found = runtimes.measured("default", 1, time.perf_counter)
+    assert "exact, torch" in found
+    assert all(set(of) == {"new context", "transformer", "head", "decoder"} for of in found.values())
+    assert all(value > 0 for of in found.values() for value in of.values())
