@@ -240,15 +240,16 @@ def _clicks(song_s: float, rate: int) -> NDArray[np.float32]:
     return np.tile(0.5 * fading, round(2 * song_s)).astype(np.float32)
 
 
-def streams_table(results: dict[str, list[dict[str, float]]], dances: Sequence[dict[str, float]]) -> str:
+def streams_table(results: dict[str, dict[str, list[dict[str, float]]]], dances: Sequence[dict[str, float]]) -> str:
     """Dances together as a Markdown table."""
     lines = ["| size | dances | a code of all | frames/s of each | of all |", "| --- | --- | --- | --- | --- |"]
-    for size, rows in results.items():
+    for size, kinds in results.items():
         config = configuration(size)
         frames = config.window_reference_frames / config.window_steps / config.num_codebooks
         lines += [
-            f"| {size}, codes | {row['dances']} | {1000 * row['code_s']:.2f} ms | {frames / row['code_s']:.1f} "
+            f"| {size}, {kind} codes | {row['dances']} | {1000 * row['code_s']:.2f} ms | {frames / row['code_s']:.1f} "
             f"| {row['dances'] * frames / row['code_s']:.1f} |"
+            for kind, rows in kinds.items()
             for row in rows
         ]
     lines += [
@@ -307,7 +308,9 @@ def measure(size: str, threads: int, bandwidth: float) -> dict[str, Any]:
         row["windows_frames_per_second"] = half * frames / piece
         row["times_baseline"] = kinds["baseline"]["code_median_s"] / code
     kinds["fast"]["compiling_s"] = compiling_s
-    together = streams(compiled, window, size)
+    together = {"fast": streams(compiled, window, size)}
+    if size == "default":
+        together["exact"] = streams(readers["exact"], window, size)
     readers.clear()
     kinds["fast"]["resident_mb"] = _resident_mb(model)
     return {"parameters": parameters, "kinds": kinds, "streams": together}
