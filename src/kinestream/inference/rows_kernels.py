@@ -40,6 +40,16 @@ def _known(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
     return cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, arguments), name)
 
 
+def _added_up(builder: Any, values: Any) -> Any:
+    """The sum of 16 floats, halves first: always in the same order."""
+    size = TILE
+    while size > 1:
+        size //= 2
+        halves = [ir.Constant(ir.VectorType(_INT, size), list(range(first, first + size))) for first in (0, size)]
+        values = builder.fadd(*(builder.shuffle_vector(values, values, half) for half in halves))
+    return builder.extract_element(values, ir.Constant(_INT, 0))
+
+
 def _tile_kernel(rows: int) -> Any:
     """One tile of outputs of `rows` rows, as instructions.
 
@@ -112,14 +122,14 @@ _tile1, _tile2, _tile4, _tile8 = (_tile_kernel(rows) for rows in (1, 2, 4, 8))
 def _block_kernel(rows: int, outs: int) -> Any:
     """Float products of `rows` rows with `outs` outputs of a matrix [out, in], as instructions.
 
-    (weights, x, in, bias, out, bytes of a row of out). Each sum has 16 parts, added up in the same order for any block.
+    (weights, bytes of a row of weights, x, bytes of a row of x, in, bias, out, bytes of a row of out). Each sum has 16
+    parts, added up in the same order for any block.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        w, x, width, bias, out, out_row = args
+        w, w_row, x, x_row, width, bias, out, out_row = args
         fma = _known(builder, "llvm.fma.v16f32", _FLOATS, [_FLOATS] * 3)
         one_fma = _known(builder, "llvm.fma.f32", _FLOAT, [_FLOAT] * 3)
-        add_up = _known(builder, "llvm.vector.reduce.fadd.v16f32", _FLOAT, [_FLOAT, _FLOATS])
 
         def number(value: int) -> Any:
             return ir.Constant(_LONG, value)
@@ -127,31 +137,28 @@ def _block_kernel(rows: int, outs: int) -> Any:
         def load(address: Any, kind: Any) -> Any:
             return builder.load(builder.inttoptr(address, _POINTER), align=4, typ=kind)
 
-        row_bytes = builder.mul(width, number(4))
-
-        def at(base: Any, line: int, place: Any) -> Any:
-            return builder.add(builder.add(base, builder.mul(row_bytes, number(line))), builder.mul(place, number(4)))
+        def at(base: Any, row: Any, line: int, place: Any) -> Any:
+            return builder.add(builder.add(base, builder.mul(row, number(line))), builder.mul(place, number(4)))
 
         pairs = [(row, column) for row in range(rows) for column in range(outs)]
         sums = {pair: cgutils.alloca_once_value(builder, ir.Constant(_FLOATS, [0.0] * TILE)) for pair in pairs}
         whole = builder.sdiv(width, number(TILE))
         with cgutils.for_range(builder, whole) as step:
             place = builder.mul(step.index, number(TILE))
-            xs = [load(at(x, row, place), _FLOATS) for row in range(rows)]
+            xs = [load(at(x, x_row, row, place), _FLOATS) for row in range(rows)]
             for column in range(outs):
-                weights = load(at(w, column, place), _FLOATS)
+                weights = load(at(w, w_row, column, place), _FLOATS)
                 for row in range(rows):
                     total = sums[row, column]
                     builder.store(builder.call(fma, [weights, xs[row], builder.load(total)]), total)
         rest = {}
         for row, column in pairs:
-            own = builder.call(
-                add_up, [load(builder.add(bias, number(4 * column)), _FLOAT), builder.load(sums[row, column])]
-            )
+            own = load(builder.add(bias, number(4 * column)), _FLOAT)
+            own = builder.fadd(own, _added_up(builder, builder.load(sums[row, column])))
             rest[row, column] = cgutils.alloca_once_value(builder, own)
         with cgutils.for_range(builder, width, start=builder.mul(whole, number(TILE))) as step:
             for row, column in pairs:
-                parts = [load(at(w, column, step.index), _FLOAT), load(at(x, row, step.index), _FLOAT)]
+                parts = [load(at(w, w_row, column, step.index), _FLOAT), load(at(x, x_row, row, step.index), _FLOAT)]
                 builder.store(builder.call(one_fma, [*parts, builder.load(rest[row, column])]), rest[row, column])
         for row, column in pairs:
             place = builder.add(builder.add(out, builder.mul(out_row, number(row))), number(4 * column))
@@ -159,8 +166,8 @@ def _block_kernel(rows: int, outs: int) -> Any:
         return context.get_dummy_value()
 
     @_intrinsic
-    def block(typingctx, w, x, width, bias, out, out_row):  # type: ignore[no-untyped-def]
-        return types.void(*[types.int64] * 6), codegen
+    def block(typingctx, w, w_row, x, x_row, width, bias, out, out_row):  # type: ignore[no-untyped-def]
+        return types.void(*[types.int64] * 8), codegen
 
     return block
 
@@ -169,6 +176,48 @@ def _block_kernel(rows: int, outs: int) -> Any:
 BLOCK = 8
 _block1, _block2, _block4 = _block_kernel(1, BLOCK), _block_kernel(2, BLOCK), _block_kernel(4, BLOCK // 2)
 _last1, _last2, _last4 = (_block_kernel(rows, 1) for rows in (1, 2, 4))
+
+
+def _mix_kernel(rows: int, vectors: int) -> Any:
+    """`rows` rows of shares times 16 `vectors` columns of a matrix [k, columns], as instructions.
+
+    (shares, bytes of a row of shares, matrix, bytes of a row of the matrix, k, out, bytes of a row of out).
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        shares, share_row, matrix, matrix_row, count, out, out_row = args
+        fma = _known(builder, "llvm.fma.v16f32", _FLOATS, [_FLOATS] * 3)
+
+        def number(value: int) -> Any:
+            return ir.Constant(_LONG, value)
+
+        def load(address: Any, kind: Any) -> Any:
+            return builder.load(builder.inttoptr(address, _POINTER), align=4, typ=kind)
+
+        pairs = [(row, vector) for row in range(rows) for vector in range(vectors)]
+        sums = {pair: cgutils.alloca_once_value(builder, ir.Constant(_FLOATS, [0.0] * TILE)) for pair in pairs}
+        with cgutils.for_range(builder, count) as step:
+            line = builder.add(matrix, builder.mul(step.index, matrix_row))
+            values = [load(builder.add(line, number(4 * TILE * vector)), _FLOATS) for vector in range(vectors)]
+            for row in range(rows):
+                place = builder.add(builder.mul(share_row, number(row)), builder.mul(step.index, number(4)))
+                share = _spread(builder, load(builder.add(shares, place), _FLOAT), _FLOATS)
+                for vector in range(vectors):
+                    total = sums[row, vector]
+                    builder.store(builder.call(fma, [share, values[vector], builder.load(total)]), total)
+        for row, vector in pairs:
+            place = builder.add(builder.add(out, builder.mul(out_row, number(row))), number(4 * TILE * vector))
+            builder.store(builder.load(sums[row, vector]), builder.inttoptr(place, _POINTER), align=4)
+        return context.get_dummy_value()
+
+    @_intrinsic
+    def mix(typingctx, shares, share_row, matrix, matrix_row, count, out, out_row):  # type: ignore[no-untyped-def]
+        return types.void(*[types.int64] * 7), codegen
+
+    return mix
+
+
+_mix1, _mix4, _mix1_wide, _mix4_wide = (_mix_kernel(rows, vectors) for vectors in (1, 4) for rows in (1, 4))
 
 
 _pointer_type: Callable[[Any], Any] = types.CPointer
@@ -321,14 +370,6 @@ def _tile_of(tile, rows, groups, quads, tiles, w, x, scales, corrections, w_scal
 
 
 @_summing
-def _dot(a, first_a, b, first_b, count):  # type: ignore[no-untyped-def]
-    total = np.float32(0.0)
-    for index in range(count):
-        total += a[first_a + index] * b[first_b + index]
-    return total
-
-
-@_summing
 def _sum(x, first, count):  # type: ignore[no-untyped-def]
     total = np.float32(0.0)
     for index in range(first, first + count):
@@ -438,36 +479,69 @@ def _row(row, code, op, out, a, b):  # type: ignore[no-untyped-def]
 
 
 @jit()
+def _dense(rows, outs, width, w, w_row, x, x_row, bias, out, out_row):  # type: ignore[no-untyped-def]
+    """Up to eight outputs of all rows; strides in bytes."""
+    half = BLOCK // 2
+    row = 0
+    while row < rows:
+        given, place, left = x + row * x_row, out + row * out_row, rows - row
+        taken = 4 if left >= 4 else (2 if left >= 2 else 1)
+        if outs == BLOCK:
+            if taken == 4:
+                _block4(w, w_row, given, x_row, width, bias, place, out_row)
+                _block4(w + half * w_row, w_row, given, x_row, width, bias + 4 * half, place + 4 * half, out_row)
+            elif taken == 2:
+                _block2(w, w_row, given, x_row, width, bias, place, out_row)
+            else:
+                _block1(w, w_row, given, x_row, width, bias, place, out_row)
+        else:
+            for column in range(outs):
+                own, offset, spot = w + column * w_row, bias + 4 * column, place + 4 * column
+                if taken == 4:
+                    _last4(own, w_row, given, x_row, width, offset, spot, out_row)
+                elif taken == 2:
+                    _last2(own, w_row, given, x_row, width, offset, spot, out_row)
+                else:
+                    _last1(own, w_row, given, x_row, width, offset, spot, out_row)
+        row += taken
+
+
+@jit()
 def _linear_block(block, op, out, a):  # type: ignore[no-untyped-def]
     """Eight outputs, or what is left, of all rows of a float product."""
     rows, width, outs = op[NUMBERS], op[NUMBERS + 1], op[NUMBERS + 2]
     first = block * BLOCK
-    many = min(BLOCK, outs - first)
     w, bias = op[NUMBERS + 3] + 4 * first * width, op[NUMBERS + 4] + 4 * first
+    _dense(rows, min(BLOCK, outs - first), width, w, 4 * width, a, 4 * width, bias, out + 4 * first, 4 * outs)
+
+
+@jit()
+def _mixed(rows, columns, count, shares, share_row, matrix, matrix_row, out):  # type: ignore[no-untyped-def]
+    """Rows of shares times a matrix [count, columns]; strides in bytes."""
     row = 0
     while row < rows:
-        x, place = a + 4 * row * width, out + 4 * (row * outs + first)
-        left = rows - row
-        taken = 4 if left >= 4 else (2 if left >= 2 else 1)
-        if many == BLOCK:
-            if taken == 4:
-                half = BLOCK // 2
-                _block4(w, x, width, bias, place, 4 * outs)
-                _block4(w + 4 * half * width, x, width, bias + 4 * half, place + 4 * half, 4 * outs)
-            elif taken == 2:
-                _block2(w, x, width, bias, place, 4 * outs)
+        many = rows - row >= 4
+        given, place, column = shares + row * share_row, out + 4 * row * columns, 0
+        while columns - column >= 4 * TILE:
+            if many:
+                _mix4_wide(given, share_row, matrix + 4 * column, matrix_row, count, place + 4 * column, 4 * columns)
             else:
-                _block1(w, x, width, bias, place, 4 * outs)
-        else:
-            for column in range(many):
-                own, spot, offset = w + 4 * column * width, place + 4 * column, bias + 4 * column
-                if taken == 4:
-                    _last4(own, x, width, offset, spot, 4 * outs)
-                elif taken == 2:
-                    _last2(own, x, width, offset, spot, 4 * outs)
-                else:
-                    _last1(own, x, width, offset, spot, 4 * outs)
-        row += taken
+                _mix1_wide(given, share_row, matrix + 4 * column, matrix_row, count, place + 4 * column, 4 * columns)
+            column += 4 * TILE
+        while columns - column >= TILE:
+            if many:
+                _mix4(given, share_row, matrix + 4 * column, matrix_row, count, place + 4 * column, 4 * columns)
+            else:
+                _mix1(given, share_row, matrix + 4 * column, matrix_row, count, place + 4 * column, 4 * columns)
+            column += TILE
+        for line in range(4 if many else 1):
+            x, y, z = _floats(given + line * share_row), _floats(matrix), _floats(place + 4 * line * columns)
+            for rest in range(column, columns):
+                total = np.float32(0.0)
+                for inner in range(count):
+                    total += x[inner] * y[inner * (matrix_row // 4) + rest]
+                z[rest] = total
+        row += 4 if many else 1
 
 
 @jit()
@@ -484,21 +558,14 @@ def _matmul_one(place, op, out, a, b):  # type: ignore[no-untyped-def]
         else:
             from_b += spot * op[NUMBERS + 10 + axis]
     n, m, k = op[NUMBERS + 3], op[NUMBERS + 4], op[NUMBERS + 5]
-    row_a, row_b, transposed = op[NUMBERS + 9], op[NUMBERS + 13], op[NUMBERS + 14]
-    x, y, z = _floats(a + 4 * from_a), _floats(b + 4 * from_b), _floats(out + 4 * place * n * m)
-    for line in range(n):
-        if transposed:
-            for index in range(m):
-                z[line * m + index] = _dot(x, line * row_a, y, index * row_b, k)
-        else:
-            for index in range(m):
-                z[line * m + index] = np.float32(0.0)
-            for inner in range(k):
-                share = x[line * row_a + inner]
-                # Most of a cache is hidden, and its shares are 0.
-                if share != np.float32(0.0):
-                    for index in range(m):
-                        z[line * m + index] += share * y[inner * row_b + index]
+    row_a, row_b, nothing = 4 * op[NUMBERS + 9], 4 * op[NUMBERS + 13], op[NUMBERS + 16]
+    a, b, out = a + 4 * from_a, b + 4 * from_b, out + 4 * place * n * m
+    if op[NUMBERS + 14]:
+        for first in range(0, m, BLOCK):
+            outs = min(BLOCK, m - first)
+            _dense(n, outs, k, b + first * row_b, row_b, a, row_a, nothing, out + 4 * first, 4 * m)
+    else:
+        _mixed(n, m, k, a, row_a, b, row_b, out)
 
 
 # What threads share while they carry out a program, in 64-bit numbers: the ticket (number of the operation, how many

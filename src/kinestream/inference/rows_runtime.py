@@ -192,6 +192,8 @@ def _address(values: npt.NDArray[Any]) -> int:
 # Views are made by numpy itself, on an array that nobody reads or writes: only their places, sizes and strides count.
 _SPACE: Array = np.lib.stride_tricks.as_strided(np.zeros(1, np.float32), (1 << 40,), (4,))
 _ORIGIN = _address(_SPACE)
+# The bias of a matrix product that has none.
+_NOTHING: Array = np.zeros(kernels.BLOCK, np.float32)
 _ABSOLUTE, _BETWEEN, _FIRST_INPUT = 0, 1, 2
 # Sizes and strides of an input; the first stride may say that rows are found by their addresses.
 _Layout = tuple[tuple[int, ...], tuple[int, ...]]
@@ -514,7 +516,7 @@ class _Planner:
         out = self._new((*a.view.shape[:-2], n, m), node)
         steps_a, steps_b = ([0] * (5 - place.view.ndim) + _steps(place.view) for place in (a, b))
         rows = 5 - b.view.ndim if b.scattered else -1
-        numbers = [*batch, n, m, k, *steps_a[:4], *steps_b[:4], int(transposed), rows]
+        numbers = [*batch, n, m, k, *steps_a[:4], *steps_b[:4], int(transposed), rows, _address(_NOTHING)]
         return self._put(kernels.MATMUL, (out, a, b), numbers, math.prod(batch) * n * m * k >= _SHARED_PRODUCTS)
 
     def _rotated(self, node: _Node, x: _Place, cos: _Place, sin: _Place) -> _Place:
