@@ -5,7 +5,8 @@ one instruction (AVX-512 VNNI) multiplies 64 of them with four numbers of a row 
 with one scale a group of 16 to 256; a group's sum of products is an exact integer. No float is added in an order that
 depends on how many rows there are, so a row's numbers are the same bits in any company.
 
-Compiled by numba when first imported and kept on disk. Addresses are plain integers, since weights, inputs and what
+Compiled by numba when first imported and kept on disk; all in one file, since what is kept is made anew when its file
+changes. Addresses are plain integers, since weights, inputs and what
 lies between are spread over many arrays.
 """
 

@@ -6,31 +6,34 @@ is decided while it runs. See `rows_kernels` for the arithmetic.
 
 from __future__ import annotations
 
-import math
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from kinestream.inference import rows_kernels as kernels
-from kinestream.inference.graph import Affine, Array, Precision, Program, joined_bias, quantised
+from kinestream.inference.graph import Affine, Array, Precision, Program, joined_bias
+from kinestream.inference.rows_plan import (
+    BETWEEN,
+    FIRST_INPUT,
+    SCATTERED,
+    SMALLEST_GROUP,
+    Int8Matrix,
+    Layout,
+    Node,
+    Plan,
+    Planner,
+    address_of,
+)
 from kinestream.inference.rows_threads import helpers
 
 # Smaller matrices stay in float32: reading them costs nothing, and rounding them would.
 _SMALL_WEIGHTS = 64 * 1024
-_SMALLEST_GROUP, _LARGEST_GROUP = 16, 256
-# Products of so many weights and rows, and other operations on so many numbers, are shared among threads.
-_SHARED_PRODUCTS, _SHARED_NUMBERS = 1 << 20, 1 << 15
-# The last dimension of an operation is no longer than this, so that there are lines to share.
-_LONGEST_LINE = 4096
 _MAX_PLANS = 128
-_ALIGNED = 16
+_LINE_BYTES = 64
 
 
 class RowsRuntime:
@@ -51,236 +54,122 @@ class RowsRuntime:
         return RowsGraph(self.threads, precision)
 
 
-@dataclass(eq=False)
-class _Node:
-    """An operation on nodes; `settings` are its own (sizes, weights)."""
-
-    kind: str
-    inputs: tuple[_Node, ...] = ()
-    settings: tuple[Any, ...] = ()
-    value: Array | None = None
-
-
-class _Int8Matrix:
-    """Weights in tiles, see `rows_kernels`; a scale and a bias an output."""
-
-    def __init__(self, layers: Sequence[Affine], bias: Array) -> None:
-        values, scales = quantised(layers)
-        outs, width = values.shape
-        shape = (outs // kernels.TILE, kernels.TILE, width // 4, 4)
-        tiles = np.ascontiguousarray((values.view(np.uint8) ^ 128).reshape(shape).swapaxes(1, 2))
-        self.kept = (tiles, np.ascontiguousarray(scales[:, 0]), bias)
-        self.addresses = [_address(part) for part in self.kept]
-        self.outs, self.size = outs, tiles.size
-        # How many numbers of a row share a scale: the most that divide it.
-        sizes = range(_SMALLEST_GROUP, _LARGEST_GROUP + 1, _SMALLEST_GROUP)
-        self.group = max(size for size in sizes if width % size == 0)
-
-
 class RowsGraph:
     """One graph; see `kinestream.inference.graph.Graph`."""
 
     def __init__(self, threads: int, precision: Precision) -> None:
         self._threads = threads
         self._precision = precision
-        self._nodes: list[_Node] = []
-        self._inputs: list[_Node] = []
+        self._nodes: list[Node] = []
+        self._inputs: list[Node] = []
 
-    def _add(self, kind: str, *inputs: _Node, settings: tuple[Any, ...] = ()) -> _Node:
-        node = _Node(kind, inputs, settings)
+    def _add(self, kind: str, *inputs: Node, settings: tuple[Any, ...] = ()) -> Node:
+        node = Node(kind, inputs, settings)
         self._nodes.append(node)
         return node
 
-    def input(self, *shape: int) -> _Node:
+    def input(self, *shape: int) -> Node:
         """The next input."""
-        node = _Node("input")
+        node = Node("input")
         self._inputs.append(node)
         return node
 
-    def constant(self, values: Array | float) -> _Node:
+    def constant(self, values: Array | float) -> Node:
         """Fixed numbers."""
-        return _Node("constant", value=np.ascontiguousarray(values, dtype=np.float32))
+        return Node("constant", value=np.ascontiguousarray(values, dtype=np.float32))
 
-    def linear(self, x: _Node, layers: Sequence[Affine]) -> _Node:
+    def linear(self, x: Node, layers: Sequence[Affine]) -> Node:
         """Matrix products with the layers' weights."""
         outs, width = sum(len(weight) for weight, _ in layers), layers[0].weight.shape[1]
         bias = joined_bias(layers)
         bias = np.zeros(outs, np.float32) if bias is None else np.ascontiguousarray(bias, np.float32)
-        fits = outs % kernels.TILE == 0 and width % _SMALLEST_GROUP == 0
+        fits = outs % kernels.TILE == 0 and width % SMALLEST_GROUP == 0
         if self._precision == "int8" and outs * width >= _SMALL_WEIGHTS and fits:
-            return self._add("linear_int8", x, settings=(_Int8Matrix(layers, bias),))
+            return self._add("linear_int8", x, settings=(Int8Matrix(layers, bias),))
         weight = np.concatenate([weight for weight, _ in layers]).astype(np.float32, copy=False)
         return self._add("linear", x, settings=(np.ascontiguousarray(weight), bias))
 
-    def add(self, a: _Node, b: _Node) -> _Node:
+    def add(self, a: Node, b: Node) -> Node:
         """Sum."""
         return self._add("add", a, b)
 
-    def multiply(self, a: _Node, b: _Node) -> _Node:
+    def multiply(self, a: Node, b: Node) -> Node:
         """Product."""
         return self._add("multiply", a, b)
 
-    def matmul(self, a: _Node, b: _Node, *, transpose_b: bool = False) -> _Node:
+    def matmul(self, a: Node, b: Node, *, transpose_b: bool = False) -> Node:
         """Matrix product."""
         return self._add("matmul", a, b, settings=(transpose_b,))
 
-    def relu(self, x: _Node) -> _Node:
+    def relu(self, x: Node) -> Node:
         """max(x, 0)."""
         return self._add("relu", x)
 
-    def silu(self, x: _Node) -> _Node:
+    def silu(self, x: Node) -> Node:
         """x sigmoid(x)."""
         return self._add("silu", x)
 
-    def softmax(self, x: _Node) -> _Node:
+    def softmax(self, x: Node) -> Node:
         """Softmax over the last dimension."""
         return self._add("softmax", x)
 
-    def layer_norm(self, x: _Node, eps: float) -> _Node:
+    def layer_norm(self, x: Node, eps: float) -> Node:
         """Mean 0, variance 1."""
         return self._add("layer_norm", x, settings=(eps,))
 
-    def rms_norm(self, x: _Node, gain: Array, eps: float) -> _Node:
+    def rms_norm(self, x: Node, gain: Array, eps: float) -> Node:
         """Unit mean square, then a gain."""
         return self._add("rms_norm", x, self.constant(gain), settings=(eps,))
 
-    def unit_norm(self, x: _Node) -> _Node:
+    def unit_norm(self, x: Node) -> Node:
         """Unit length."""
         return self._add("unit_norm", x, settings=(1e-24,))
 
-    def rotate(self, x: _Node, cos: _Node, sin: _Node) -> _Node:
+    def rotate(self, x: Node, cos: Node, sin: Node) -> Node:
         """Halves turned."""
         return self._add("rotate", x, cos, sin)
 
-    def reshape(self, x: _Node, *shape: int) -> _Node:
+    def reshape(self, x: Node, *shape: int) -> Node:
         """New sizes."""
         return self._add("reshape", x, settings=shape)
 
-    def transpose(self, x: _Node, *order: int) -> _Node:
+    def transpose(self, x: Node, *order: int) -> Node:
         """New order of dimensions."""
         return self._add("transpose", x, settings=order)
 
-    def concatenate(self, parts: Sequence[_Node], axis: int) -> _Node:
+    def concatenate(self, parts: Sequence[Node], axis: int) -> Node:
         """Join."""
         return self._add("concatenate", *parts, settings=(axis,))
 
-    def split(self, x: _Node, parts: int, axis: int) -> list[_Node]:
+    def split(self, x: Node, parts: int, axis: int) -> list[Node]:
         """Equal parts."""
         return [self._add("part", x, settings=(axis, index, parts)) for index in range(parts)]
 
-    def slice(self, x: _Node, axis: int, start: int, stop: int | None) -> _Node:
+    def slice(self, x: Node, axis: int, start: int, stop: int | None) -> Node:
         """A range."""
         return self._add("slice", x, settings=(axis, start, stop))
 
-    def divide(self, x: _Node, axis: int, other: _Node, other_axis: int) -> tuple[_Node, _Node]:
+    def divide(self, x: Node, axis: int, other: Node, other_axis: int) -> tuple[Node, Node]:
         """Two parts, the first as long as another node."""
         return (
             self._add("before", x, other, settings=(axis, other_axis)),
             self._add("after", x, other, settings=(axis, other_axis)),
         )
 
-    def compile(self, *outputs: _Node) -> Program:
+    def compile(self, *outputs: Node) -> Program:
         """The program."""
         return _RowsProgram(self._nodes, self._inputs, outputs, self._threads)
-
-
-def _address(values: npt.NDArray[Any]) -> int:
-    address: int = values.__array_interface__["data"][0]
-    return address
-
-
-# Views are made by numpy itself, on an array that nobody reads or writes: only their places, sizes and strides count.
-_SPACE: Array = np.lib.stride_tricks.as_strided(np.zeros(1, np.float32), (1 << 40,), (4,))
-_ORIGIN = _address(_SPACE)
-# The bias of a matrix product that has none.
-_NOTHING: Array = np.zeros(kernels.BLOCK, np.float32)
-_ABSOLUTE, _BETWEEN, _FIRST_INPUT = 0, 1, 2
-# Sizes and strides of an input; the first stride may say that rows are found by their addresses.
-_Layout = tuple[tuple[int, ...], tuple[int, ...]]
-_SCATTERED = -1
-_VIEWS = ("reshape", "transpose", "part", "slice", "before", "after")
-_UNARY = {"copy": kernels.COPY, "relu": kernels.RELU, "silu": kernels.SILU}
-_BINARY = {"add": kernels.ADD, "multiply": kernels.MULTIPLY}
-_BY_NUMBERS = {**_UNARY, **_BINARY, "rotate": kernels.ROTATE}
-_BY_ROWS = {
-    "layer_norm": kernels.LAYER_NORM,
-    "rms_norm": kernels.RMS_NORM,
-    "unit_norm": kernels.UNIT_NORM,
-    "softmax": kernels.SOFTMAX,
-}
-
-
-class _Place(NamedTuple):
-    """Where numbers lie: a base (nowhere in particular, between, or an input), a view, and its bytes from the base.
-
-    Where rows are scattered the base holds their addresses, and only a matrix product's second operand may be so.
-    """
-
-    base: int
-    view: Array
-    offset: int
-    scattered: bool = False
-
-
-def _placed(base: int, view: Array) -> _Place:
-    return _Place(base, view, _address(view) - (0 if base == _ABSOLUTE else _ORIGIN))
-
-
-class _Room:
-    """Gives out and takes back room between operations; counts floats."""
-
-    def __init__(self) -> None:
-        self._free: list[tuple[int, int]] = []
-        self.size = 0
-
-    def take(self, count: int) -> tuple[int, int]:
-        """(offset, size) of a piece."""
-        count = -(-max(count, 1) // _ALIGNED) * _ALIGNED
-        for index, (offset, size) in enumerate(self._free):
-            if size >= count:
-                if size > count:
-                    self._free[index] = (offset + count, size - count)
-                else:
-                    del self._free[index]
-                return offset, count
-        offset = self.size
-        self.size += count
-        return offset, count
-
-    def give(self, piece: tuple[int, int]) -> None:
-        """Take a piece back, joined with what is free beside it."""
-        pieces = sorted([*self._free, piece])
-        joined = [pieces[0]]
-        for offset, size in pieces[1:]:
-            last = joined[-1]
-            if last[0] + last[1] == offset:
-                joined[-1] = (last[0], last[1] + size)
-            else:
-                joined.append((offset, size))
-        self._free = joined
-
-
-@dataclass(eq=False)
-class _Plan:
-    """The table for one set of input sizes, and where the outputs lie."""
-
-    table: npt.NDArray[np.int64]
-    address: int
-    room: int
-    outputs: list[Array]
 
 
 class _RowsProgram:
     """Carries out one graph."""
 
-    def __init__(self, nodes: Sequence[_Node], inputs: Sequence[_Node], outputs: Sequence[_Node], threads: int) -> None:
-        self._nodes, self._inputs, self._outputs, self._threads = nodes, inputs, outputs, threads
-        self._sources = _sources(nodes)
-        self._last_uses = _last_uses(nodes, outputs, self._sources)
-        self._plans: OrderedDict[tuple[_Layout, ...], _Plan] = OrderedDict()
-        self._bases = np.zeros(_FIRST_INPUT + len(inputs), np.int64)
+    def __init__(self, nodes: Sequence[Node], inputs: Sequence[Node], outputs: Sequence[Node], threads: int) -> None:
+        self._planner = Planner(nodes, inputs, outputs, threads)
+        self._plans: OrderedDict[tuple[Layout, ...], Plan] = OrderedDict()
+        self._bases = np.zeros(FIRST_INPUT + len(inputs), np.int64)
         self._alone = np.zeros(kernels.SYNC_NUMBERS, np.int64)
-        self._bases_address, self._alone_address = _address(self._bases), _address(self._alone)
+        self._bases_address, self._alone_address = address_of(self._bases), address_of(self._alone)
         self._helpers = helpers(threads - 1)
         self._lock = threading.Lock()
         self._room = np.zeros(0, np.float32)
@@ -290,59 +179,30 @@ class _RowsProgram:
         given = [_given(part) for part in inputs]
         with self._lock:
             plan = self._plan(tuple(part.layout for part in given))
-            self._bases[_FIRST_INPUT:] = [part.address for part in given]
+            self._bases[FIRST_INPUT:] = [part.address for part in given]
             self._helpers.run(plan.address, len(plan.table), self._bases_address, self._alone_address)
-            return tuple(self._found(view) for view in plan.outputs)
+            return tuple(self._room[first:stop].reshape(shape).copy() for first, stop, shape in plan.outputs)
 
-    def _found(self, view: Array) -> Array:
-        first = (_address(view) - _ORIGIN) // 4
-        return self._room[first : first + view.size].reshape(view.shape).copy()
-
-    def _plan(self, layouts: tuple[_Layout, ...]) -> _Plan:
+    def _plan(self, layouts: tuple[Layout, ...]) -> Plan:
         plan = self._plans.get(layouts)
         if plan is None:
-            plan = self._plans[layouts] = _Planner(self._nodes, self._sources, self._last_uses, self._threads).plan(
-                self._inputs, layouts, self._outputs
-            )
+            plan = self._plans[layouts] = self._planner.plan(layouts)
             if len(self._plans) > _MAX_PLANS:
                 self._plans.popitem(last=False)
             if plan.room > len(self._room):
-                whole = np.zeros(plan.room + _ALIGNED, np.float32)
-                first = -_address(whole) % (4 * _ALIGNED) // 4
+                whole = np.zeros(plan.room + _LINE_BYTES // 4, np.float32)
+                first = -address_of(whole) % _LINE_BYTES // 4
                 self._room = whole[first : first + plan.room]
-                self._bases[_BETWEEN] = _address(self._room)
+                self._bases[BETWEEN] = address_of(self._room)
         else:
             self._plans.move_to_end(layouts)
         return plan
 
 
-def _sources(nodes: Sequence[_Node]) -> dict[_Node, _Node]:
-    """Of each view, what it is a view of."""
-    found: dict[_Node, _Node] = {}
-    for node in nodes:
-        if node.kind in _VIEWS:
-            found[node] = found.get(node.inputs[0], node.inputs[0])
-    return found
-
-
-def _last_uses(nodes: Sequence[_Node], outputs: Sequence[_Node], sources: dict[_Node, _Node]) -> dict[int, list[_Node]]:
-    """What is read for the last time by each operation; views count as their source."""
-    last: dict[_Node, int] = {}
-    for number, node in enumerate(nodes):
-        for one in (node, *node.inputs):
-            last[sources.get(one, one)] = number
-    for node in outputs:
-        last[sources.get(node, node)] = len(nodes)
-    ending: dict[int, list[_Node]] = {}
-    for node, number in last.items():
-        ending.setdefault(number, []).append(node)
-    return ending
-
-
 class _Given(NamedTuple):
     """An input: its layout, its address (of where its rows lie, if they are scattered), and what has to stay."""
 
-    layout: _Layout
+    layout: Layout
     address: int
     kept: Any
 
@@ -353,7 +213,7 @@ def _given(values: Array | Sequence[Array]) -> _Given:
             return _scattered(values)
         values = values[0]
     values = _readable(values)
-    return _Given((values.shape, values.strides), _address(values), values)
+    return _Given((values.shape, values.strides), address_of(values), values)
 
 
 def _scattered(parts: Sequence[Array]) -> _Given:
@@ -361,9 +221,9 @@ def _scattered(parts: Sequence[Array]) -> _Given:
     if any(part.shape[1:] != parts[0].shape[1:] or part.strides[1:] != parts[0].strides[1:] for part in parts):
         return _given(np.concatenate(parts))
     kept = [_readable(part) for part in parts]
-    rows = np.array([_address(part) + row * part.strides[0] for part in kept for row in range(len(part))], np.int64)
-    layout = (len(rows), *kept[0].shape[1:]), (_SCATTERED, *kept[0].strides[1:])
-    return _Given(layout, _address(rows), (rows, kept))
+    rows = np.array([address_of(part) + row * part.strides[0] for part in kept for row in range(len(part))], np.int64)
+    layout = (len(rows), *kept[0].shape[1:]), (SCATTERED, *kept[0].strides[1:])
+    return _Given(layout, address_of(rows), (rows, kept))
 
 
 def _readable(values: Array) -> Array:
@@ -371,230 +231,3 @@ def _readable(values: Array) -> Array:
     if values.dtype == np.float32 and values.ndim and values.strides[-1] == 4 and min(values.strides) > 0:
         return values
     return np.ascontiguousarray(values, np.float32)
-
-
-class _Planner:
-    """Makes the table for one set of input sizes."""
-
-    def __init__(
-        self,
-        nodes: Sequence[_Node],
-        sources: dict[_Node, _Node],
-        last_uses: dict[int, list[_Node]],
-        threads: int,
-    ) -> None:
-        self._nodes, self._sources, self._last_uses, self._threads = nodes, sources, last_uses, threads
-        self._places: dict[_Node, _Place] = {}
-        self._pieces: dict[_Node, list[tuple[int, int]]] = {}
-        self._passing: list[tuple[int, int]] = []
-        self._room = _Room()
-        self._rows: list[list[int]] = []
-
-    def plan(self, inputs: Sequence[_Node], layouts: Sequence[_Layout], outputs: Sequence[_Node]) -> _Plan:
-        """Plan all operations in their order."""
-        for number, (node, (shape, strides)) in enumerate(zip(inputs, layouts, strict=True)):
-            scattered = strides[0] == _SCATTERED
-            view = np.lib.stride_tricks.as_strided(_SPACE, shape, (0, *strides[1:]) if scattered else strides)
-            self._places[node] = _Place(_FIRST_INPUT + number, view, 0, scattered)
-        for number, node in enumerate(self._nodes):
-            self._places[node] = self._view(node) if node.kind in _VIEWS else self._operation(node)
-            for ended in self._last_uses.get(number, ()):
-                self._passing += self._pieces.pop(ended, [])
-            while self._passing:
-                self._room.give(self._passing.pop())
-        found = [self._contiguous(self._of(node), keep=True).view for node in outputs]
-        table = np.array(self._rows, np.int64)
-        return _Plan(table, _address(table), self._room.size, found)
-
-    def _of(self, node: _Node) -> _Place:
-        if node.kind == "constant":
-            assert node.value is not None
-            return _placed(_ABSOLUTE, node.value)
-        return self._places[node]
-
-    def _new(self, shape: tuple[int, ...], node: _Node | None = None) -> _Place:
-        """Room for a result; without a node only until the operation at hand is over."""
-        size = math.prod(shape)
-        piece = self._room.take(size)
-        if node is None:
-            self._passing.append(piece)
-        else:
-            self._pieces.setdefault(self._sources.get(node, node), []).append(piece)
-        return _Place(_BETWEEN, _SPACE[piece[0] : piece[0] + size].reshape(shape), 4 * piece[0])
-
-    def _view(self, node: _Node) -> _Place:
-        place = self._of(node.inputs[0])
-        base, view, offset, scattered = place
-        assert not scattered, "rows in one array"
-        if node.kind == "transpose":
-            return _Place(base, view.transpose(node.settings), offset)
-        if node.kind == "reshape":
-            shape = [view.shape[index] if size == 0 else size for index, size in enumerate(node.settings)]
-            if -1 in shape:
-                shape[shape.index(-1)] = view.size // -math.prod(shape) if view.size else 0
-            return self._reshaped(node, place, tuple(shape))
-        axis = node.settings[0]
-        if node.kind == "part":
-            _, index, parts = node.settings
-            size = view.shape[axis] // parts
-            chosen = slice(index * size, (index + 1) * size)
-        elif node.kind == "slice":
-            chosen = slice(node.settings[1], node.settings[2])
-        else:
-            length = self._of(node.inputs[1]).view.shape[node.settings[1]]
-            chosen = slice(None, length) if node.kind == "before" else slice(length, None)
-        return _placed(base, view[(slice(None),) * (axis % view.ndim) + (chosen,)])
-
-    def _reshaped(self, node: _Node, place: _Place, shape: tuple[int, ...]) -> _Place:
-        view = place.view.view()
-        try:
-            view.shape = shape
-        except AttributeError:
-            # The numbers don't lie so that they could be seen in these sizes: they move, to stay as long as the node.
-            return self._lines("copy", self._new(place.view.shape, node), place, reshape=shape)
-        return _Place(place.base, view, place.offset)
-
-    def _operation(self, node: _Node) -> _Place:
-        kind, places = node.kind, [self._of(one) for one in node.inputs]
-        assert not any(place.scattered for place in (places[:1] if kind == "matmul" else places)), "rows in one array"
-        if kind in _UNARY:
-            return self._lines(kind, self._new(places[0].view.shape, node), *places)
-        if kind in _BINARY:
-            first, second = (place.view.shape for place in places)
-            shape = first if first == second else np.broadcast_shapes(first, second)
-            return self._lines(kind, self._new(shape, node), *places)
-        if kind == "concatenate":
-            return self._concatenated(node, places)
-        if kind == "matmul":
-            return self._matmul(node, *places)
-        if kind == "rotate":
-            return self._rotated(node, *places)
-        x = self._contiguous(places[0])
-        width = x.view.shape[-1]
-        rows = x.view.size // width if width else 0
-        if kind in _BY_ROWS:
-            out = self._new(x.view.shape, node)
-            eps = np.float32(node.settings[0] if node.settings else 0.0).view(np.int32)
-            shared = x.view.size >= _SHARED_NUMBERS
-            return self._put(_BY_ROWS[kind], (out, x, places[-1]), [rows, width, int(eps)], shared)
-        if kind == "linear":
-            weight, bias = node.settings
-            out = self._new((*x.view.shape[:-1], len(weight)), node)
-            numbers = [rows, width, len(weight), _address(weight), _address(bias)]
-            return self._put(kernels.LINEAR, (out, x), numbers, rows * weight.size >= _SHARED_PRODUCTS)
-        return self._linear_int8(node, x, rows, width)
-
-    def _linear_int8(self, node: _Node, x: _Place, rows: int, width: int) -> _Place:
-        matrix: _Int8Matrix = node.settings[0]
-        out = self._new((*x.view.shape[:-1], matrix.outs), node)
-        groups, quads = width // matrix.group, matrix.group // 4
-        rounded = -(-rows * width // 64) * 64
-        scratch = self._new(((rounded + 8 * rows * groups) // 4 + 1,))
-        numbers = [rows, groups, quads, matrix.outs // kernels.TILE, *matrix.addresses, rounded]
-        return self._put(kernels.LINEAR_INT8, (out, x, scratch), numbers, rows * matrix.size >= _SHARED_PRODUCTS)
-
-    def _concatenated(self, node: _Node, places: Sequence[_Place]) -> _Place:
-        axis = node.settings[0] % places[0].view.ndim
-        shape = list(places[0].view.shape)
-        shape[axis] = sum(place.view.shape[axis] for place in places)
-        out = self._new(tuple(shape), node)
-        begin = 0
-        for place in places:
-            end = begin + place.view.shape[axis]
-            self._lines("copy", _placed(out.base, out.view[(slice(None),) * axis + (slice(begin, end),)]), place)
-            begin = end
-        return out
-
-    def _matmul(self, node: _Node, a: _Place, b: _Place) -> _Place:
-        transposed = node.settings[0]
-        a, b = (place if _steps(place.view)[-1] == 1 else self._contiguous(place) for place in (a, b))
-        n, k = a.view.shape[-2:]
-        m = b.view.shape[-2] if transposed else b.view.shape[-1]
-        assert a.view.shape[:-2] == b.view.shape[:-2], "batches of matrices are equal"
-        assert a.view.ndim <= 5, "at most three dimensions of matrices"
-        batch = (1,) * (5 - a.view.ndim) + a.view.shape[:-2]
-        out = self._new((*a.view.shape[:-2], n, m), node)
-        steps_a, steps_b = ([0] * (5 - place.view.ndim) + _steps(place.view) for place in (a, b))
-        rows = 5 - b.view.ndim if b.scattered else -1
-        numbers = [*batch, n, m, k, *steps_a[:4], *steps_b[:4], int(transposed), rows, _address(_NOTHING)]
-        return self._put(kernels.MATMUL, (out, a, b), numbers, math.prod(batch) * n * m * k >= _SHARED_PRODUCTS)
-
-    def _rotated(self, node: _Node, x: _Place, cos: _Place, sin: _Place) -> _Place:
-        out = self._new(x.view.shape, node)
-        half = x.view.shape[-1] // 2
-        first_in, first_out = (_Place(place.base, place.view[..., :half], place.offset) for place in (x, out))
-        assert _steps(x.view)[-1] == 1, "halves lie in one piece"
-        assert cos.view.strides == sin.view.strides, "cosines and sines lie alike"
-        self._lines("rotate", first_out, first_in, cos, sin)
-        return out
-
-    def _contiguous(self, place: _Place, *, keep: bool = False) -> _Place:
-        if place.view.flags.c_contiguous and not (keep and place.base != _BETWEEN):
-            return place
-        copy = self._new(place.view.shape)
-        if keep:
-            self._passing.clear()
-        return self._lines("copy", copy, place)
-
-    def _lines(self, kind: str, out: _Place, *places: _Place, reshape: tuple[int, ...] | None = None) -> _Place:
-        """An operation that goes number by number; operands are spread over the result's sizes."""
-        first, second, third = (*places, places[-1], places[-1])[:3]
-        numbers = _lines(*((place.view.shape, place.view.strides) for place in (out, first, second)))
-        self._put(_BY_NUMBERS[kind], (out, first, second, third), numbers, out.view.size >= _SHARED_NUMBERS)
-        return out if reshape is None else _Place(out.base, out.view.reshape(reshape), out.offset)
-
-    def _put(self, code: int, places: Sequence[_Place], numbers: Sequence[int], shared: bool) -> _Place:
-        """Add an operation; places are the result's and of up to three operands. Gives the result's."""
-        row = [code, int(shared and self._threads > 1)] + [0] * (kernels.NUMBERS - 2)
-        for number, place in enumerate(places):
-            row[2 + 2 * number : 4 + 2 * number] = place.base, place.offset
-        row += numbers
-        self._rows.append(row + [0] * (kernels.COLUMNS - len(row)))
-        return places[0]
-
-
-def _steps(view: Array) -> list[int]:
-    return [stride // 4 for stride in view.strides]
-
-
-@lru_cache(maxsize=4096)
-def _lines(out: _Layout, a: _Layout, b: _Layout) -> tuple[int, ...]:
-    """What an operation that goes number by number has to know: five sizes, and the strides of result and operands."""
-    shape = out[0]
-    sizes, (to, from_a, from_b) = _merged(shape, [_spread(layout, shape) for layout in (out, a, b)])
-    assert to[4] == 1, "a line of a result lies in one piece"
-    return (*sizes, *to[:4], *from_a, *from_b)
-
-
-def _spread(layout: _Layout, shape: tuple[int, ...]) -> list[int]:
-    """The strides of an array in floats, seen in other sizes; 0 where it repeats."""
-    own = [0 if size == 1 else stride // 4 for size, stride in zip(*layout, strict=True)]
-    return [0] * (len(shape) - len(own)) + own
-
-
-def _merged(shape: tuple[int, ...], steps: list[list[int]]) -> tuple[list[int], list[list[int]]]:
-    """The same places in as few dimensions as they take, filled up to five."""
-    sizes: list[int] = []
-    kept: list[list[int]] = [[] for _ in steps]
-    for axis in reversed(range(len(shape))):
-        if shape[axis] == 1:
-            continue
-        here = [one[axis] for one in steps]
-        joins = bool(sizes) and all(step == one[0] * sizes[0] for step, one in zip(here, kept, strict=True))
-        if joins and sizes[0] * shape[axis] <= _LONGEST_LINE:
-            sizes[0] *= shape[axis]
-        else:
-            sizes.insert(0, shape[axis])
-            for step, one in zip(here, kept, strict=True):
-                one.insert(0, step)
-    assert len(sizes) <= 5, "at most five dimensions"
-    if not sizes:
-        # One number: a line of one.
-        return [1] * 5, [[0] * 4 + [1] for _ in steps]
-    # A line begins where numbers lie side by side in the result.
-    if kept[0][-1] != 1:
-        sizes.append(1)
-        for one in kept:
-            one.append(1)
-    missing = 5 - len(sizes)
-    return [1] * missing + sizes, [[0] * missing + one for one in kept]
