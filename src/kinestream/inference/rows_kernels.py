@@ -54,14 +54,14 @@ def _added_up(builder: Any, values: Any) -> Any:
 def _tile_kernel(rows: int) -> Any:
     """One tile of outputs of `rows` rows, as instructions.
 
-    (weights, x, scales, corrections, groups, quads a group, weight scales, biases, out, outs): addresses of the tile's
-    weights, of int8 rows, of what belongs to each row's groups, of the tile's 16 scales and biases, and of the tile's
-    place in the first row's outputs.
+    (weights, x, scales, corrections, groups, quads a group, weight scales, biases, out, outs, ahead): addresses of the
+    tile's weights, of int8 rows, of what belongs to each row's groups, of the tile's 16 scales and biases, and of the
+    tile's place in the first row's outputs; how many bytes ahead memory is asked for.
     """
     lanes = {1: 4, 2: 2}.get(rows, 1)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        w, x, scales, corrections, groups, quads, w_scales, biases, out, outs = args
+        w, x, scales, corrections, groups, quads, w_scales, biases, out, outs, ahead = args
         dot = _known(builder, "llvm.x86.avx512.vpdpbusd.512", _INTS, [_INTS] * 3)
         fma = _known(builder, "llvm.fma.v16f32", _FLOATS, [_FLOATS] * 3)
         prefetch = _known(builder, "llvm.prefetch.p0", ir.VoidType(), [_POINTER, _INT, _INT, _INT])
@@ -85,8 +85,8 @@ def _tile_kernel(rows: int) -> Any:
                     quad = builder.add(begin, builder.add(builder.mul(step.index, number(lanes)), number(lane)))
                     here = builder.add(w, builder.mul(quad, number(4 * TILE)))
                     weights = load(here, _INTS)
-                    ahead = builder.inttoptr(builder.add(here, number(_PREFETCH_BYTES)), _POINTER)
-                    builder.call(prefetch, [ahead, *(ir.Constant(_INT, value) for value in (0, 3, 1))])
+                    later = builder.inttoptr(builder.add(here, ahead), _POINTER)
+                    builder.call(prefetch, [later, *(ir.Constant(_INT, value) for value in (0, 3, 1))])
                     for row in range(rows):
                         place = builder.add(
                             builder.add(x, builder.mul(quad, number(4))), builder.mul(x_row, number(row))
@@ -111,8 +111,8 @@ def _tile_kernel(rows: int) -> Any:
         return context.get_dummy_value()
 
     @_intrinsic
-    def tile(typingctx, w, x, scales, corrections, groups, quads, w_scales, biases, out, outs):  # type: ignore[no-untyped-def]
-        return types.void(*[types.int64] * 10), codegen
+    def tile(typingctx, w, x, scales, corrections, groups, quads, w_scales, biases, out, outs, ahead):  # type: ignore[no-untyped-def]
+        return types.void(*[types.int64] * 11), codegen
 
     return tile
 
@@ -352,22 +352,24 @@ def _quantise(x, rows, groups, size, out, scales, corrections):  # type: ignore[
 def _tile_of(tile, rows, groups, quads, tiles, w, x, scales, corrections, w_scales, biases, out):  # type: ignore[no-untyped-def]
     width, outs = 4 * groups * quads, TILE * tiles
     weights, own_scales, own_biases = w + tile * TILE * width, w_scales + 64 * tile, biases + 64 * tile
-    row = 0
+    row, ahead = 0, _PREFETCH_BYTES
     while row < rows:
         a, b, c = x + row * width, scales + 4 * row * groups, corrections + 4 * row * groups
         place = out + 4 * (row * outs + TILE * tile)
         if rows - row >= 8:
-            _tile8(weights, a, b, c, groups, quads, own_scales, own_biases, place, outs)
+            _tile8(weights, a, b, c, groups, quads, own_scales, own_biases, place, outs, ahead)
             row += 8
         elif rows - row >= 4:
-            _tile4(weights, a, b, c, groups, quads, own_scales, own_biases, place, outs)
+            _tile4(weights, a, b, c, groups, quads, own_scales, own_biases, place, outs, ahead)
             row += 4
         elif rows - row >= 2:
-            _tile2(weights, a, b, c, groups, quads, own_scales, own_biases, place, outs)
+            _tile2(weights, a, b, c, groups, quads, own_scales, own_biases, place, outs, ahead)
             row += 2
         else:
-            _tile1(weights, a, b, c, groups, quads, own_scales, own_biases, place, outs)
+            _tile1(weights, a, b, c, groups, quads, own_scales, own_biases, place, outs, ahead)
             row += 1
+        # The weights of these outputs are near by now: ask for the next ones'.
+        ahead = TILE * width
 
 
 @_summing

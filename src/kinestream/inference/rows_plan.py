@@ -17,7 +17,7 @@ from kinestream.inference.graph import Affine, Array, quantised
 # The fewest and the most numbers of a row that share a scale when they are rounded.
 SMALLEST_GROUP, _LARGEST_GROUP = 16, 256
 # Products of so many weights and rows, and other operations on so many numbers, are shared among threads.
-_SHARED_PRODUCTS, _SHARED_NUMBERS = 1 << 20, 1 << 15
+_SHARED_PRODUCTS, _SHARED_NUMBERS = 1 << 20, 1 << 18
 # The last dimension of an operation is no longer than this, so that there are lines to share.
 _LONGEST_LINE = 4096
 _ALIGNED = 16
