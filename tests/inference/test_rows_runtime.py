@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -15,6 +17,7 @@ from kinestream.inference.graph import Affine, Array, Graph, Node, Program, has_
 if not has_int8_rows():
     pytest.skip("this processor has no AVX-512 VNNI", allow_module_level=True)
 
+from kinestream.inference import rows_threads
 from kinestream.inference.rows_runtime import RowsRuntime
 
 
@@ -230,6 +233,27 @@ def test_programs_run_by_many_threads_at_once_give_the_same(programs: int) -> No
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_helpers_sleep_wake_and_do_their_share() -> None:
+    product, _ = _LARGE[2]
+    x = random(40, 512)
+    (expected,) = _LARGE[1][0](x)
+    (helper,) = rows_threads.helpers(1)._helpers
+    for _ in range(3):
+        np.testing.assert_array_equal(product(x)[0], expected)
+        deadline = time.monotonic() + 20
+        while not helper.asleep and time.monotonic() < deadline:
+            time.sleep(0.005)
+        assert helper.asleep
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not place threads")
+def test_with_one_processor_nobody_is_in_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows_threads, "_other_processors", set)
+    product, _ = int8_product(512, 2048, 4)
+    np.testing.assert_array_equal(product(random(4, 512))[0], _LARGE[1][0](random(4, 512))[0])
+    assert all(helper.asleep for helper in rows_threads.helpers(3)._helpers)
 
 
 @pytest.mark.parametrize("transposed", [True, False])

@@ -152,11 +152,14 @@ def load_runtime(threads: int | None = None) -> Runtime:
 
 
 def has_int8_rows() -> bool:
-    """Whether the processor has the instruction that `rows_kernels` are made of."""
+    """Whether `rows_kernels` can run: the processor has AVX-512 VNNI, and numba compiles for this very processor."""
     import llvmlite.binding
+    import numba
 
+    config: Any = numba.config
     features = llvmlite.binding.get_host_cpu_features()
-    return all(features.get(name, False) for name in ("avx512f", "avx512vnni"))
+    able = all(features.get(name, False) for name in ("avx512f", "avx512vnni"))
+    return able and not (config.CPU_NAME or config.CPU_FEATURES or config.DISABLE_JIT)
 
 
 def quantised(layers: Sequence[Affine]) -> tuple[npt.NDArray[np.int8], Array]:

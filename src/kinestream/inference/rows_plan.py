@@ -20,7 +20,7 @@ SMALLEST_GROUP, _LARGEST_GROUP = 16, 256
 _SHARED_PRODUCTS, _SHARED_NUMBERS = 1 << 20, 1 << 18
 # The last dimension of an operation is no longer than this, so that there are lines to share.
 _LONGEST_LINE = 4096
-_ALIGNED = 16
+_LINE_BYTES = 64
 
 
 @dataclass(eq=False)
@@ -40,7 +40,8 @@ class Int8Matrix:
         values, scales = quantised(layers)
         outs, width = values.shape
         shape = (outs // kernels.TILE, kernels.TILE, width // 4, 4)
-        tiles = np.ascontiguousarray((values.view(np.uint8) ^ 128).reshape(shape).swapaxes(1, 2))
+        tiles = aligned(values.size, np.dtype(np.uint8)).reshape(shape[0], shape[2], kernels.TILE, 4)
+        np.bitwise_xor(values.view(np.uint8).reshape(shape).swapaxes(1, 2), 128, out=tiles)
         self.kept = (tiles, np.ascontiguousarray(scales[:, 0]), bias)
         self.addresses = [address_of(part) for part in self.kept]
         self.outs, self.size = outs, tiles.size
@@ -52,6 +53,13 @@ class Int8Matrix:
 def address_of(values: npt.NDArray[Any]) -> int:
     address: int = values.__array_interface__["data"][0]
     return address
+
+
+def aligned(count: int, kind: np.dtype[Any]) -> npt.NDArray[Any]:
+    """So many zeros that begin where a line of the processor's cache does."""
+    whole = np.zeros(count + _LINE_BYTES // kind.itemsize, kind)
+    first = -address_of(whole) % _LINE_BYTES // kind.itemsize
+    return whole[first : first + count]
 
 
 # Views are made by numpy itself, on an array that nobody reads or writes: only their places, sizes and strides count.
@@ -100,7 +108,8 @@ class _Room:
 
     def take(self, count: int) -> tuple[int, int]:
         """(offset, size) of a piece."""
-        count = -(-max(count, 1) // _ALIGNED) * _ALIGNED
+        line = _LINE_BYTES // 4
+        count = -(-max(count, 1) // line) * line
         for index, (offset, size) in enumerate(self._free):
             if size >= count:
                 if size > count:

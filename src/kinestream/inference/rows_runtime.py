@@ -27,13 +27,15 @@ from kinestream.inference.rows_plan import (
     Plan,
     Planner,
     address_of,
+    aligned,
 )
 from kinestream.inference.rows_threads import helpers
 
 # Smaller matrices stay in float32: reading them costs nothing, and rounding them would.
 _SMALL_WEIGHTS = 64 * 1024
 _MAX_PLANS = 128
-_LINE_BYTES = 64
+# More threads than this only wait for memory.
+_MOST_THREADS = 8
 
 
 class RowsRuntime:
@@ -47,7 +49,7 @@ class RowsRuntime:
     notes: tuple[str, ...] = ()
 
     def __init__(self, threads: int | None = None) -> None:
-        self.threads = torch.get_num_threads() if threads is None else threads
+        self.threads = min(torch.get_num_threads() if threads is None else threads, _MOST_THREADS)
 
     def graph(self, precision: Precision) -> RowsGraph:
         """An empty graph."""
@@ -190,9 +192,7 @@ class _RowsProgram:
             if len(self._plans) > _MAX_PLANS:
                 self._plans.popitem(last=False)
             if plan.room > len(self._room):
-                whole = np.zeros(plan.room + _LINE_BYTES // 4, np.float32)
-                first = -address_of(whole) % _LINE_BYTES // 4
-                self._room = whole[first : first + plan.room]
+                self._room = aligned(plan.room, np.dtype(np.float32))
                 self._bases[BETWEEN] = address_of(self._room)
         else:
             self._plans.move_to_end(layouts)
