@@ -97,6 +97,8 @@ def test_the_networks_weights_are_let_go(mode: Mode) -> None:
     for name, weights in engine.model.tae.encoder.state_dict().items():
         assert torch.equal(weights, encoder[name])
     assert list(engine.model.ar.parameters()) == []
+    with pytest.raises(BadInputError, match="load it again"):
+        Engine(engine.model, HashEncoder())
 
 
 def test_a_prompt_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:

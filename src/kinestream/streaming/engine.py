@@ -64,8 +64,8 @@ class Engine:
         networks: run these, with what they were made of as `model`; None makes those that mode and device ask for.
 
     Raises:
-        BadInputError: the model and the encoder don't fit together, the features are not motion272, or there is no such
-            mode.
+        BadInputError: the model and the encoder don't fit together, the features are not motion272, there is no such
+            mode, or the model is what another engine has left of it.
         MissingExtraError: fast mode without the extra `fast`, on a processor without AVX-512 VNNI.
     """
 
@@ -82,6 +82,8 @@ class Engine:
                 f"Streaming needs a model of {MOTION272.name} features ({MOTION272.width} numbers a frame); "
                 f"this one has {model.tae.config.feature_dim}."
             )
+        if next(model.ar.parameters(), None) is None:
+            raise BadInputError("This is the model of another engine, which has let go of its weights; load it again.")
         if mode not in ("exact", "fast"):
             raise BadInputError(f'An engine\'s mode is "exact" or "fast"; got {mode!r}.')
         self.model = model
