@@ -51,6 +51,7 @@ DATA ?= data/built
 bench: setup
 	KINESTREAM_CHECK_SHAPES=0 $(BIN)/python -m pytest -q -m perf
 	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.engine.runtimes
 	$(BIN)/python -m benchmarks.engine.sampling
 	$(BIN)/python -m benchmarks.dance_speed
 	$(BIN)/python -m benchmarks.streaming_latency
