@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from kinestream.cli.outputs import check_outputs, save
 from kinestream.cli.parser import add_verb, existing_file, seed_int
-from kinestream.cli.progress import progress_bar
+from kinestream.cli.progress import preparing, progress_bar
 from kinestream.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -126,7 +126,8 @@ def run(arguments: argparse.Namespace) -> None:
 def _compiled(model: MusicToDanceModel) -> MusicToDanceModel:
     from kinestream.inference import fast_dance
 
-    fast = fast_dance(model)
+    with preparing():
+        fast = fast_dance(model)
     for note in fast.llama.reader.notes if fast.llama.reader is not None else ():
         print(f"kinestream: {note}", file=sys.stderr)
     return fast

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kinestream.cli.parser import Parser, positive_float, seed_int
+from kinestream.cli.progress import preparing
 from kinestream.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def open_engine(arguments: argparse.Namespace) -> Engine:
     model.ar.to(device)
     if device.type == "cpu" and sum(p.numel() for p in model.ar.parameters()) < SMALL_MODEL:
         torch.set_num_threads(1)
-    engine = Engine(model, mode="fast" if arguments.fast else "exact")
+    with preparing():
+        engine = Engine(model, mode="fast" if arguments.fast else "exact")
     for note in engine.notes:
         print(f"kinestream: {note}", file=sys.stderr)
     return engine

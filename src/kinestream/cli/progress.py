@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 from collections.abc import Callable, Iterator
 
 # Shorter work shows nothing.
 DELAY_S = 1.0
+PREPARING_S = 3.0
+
+
+@contextlib.contextmanager
+def preparing() -> Iterator[None]:
+    """While networks are made ready: a line on stderr where that takes seconds, as it does once on every machine."""
+    text = "kinestream: compiling for this processor, once; it takes some ten seconds"
+    timer = threading.Timer(PREPARING_S, print, [text], {"file": sys.stderr, "flush": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextlib.contextmanager
