@@ -85,9 +85,8 @@ def import_seconds(module: str) -> float:
     return min(float(run.stdout) for run in runs)
 
 
-def plain_loop(engine: Engine) -> Callable[[], object]:
+def plain_loop(model: TextToMotionModel, engine: Engine) -> Callable[[], object]:
     """The next latent of the baseline, with noise of its own, at each call."""
-    model = engine.model
     loop, config = PlainLoop(model, engine.encode(PROMPTS[0]), model.guidance), model.ar.config
     return lambda: loop.step(draw_sampling_noise(1, config.diffusion_steps, config.latent_dim))
 
@@ -109,14 +108,14 @@ def first_frame_seconds(engine: Engine, repeats: int) -> list[float]:
     return found
 
 
-def measure(engine: Engine, latents: int) -> dict[str, float]:
+def measure(model: TextToMotionModel, engine: Engine, latents: int) -> dict[str, float]:
     """All figures of one model."""
     seconds_per_latent = engine.frames_per_latent / MOTION272.fps
     # A prompt that ended would leave a body at rest, which costs next to nothing: nothing ends here.
     options = SessionOptions(max_prompt_s=3_600.0, stop_threshold=0.0)
     session = engine.session(options=options)
     session.prompt(PROMPTS[0])
-    plain = plain_loop(engine)
+    plain = plain_loop(model, engine)
     cold = timed(session.step).wall_s
     plain()
     streamed, repeated = [], []
@@ -174,7 +173,7 @@ def main() -> int:
     engine = Engine(model)
     engine.encode("warm up")
     figures = {"load_s": time.perf_counter() - start}
-    figures |= measure(engine, arguments.latents)
+    figures |= measure(model, engine, arguments.latents)
     figures["import_torch_s"] = import_seconds("torch")
     figures["import_s"] = import_seconds("kinestream.streaming")
     print(json.dumps({name: round(value, 4) for name, value in figures.items()}, indent=2))

@@ -9,13 +9,19 @@ import pytest
 import torch
 
 from benchmarks.streaming_latency import plain_loop, random_model
+from kinestream.checkpoints import TextToMotionModel
 from kinestream.streaming import Engine
 
 
 @pytest.fixture(scope="module")
-def default_size() -> Engine:
+def model() -> TextToMotionModel:
+    return random_model()
+
+
+@pytest.fixture(scope="module")
+def default_size(model: TextToMotionModel) -> Engine:
     torch.set_num_threads(1)
-    return Engine(random_model())
+    return Engine(model)
 
 
 @pytest.mark.perf
@@ -46,8 +52,8 @@ def test_a_new_prompt_gives_frames_within_the_limit(default_size: Engine) -> Non
 
 
 @pytest.mark.perf
-def test_caches_pay_against_a_loop_without_them(default_size: Engine) -> None:
-    session, plain = default_size.session(), plain_loop(default_size)
+def test_caches_pay_against_a_loop_without_them(model: TextToMotionModel, default_size: Engine) -> None:
+    session, plain = default_size.session(), plain_loop(model, default_size)
     session.prompt("walks")
     ratios = []
     for _ in range(60):
