@@ -2,6 +2,7 @@
 
     python -m benchmarks.engine.runtimes                      # the paper's size
     python -m benchmarks.engine.runtimes --size default --threads 1 --clock processor
+    python -m benchmarks.engine.runtimes --size default --busy 1  # beside a process that never rests
 
 All take turns in one process, one stream with guidance (two rows), random weights. A part's floor is its weights' bytes
 over the bandwidth that was measured, or its operations over the rate, whichever is longer.
@@ -12,8 +13,10 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
@@ -96,12 +99,25 @@ def measured(size: Size, threads: int, clock: Callable[[], float]) -> dict[str, 
     return {name: {part: statistics.median(each) for part, each in of.items()} for name, of in taken.items()}
 
 
+@contextmanager
+def beside(count: int) -> Iterator[None]:
+    """While so many other processes never rest."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
 def main() -> int:
     """Measure, print, save."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--size", choices=["default", "paper"], default="paper")
     parser.add_argument("--threads", type=int, default=min(2, torch.get_num_threads()))
     parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall")
+    parser.add_argument("--busy", type=int, default=0, help="other processes that never rest (default: 0)")
     parser.add_argument("-o", "--output", type=Path, default=OUT, help=f"where to save (default: {OUT})")
     arguments = parser.parse_args()
     if arguments.clock == "processor" and arguments.threads != 1:
@@ -109,7 +125,8 @@ def main() -> int:
     torch.manual_seed(0)
     clock = CLOCKS[arguments.clock]
     machine = measured_machine(arguments.threads, clock)
-    found = measured(arguments.size, arguments.threads, clock)
+    with beside(arguments.busy):
+        found = measured(arguments.size, arguments.threads, clock)
     floors = {
         mode: floor_seconds(arguments.size, steps, machine, int8=mode == "fast")
         for mode, steps in (("exact", 50), ("fast", FAST_STEPS))
@@ -126,6 +143,7 @@ def main() -> int:
         "size": arguments.size,
         "threads": arguments.threads,
         "clock": arguments.clock,
+        "busy": arguments.busy,
         "bandwidth": machine.bandwidth,
         "seconds": found,
         "floor_s": floors,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kinestream.checkpoints import TextToMotionModel, load_text_to_motion
 from kinestream.errors import BadInputError, KinestreamError
-from kinestream.inference import DeviceNetworks, ModuleNetworks
+from kinestream.inference import DeviceNetworks, ModuleNetworks, device_graphs
 from kinestream.inference.device_graphs import to_host
 from kinestream.inference.device_networks import fastest_precision
 from kinestream.inference.device_slots import SlotContexts, SlotPool
@@ -307,3 +307,26 @@ def test_a_device_without_memory_for_more_says_so_and_keeps_what_it_has(monkeypa
     assert sorted(slot.index for slot in kept) == [2, 3, 4, 5, 6]
     assert [len(tensor) for tensor in pool.tensors] == [8, 8]
     assert pool.tensors[1][kept[1].index].tolist() == [7.0, 7.0]
+
+
+def test_what_cant_be_captured_is_run_as_it_is_and_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(function: object, inputs: object) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    monkeypatch.setattr(device_graphs, "captures", lambda device: True)
+    monkeypatch.setattr(device_graphs, "Graph", refused)
+    twice = device_graphs.Replayed(lambda x: 2 * x, torch.device("cpu"))
+    with pytest.warns(RuntimeWarning, match=r"not permitted when stream is capturing\)") as said:
+        got = [twice(1, None, torch.ones(1)) for _ in range(3)]
+    assert len(said) == 1
+    assert [float(value) for value in got] == [2.0] * 3
+
+
+def test_a_device_without_memory_is_not_mistaken_for_one_that_cant_capture(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(function: object, inputs: object) -> None:
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(device_graphs, "captures", lambda device: True)
+    monkeypatch.setattr(device_graphs, "Graph", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        device_graphs.Replayed(lambda x: 2 * x, torch.device("cpu"))(1, None, torch.ones(1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Hashable
 
 import torch
@@ -13,7 +14,8 @@ _WARM_UP = 3
 class Replayed:
     """A function of tensors of fixed shapes; on a CUDA device it is captured once for each size and then replayed.
 
-    The function must do the same when it is run twice. It may write to tensors of its own; when these are replaced, the
+    The function must do the same when it is run twice. Where it can't be captured it is run as it is, which is said
+    once. It may write to tensors of its own; when these are replaced, the
     caller gives another `memory`, and what was captured is forgotten.
     """
 
@@ -31,7 +33,21 @@ class Replayed:
             self._graphs.clear()
             self._memory = memory
         if size not in self._graphs:
-            self._graphs[size] = Graph(self._function, inputs)
+            try:
+                self._graphs[size] = Graph(self._function, inputs)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:
+                self._captured = False
+                self._graphs.clear()
+                reason = str(error).splitlines()[0]
+                warnings.warn(
+                    f"Steps can't be captured on this device ({reason}); they run one operation after the other, which "
+                    "is slower.",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+                return self._function(*inputs)
         return self._graphs[size](inputs)
 
 

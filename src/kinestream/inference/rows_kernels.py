@@ -5,9 +5,9 @@ one instruction (AVX-512 VNNI) multiplies 64 of them with four numbers of a row 
 with one scale a group of 16 to 256; a group's sum of products is an exact integer. No float is added in an order that
 depends on how many rows there are, so a row's numbers are the same bits in any company.
 
-Compiled by numba when first imported and kept on disk; all in one file, since what is kept is made anew when its file
-changes. Addresses are plain integers, since weights, inputs and what
-lies between are spread over many arrays.
+Compiled by numba when first imported and kept on disk; instructions and operations stand in one file, since what is
+kept is made anew when its own file changes. Addresses are plain integers: weights, inputs and what lies between are
+spread over many arrays.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ def _tile_kernel(rows: int) -> Any:
     tile's weights, of int8 rows, of what belongs to each row's groups, of the tile's 16 scales and biases, and of the
     tile's place in the first row's outputs; how many bytes ahead memory is asked for.
     """
+    # So many sums a row that one needn't wait for the one before; they divide the quads of every group.
     lanes = {1: 4, 2: 2}.get(rows, 1)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:

@@ -42,7 +42,8 @@ class RowsRuntime:
     """Holds the settings of all programs.
 
     Rows of an int8 product are rounded to int8 as well, with one scale for up to 256 numbers that is found while it
-    runs; all else is float32. A row's numbers do not depend on the other rows.
+    runs; all else is float32, small matrices and those whose sizes are no multiples of 16 too. A row's numbers do not
+    depend on the other rows.
     """
 
     name = "rows"
