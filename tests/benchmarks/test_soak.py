@@ -10,7 +10,7 @@ from kinestream.checkpoints import load_text_to_motion
 from kinestream.inference import Mode, ModuleNetworks
 from kinestream.inference.graph import has_int8_rows
 from kinestream.streaming import Engine
-from kinestream.streaming.timeline import StepResult
+from kinestream.streaming.text.timeline import StepResult
 from tests.streaming.conftest import HashEncoder, tiny_model
 
 

@@ -50,11 +50,11 @@ def runtime(request: pytest.FixtureRequest) -> Runtime:
     if request.param == "rows":
         if not has_int8_rows():
             pytest.skip("this processor has no AVX-512 VNNI")
-        from kinestream.inference.rows_runtime import RowsRuntime
+        from kinestream.inference.cpu.runtime import RowsRuntime
 
         return RowsRuntime(1)
     pytest.importorskip("openvino", reason="needs the extra fast")
-    from kinestream.inference.openvino_runtime import OpenVINORuntime
+    from kinestream.inference.openvino import OpenVINORuntime
 
     return OpenVINORuntime(1)
 
