@@ -11,7 +11,7 @@ from kinestream.motion import Motion
 
 __all__ = ["READ_SUFFIXES", "WRITE_SUFFIXES", "read_motion", "write_motion"]
 
-READ_SUFFIXES = (".bvh", ".npz", ".npy")
+READ_SUFFIXES = (".bvh", ".amc", ".npz", ".npy")
 WRITE_SUFFIXES = (".bvh", ".glb", ".fbx", ".mp4", ".html", ".npz", ".npy")
 
 _FEATURE_WIDTH = 272
@@ -21,10 +21,12 @@ _FEATURE_FPS = 30.0
 def read_motion(
     path: str | os.PathLike[str], *, fps: float | None = None, metres_per_unit: float | None = None
 ) -> Motion:
-    """The motion in a file: BVH, AMASS-style npz, 85-d SMPL arrays or `motion272` features (npy, npz by their width).
+    """The motion in a file: BVH, AMC (its ASF lies beside it), AMASS-style npz, 85-d SMPL arrays or `motion272` features
+    (npy, npz by their width).
 
-    `metres_per_unit` belongs to BVH files (None: guessed); `fps` to arrays, which need not say their rate (None: what
-    the file says, else 30 for 85-d arrays). Features are 30 fps and un-normalised by definition.
+    `metres_per_unit` belongs to BVH (None: guessed) and AMC files (None: what the ASF states); `fps` to arrays and AMC
+    files, which need not say their rate (None: what the file says, else 30 for 85-d arrays and 120 for AMC). Features
+    are 30 fps and un-normalised by definition.
     Raises BadInputError for files that are not what their name says, are damaged, or have another suffix.
     """
     path = Path(path)
@@ -35,10 +37,14 @@ def read_motion(
         if fps is not None:
             raise BadInputError(f"{path}: a BVH file says its own frame rate; resample the motion instead")
         return read_bvh(path, metres_per_unit=metres_per_unit)
+    if suffix == ".amc":
+        from kinestream.io.asf_amc import read_asf_amc
+
+        return read_asf_amc(path, fps=fps, metres_per_unit=metres_per_unit)
     if suffix not in READ_SUFFIXES:
         raise BadInputError(f"cannot read {path}: expected a file named {', '.join(READ_SUFFIXES)}, got {suffix!a}")
     if metres_per_unit is not None:
-        raise BadInputError(f"{path}: metres_per_unit is for BVH files; {suffix} files are in metres")
+        raise BadInputError(f"{path}: metres_per_unit is for BVH and AMC files; {suffix} files are in metres")
     return _read_arrays_as_motion(path, fps)
 
 

@@ -18,12 +18,12 @@ import torch
 from kinestream.errors import BadInputError
 from kinestream.io.atomic import atomic_path
 from kinestream.io.bvh_hierarchy import BvhHierarchy, parse_hierarchy
+from kinestream.io.text_bytes import read_text_bytes
 from kinestream.motion import Motion
 from kinestream.rotations import euler_from_quat_rad, quat_from_euler_rad
 
 __all__ = ["BvhHierarchy", "read_bvh", "read_bvh_hierarchy", "write_bvh"]
 
-MAX_FILE_BYTES = 256 * 2**20
 MAX_HEADER_BYTES = 16 * 2**20
 MAX_HEADER_LINES = 400_000
 MAX_JOINT_FRAMES = 20_000_000
@@ -48,7 +48,7 @@ def read_bvh(path: str | os.PathLike[str], *, metres_per_unit: float | None = No
     Raises BadInputError, with the line where there is one, for files that are no whole, sound BVH.
     """
     path = Path(path)
-    data = _read_bytes(path)
+    data = read_text_bytes(path, "BVH")
     hierarchy, motion_start = _split(data, path)
     frames, fps, body_start = _parse_motion_header(data, motion_start, path)
     unit = _unit(hierarchy, metres_per_unit, path)
@@ -59,7 +59,7 @@ def read_bvh(path: str | os.PathLike[str], *, metres_per_unit: float | None = No
 def read_bvh_hierarchy(path: str | os.PathLike[str]) -> BvhHierarchy:
     """Only the joints of a BVH file (a rig), with channel orders, in file units; its MOTION part may be empty."""
     path = Path(path)
-    return _split(_read_bytes(path), path)[0]
+    return _split(read_text_bytes(path, "BVH"), path)[0]
 
 
 def write_bvh(
@@ -102,26 +102,6 @@ def write_bvh(
 
 
 # --- reading -------------------------------------------------------------------------------------------------------
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        if not path.is_file():
-            raise BadInputError(f"{path}: no such file" if not path.exists() else f"{path}: not a file")
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise BadInputError(f"{path}: {size >> 20} MiB; BVH files above {MAX_FILE_BYTES >> 20} MiB are refused")
-        data = path.read_bytes()
-    except (OSError, ValueError) as error:
-        raise BadInputError(f"cannot read {str(path)[:200]!r}: {error}") from error
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise BadInputError(f"{path}: UTF-16 text; save the BVH file as UTF-8 or ASCII")
-    data = data.removeprefix(b"\xef\xbb\xbf")
-    if not data.strip():
-        raise BadInputError(f"{path}: the file is empty")
-    if b"\0" in data:
-        raise BadInputError(f"{path}: binary data, not a BVH text file")
-    return data
 
 
 _MOTION_LINE = re.compile(rb"(?:^|[\r\n])[ \t]*MOTION[ \t]*(?=[\r\n]|\Z)", re.IGNORECASE)
