@@ -25,12 +25,12 @@ manifest.json with counts, hours, licences and rejects). The build uses all core
 BUILD_DESCRIPTION = """\
 Build one data set from the recordings that you have; at least one source is needed. The Bandai-Namco set is given as
 its archive or as the folder that holds Bandai-Namco-Research-Motiondataset-1 and -2, DeepMimic's clips as their
-folder. Dances are built into a folder of their own, with features of their songs and splits by song.
+folder, CMU's recordings as an archive or a folder with their index.csv. Dances are built into a folder of their own, with features of their songs and splits by song.
 
   kinestream data build --bandai-namco bandai-namco-motion.tar.xz --deepmimic deepmimic-clips -o data/built
   kinestream data build --dance-with-melody dance-with-melody -o data/dances
 """
-_SOURCES = ("bandai-namco", "deepmimic", "dance-with-melody", "aistpp", "finedance", "infinitedance")
+_SOURCES = ("bandai-namco", "deepmimic", "cmu", "dance-with-melody", "aistpp", "finedance", "infinitedance")
 
 
 def add_parser(verbs: Subparsers) -> None:
@@ -50,6 +50,10 @@ def add_parser(verbs: Subparsers) -> None:
     )
     build.add_argument("--bandai-namco", type=Path, metavar="PATH", help="Bandai-Namco Research Motion Dataset 1 and 2")
     build.add_argument("--deepmimic", type=Path, metavar="PATH", help="DeepMimic's reference clips (a folder)")
+    build.add_argument("--cmu", type=Path, metavar="PATH", help="CMU's motion capture library (amc, asf, index.csv)")
+    build.add_argument(
+        "--kit-ml", type=Path, metavar="FILE", help="KIT-ML's captions as JSON, for the recordings of --cmu"
+    )
     build.add_argument("--dance-with-melody", type=Path, metavar="PATH", help="Dance with Melody (with its audio)")
     build.add_argument("--aistpp", type=Path, metavar="PATH", help="AIST++, motions converted to npz, and its wavs")
     build.add_argument("--finedance", type=Path, metavar="PATH", help="FineDance (motion, music_wav, label_json)")
@@ -78,6 +82,8 @@ def run(arguments: argparse.Namespace) -> None:
     for name, path in given.items():
         if not path.exists():
             raise BadInputError(f"--{name}: {path} does not exist")
+    if arguments.kit_ml is not None and not arguments.kit_ml.is_file():
+        raise BadInputError(f"--kit-ml: {arguments.kit_ml} is not a file")
     from kinestream.data.build import BuildOptions, build
 
     options = BuildOptions(
@@ -86,7 +92,7 @@ def run(arguments: argparse.Namespace) -> None:
         pairs=arguments.pairs,
         workers=arguments.workers or min(os.cpu_count() or 1, 64),
     )
-    summary = build(given, arguments.output, options, hold_out=arguments.hold_out_songs).summary()
+    summary = build(given, arguments.output, options, hold_out=arguments.hold_out_songs, kit_ml=arguments.kit_ml).summary()
     print(
         f"{summary['recordings']} recordings, {summary['hours']} h, {summary['rejects']} rejected "
         f"(`kinestream info {arguments.output}` says more)",

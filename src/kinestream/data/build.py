@@ -25,8 +25,10 @@ from kinestream.data.manifest import Clip, Manifest, Pair
 from kinestream.data.sources import Recording, Reject, Source
 from kinestream.data.sources.archive import dataset_folder
 from kinestream.data.sources.bandai_namco import BandaiNamco
+from kinestream.data.sources.cmu import CMU
 from kinestream.data.sources.dance_recording import DanceSource
 from kinestream.data.sources.deepmimic import DeepMimic
+from kinestream.data.sources.kit_ml import with_kit_ml
 from kinestream.data.splits import Labelled, assign_splits
 from kinestream.data.text.build_item import ITEM_FORMAT, BuiltItem, BuiltRecording, build_recordings
 from kinestream.data.text.pair_build import PAIR_FORMAT, PairPlan, build_pairs, plan_pairs
@@ -34,11 +36,11 @@ from kinestream.errors import BadInputError
 from kinestream.features import MOTION272
 from kinestream.io.atomic import atomic_path
 
-SOURCES: Mapping[str, Source] = {source.name: source for source in (BandaiNamco(), DeepMimic())}
+SOURCES: Mapping[str, Source] = {source.name: source for source in (BandaiNamco(), DeepMimic(), CMU())}
 # Importers of dances, which are built by `data.dance.build` into folders of their own.
 DANCE_SOURCE_NAMES = ("dance-with-melody", "aistpp", "finedance", "infinitedance")
 CACHE_FOLDER = ".sources"
-_PREFIXES = ("BN", "DM")
+_PREFIXES = ("BN", "DM", "CMU_")
 _RECORDINGS_A_TASK = 8
 _PAIRS_A_TASK = 32
 
@@ -75,9 +77,12 @@ def build(
     options: BuildOptions | None = None,
     *,
     hold_out: str | Path | None = None,
+    kit_ml: str | Path | None = None,
     progress: bool = True,
 ) -> Manifest:
     """Build the data set at `output` from {source name: folder or .tar archive} and return its manifest.
+
+    `kit_ml` is a file of KIT-ML's captions for CMU's recordings (see `data.sources.kit_ml`).
 
     Dances (DANCE_SOURCE_NAMES) make a set with music, see `build_dances`, also for `hold_out`, a folder of songs; they
     are not mixed with other sources.
@@ -88,6 +93,8 @@ def build(
     options = options or BuildOptions()
     root = Path(output)
     dances = set(inputs) & set(DANCE_SOURCE_NAMES)
+    if kit_ml is not None and "cmu" not in inputs:
+        raise BadInputError("KIT-ML's captions describe CMU's recordings: give the source cmu too")
     if dances and dances == set(inputs):
         from kinestream.data.dance.build import build_dances
 
@@ -104,6 +111,9 @@ def build(
     except OSError as error:
         raise BadInputError(f"cannot make the output folder {root}: {error}") from None
     recordings, rejects, used = _find_all(inputs, root, progress)
+    if kit_ml is not None:
+        recordings, unfit = with_kit_ml(recordings, kit_ml)
+        rejects += unfit
     built = _build_all(recordings, root, options, progress)
     clips, failed = _clips(recordings, built)
     rejects += failed
@@ -210,7 +220,10 @@ def _chunks(items: Sequence[Task], size: int) -> list[Sequence[Task]]:
 def _clips(recordings: Sequence[Recording], built: Mapping[str, BuiltRecording]) -> tuple[list[Clip], list[Reject]]:
     good = [r for r in recordings if not built[r.name].reject]
     rejects = [Reject(r.name, r.source, built[r.name].reject) for r in recordings if built[r.name].reject]
-    splits = assign_splits([Labelled(r.name, r.content, r.style, r.only_train) for r in good])
+    # Source by source, so that another source never moves a recording to another split.
+    splits: dict[str, str] = {}
+    for source in sorted({r.source for r in good}):
+        splits |= assign_splits([Labelled(r.name, r.content, r.style, r.only_train) for r in good if r.source == source])
     clips = [
         _clip(recording, built[recording.name].sha256, item, splits[recording.name])
         for recording in good

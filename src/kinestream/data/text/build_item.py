@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -15,9 +16,9 @@ import numpy as np
 
 from kinestream.data.layout import MOTION_FOLDER, TEXT_FOLDER, TextLine, safe_name, text_line
 from kinestream.data.prepare import checked_features, smpl22_motion
-from kinestream.data.sources import Recording, Segment, Source
+from kinestream.data.sources import Recording, Segment, Source, WrittenCaption
 from kinestream.data.sources.archive import file_sha256
-from kinestream.data.text.captions import sample_captions, swap_sides
+from kinestream.data.text.captions import contents, sample_captions, swap_sides
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272
 from kinestream.io.atomic import atomic_path
@@ -25,6 +26,9 @@ from kinestream.motion import Motion, mirror
 
 # Raised whenever the same recording would be built differently; older journals are then passed over.
 ITEM_FORMAT = 1
+# Longer recordings are cut into windows by the recipes (300 frames).
+MAX_WHOLE_S = 10.0
+_SEVERAL = re.compile(r",|;|\b(and|then|after|before|while)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,8 @@ def _grammar_digest() -> str:
 def _label_digest(recording: Recording) -> str:
     segments = [asdict(segment) for segment in recording.segments]
     labels = [recording.content, recording.style, segments, _grammar_digest()]
+    if recording.written or recording.fps:
+        labels += [[asdict(caption) for caption in recording.written], recording.fps]
     return hashlib.sha256(json.dumps(labels).encode()).hexdigest()[:16]
 
 
@@ -147,6 +153,19 @@ def _text_lines(recording: Recording, duration_s: float, count: int, name: str, 
     segments = recording.segments or (Segment(recording.content, recording.style, 0.0, 0.0),)
     lines = []
     for part in segments:
+        if part.content not in contents():
+            continue
         captions = sample_captions(part.content, part.style, count, f"{name} {part.start_s}", mirrored=mirrored)
         lines += [TextLine(caption, part.start_s, min(part.end_s, duration_s)) for caption in captions]
+    for caption in recording.written:
+        if _holds_in_windows(caption, duration_s) or not lines:
+            text = swap_sides(caption.text) if mirrored else caption.text
+            lines.append(TextLine(text, caption.start_s, min(caption.end_s, duration_s)))
     return lines
+
+
+def _holds_in_windows(caption: WrittenCaption, duration_s: float) -> bool:
+    """Whether what is said of a recording may be said of its windows: training cuts long ones, and a list of things that
+    are done one after the other is then false of each of them."""
+    length_s = (caption.end_s or duration_s) - caption.start_s
+    return length_s <= MAX_WHOLE_S or _SEVERAL.search(caption.text) is None
