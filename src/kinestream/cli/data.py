@@ -13,6 +13,7 @@ from kinestream.errors import BadInputError
 
 if TYPE_CHECKING:
     from kinestream.cli.parser import Subparsers
+    from kinestream.motion import Motion
 
 DESCRIPTION = """\
 Turn recordings into the folder layout that training reads (HumanML3D-272's: motion_data, texts, split, mean_std, and a
@@ -25,7 +26,8 @@ manifest.json with counts, hours, licences and rejects). The build uses all core
 BUILD_DESCRIPTION = """\
 Build one data set from the recordings that you have; at least one source is needed. The Bandai-Namco set is given as
 its archive or as the folder that holds Bandai-Namco-Research-Motiondataset-1 and -2, DeepMimic's clips as their
-folder, CMU's recordings as an archive or a folder with their index.csv. Dances are built into a folder of their own, with features of their songs and splits by song.
+folder, CMU's recordings as an archive or a folder with their index.csv. Dances are built into a folder of their own,
+with features of their songs and splits by song.
 
   kinestream data build --bandai-namco bandai-namco-motion.tar.xz --deepmimic deepmimic-clips -o data/built
   kinestream data build --dance-with-melody dance-with-melody -o data/dances
@@ -66,6 +68,14 @@ def add_parser(verbs: Subparsers) -> None:
     )
     build.add_argument("--no-mirror", action="store_true", help="leave out the copies with left and right exchanged")
     build.add_argument(
+        "--tempo", type=whole_number, default=0, metavar="PERCENT",
+        help="so many of a hundred train recordings also get a faster or slower copy (default: 0)",
+    )  # fmt: skip
+    build.add_argument(
+        "--mixes", type=whole_number, default=0, metavar="N",
+        help="clips to try with one recording's legs and another's arms; unsound ones are left out (default: 0)",
+    )  # fmt: skip
+    build.add_argument(
         "--hold-out-songs", type=Path, metavar="DIR", help="dances to the songs in this folder are for testing only"
     )
     build.add_argument("--workers", type=positive_int, metavar="N", help="processes (default: one per core)")
@@ -91,11 +101,28 @@ def run(arguments: argparse.Namespace) -> None:
         mirror=not arguments.no_mirror,
         pairs=arguments.pairs,
         workers=arguments.workers or min(os.cpu_count() or 1, 64),
+        tempo_percent=arguments.tempo,
+        mixes=arguments.mixes,
     )
-    summary = build(given, arguments.output, options, hold_out=arguments.hold_out_songs, kit_ml=arguments.kit_ml).summary()
+    manifest = build(
+        given,
+        arguments.output,
+        options,
+        hold_out=arguments.hold_out_songs,
+        kit_ml=arguments.kit_ml,
+        judge=penalties,
+    )
+    summary = manifest.summary()
     print(
         f"{summary['recordings']} recordings, {summary['hours']} h, {summary['rejects']} rejected "
         f"(`kinestream info {arguments.output}` says more)",
         file=sys.stderr,
     )
     print(arguments.output)
+
+
+def penalties(motion: Motion) -> dict[str, float]:
+    """What `kinestream inspect` holds against a motion, by check."""
+    from kinestream.metrics.inspection import inspect_motion
+
+    return inspect_motion(motion).penalties

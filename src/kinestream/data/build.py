@@ -31,6 +31,8 @@ from kinestream.data.sources.deepmimic import DeepMimic
 from kinestream.data.sources.kit_ml import with_kit_ml
 from kinestream.data.splits import Labelled, assign_splits
 from kinestream.data.text.build_item import ITEM_FORMAT, BuiltItem, BuiltRecording, build_recordings
+from kinestream.data.text.mixing import MIX_FORMAT, Judge, Mix, MixPlan, build_mixes, mix_clip, plan_mixes
+from kinestream.data.text.mixing import PREFIX as MIX_PREFIX
 from kinestream.data.text.pair_build import PAIR_FORMAT, PairPlan, build_pairs, plan_pairs
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272
@@ -40,7 +42,7 @@ SOURCES: Mapping[str, Source] = {source.name: source for source in (BandaiNamco(
 # Importers of dances, which are built by `data.dance.build` into folders of their own.
 DANCE_SOURCE_NAMES = ("dance-with-melody", "aistpp", "finedance", "infinitedance")
 CACHE_FOLDER = ".sources"
-_PREFIXES = ("BN", "DM", "CMU_")
+_PREFIXES = ("BN", "DM", "CMU_", MIX_PREFIX)
 _RECORDINGS_A_TASK = 8
 _PAIRS_A_TASK = 32
 
@@ -51,20 +53,28 @@ Result = TypeVar("Result")
 @dataclass(frozen=True)
 class BuildOptions:
     """What to make: captions a recording, mirrored copies, contextual pairs of the train split (a tenth as many of the
-    validation split), and the number of processes."""
+    validation split), and the number of processes. `tempo_percent` of the train recordings get a copy at another tempo,
+    and `mixes` clips are tried that have the legs of one recording and the arms of another."""
 
     captions_per_recording: int = 12
     mirror: bool = True
     pairs: int = 3000
     workers: int = 2
+    tempo_percent: int = 0
+    mixes: int = 0
 
     def __post_init__(self) -> None:
-        ranges = ((1, self.captions_per_recording, 200), (0, self.pairs, 1_000_000), (1, self.workers, 64))
-        if not all(low <= value <= high for low, value, high in ranges):
-            raise BadInputError(
-                "expected 1 to 200 captions a recording, 0 to 1000000 pairs and 1 to 64 workers, got "
-                f"{self.captions_per_recording}, {self.pairs} and {self.workers}"
-            )
+        highest = {
+            "captions_per_recording": 200,
+            "pairs": 1_000_000,
+            "workers": 64,
+            "tempo_percent": 100,
+            "mixes": 100_000,
+        }
+        for name, high in highest.items():
+            low = 1 if name in ("captions_per_recording", "workers") else 0
+            if not low <= getattr(self, name) <= high:
+                raise BadInputError(f"expected {name} from {low} to {high}, got {getattr(self, name)}")
 
     def parameters(self) -> dict[str, Any]:
         """What decides the result; the number of processes does not."""
@@ -78,11 +88,13 @@ def build(
     *,
     hold_out: str | Path | None = None,
     kit_ml: str | Path | None = None,
+    judge: Judge | None = None,
     progress: bool = True,
 ) -> Manifest:
     """Build the data set at `output` from {source name: folder or .tar archive} and return its manifest.
 
-    `kit_ml` is a file of KIT-ML's captions for CMU's recordings (see `data.sources.kit_ml`).
+    `kit_ml` is a file of KIT-ML's captions for CMU's recordings (see `data.sources.kit_ml`). `judge` gives a motion's
+    penalties by check and is needed for mixes: a top-level function, as it goes to other processes.
 
     Dances (DANCE_SOURCE_NAMES) make a set with music, see `build_dances`, also for `hold_out`, a folder of songs; they
     are not mixed with other sources.
@@ -93,6 +105,8 @@ def build(
     options = options or BuildOptions()
     root = Path(output)
     dances = set(inputs) & set(DANCE_SOURCE_NAMES)
+    if options.mixes and judge is None:
+        raise BadInputError("mixes are made only where they can be checked: give a judge, or no mixes")
     if kit_ml is not None and "cmu" not in inputs:
         raise BadInputError("KIT-ML's captions describe CMU's recordings: give the source cmu too")
     if dances and dances == set(inputs):
@@ -120,6 +134,10 @@ def build(
     if not any(clip.split == "train" for clip in clips):
         first = f"{rejects[0].name}: {rejects[0].reason}" if rejects else "none"
         raise BadInputError(f"{root}: nothing to train on; {len(rejects)} recordings were rejected; the first: {first}")
+    if judge is not None and options.mixes:
+        made, unsound = _make_mixes(root, clips, options, judge, progress)
+        clips += made
+        rejects += unsound
     write_splits(root, clips)
     write_statistics(root, clips)
     pairs = _make_pairs(root, clips, options, progress)
@@ -160,12 +178,13 @@ def _find_all(
 def _build_all(
     recordings: Sequence[Recording], root: Path, options: BuildOptions, progress: bool
 ) -> dict[str, BuiltRecording]:
-    digest = hashlib.sha256(json.dumps(options.parameters() | {"pairs": 0}, sort_keys=True).encode()).hexdigest()
+    settings = options.parameters() | {"pairs": 0, "mixes": 0}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     built: dict[str, BuiltRecording] = {}
     with Journal(root / "build.journal.jsonl", digest, BuiltRecording.from_dict) as journal:
         known = journal.known
         tasks = [
-            (chunk, {r.name: known.get(r.name) for r in chunk}, root, options.captions_per_recording, options.mirror)
+            (chunk, {r.name: known.get(r.name) for r in chunk}, root, options)
             for chunk in _chunks(recordings, _RECORDINGS_A_TASK)
         ]
         with tqdm(total=len(recordings), desc="recordings", unit="clip", disable=not progress) as bar:
@@ -177,9 +196,43 @@ def _build_all(
     return built
 
 
-def _build_task(task: tuple[Sequence[Recording], Mapping[str, Any], Path, int, bool]) -> list[BuiltRecording]:
-    recordings, known, root, captions, mirrored = task
-    return build_recordings(recordings, known, root, captions, mirrored, SOURCES)
+def _build_task(task: tuple[Sequence[Recording], Mapping[str, Any], Path, BuildOptions]) -> list[BuiltRecording]:
+    recordings, known, root, options = task
+    captions, mirrored, tempo = options.captions_per_recording, options.mirror, options.tempo_percent
+    return build_recordings(recordings, known, root, captions, mirrored, tempo, SOURCES)
+
+
+def _make_mixes(
+    root: Path, clips: Sequence[Clip], options: BuildOptions, judge: Judge, progress: bool
+) -> tuple[list[Clip], list[Reject]]:
+    plans = plan_mixes(clips, options.mixes)
+    found: dict[str, Mix] = {}
+    with (
+        Journal(root / "mixes.journal.jsonl", str(MIX_FORMAT), Mix.from_dict) as journal,
+        tqdm(total=len(plans), desc="mixes", unit="clip", disable=not progress) as bar,
+    ):
+        known = journal.known
+        tasks = [
+            (
+                root,
+                chunk,
+                {p.name: known[p.name] for p in chunk if p.name in known},
+                options.captions_per_recording,
+                judge,
+            )
+            for chunk in _chunks(plans, _PAIRS_A_TASK)
+        ]
+        for results in run_in_processes(_mix_task, tasks, options.workers):
+            for mix in results:
+                journal.add(mix)
+                found[mix.name] = mix
+            bar.update(len(results))
+    made = [mix_clip(plan, found[plan.name]) for plan in plans if not found[plan.name].reject]
+    return made, [Reject(mix.name, "mixed", mix.reject) for mix in found.values() if mix.reject]
+
+
+def _mix_task(task: tuple[Path, Sequence[MixPlan], Mapping[str, Mix], int, Judge]) -> list[Mix]:
+    return build_mixes(*task)
 
 
 def run_in_processes(work: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> Iterator[Result]:
@@ -223,11 +276,15 @@ def _clips(recordings: Sequence[Recording], built: Mapping[str, BuiltRecording])
     # Source by source, so that another source never moves a recording to another split.
     splits: dict[str, str] = {}
     for source in sorted({r.source for r in good}):
-        splits |= assign_splits([Labelled(r.name, r.content, r.style, r.only_train) for r in good if r.source == source])
+        splits |= assign_splits(
+            [Labelled(r.name, r.content, r.style, r.only_train) for r in good if r.source == source]
+        )
     clips = [
         _clip(recording, built[recording.name].sha256, item, splits[recording.name])
         for recording in good
         for item in built[recording.name].items
+        # What is held out are recordings as they are.
+        if item.tempo == 1.0 or splits[recording.name] == "train"
     ]
     return clips, rejects
 
@@ -247,6 +304,7 @@ def _clip(recording: Recording, sha256: str, item: BuiltItem, split: str) -> Cli
         captions=item.captions,
         mirrored=item.mirrored,
         sha256=sha256,
+        details={} if item.tempo == 1.0 else {"tempo": item.tempo},
     )
 
 
@@ -325,7 +383,7 @@ def source_entry(
     source: Source | DanceSource, given: str, clips: Sequence[Clip], rejects: Sequence[Reject]
 ) -> dict[str, Any]:
     """What a manifest says of one source; `given` is the name of the folder or archive."""
-    own = [clip for clip in clips if clip.source == source.name and not clip.mirrored]
+    own = [clip for clip in clips if clip.source == source.name and not clip.mirrored and not clip.made]
     return {
         "given": given,
         "licence": source.licence,
@@ -337,10 +395,13 @@ def source_entry(
 
 
 def _notes(clips: Sequence[Clip]) -> tuple[str, ...]:
-    few = sorted({c.content for c in clips} - {c.content for c in clips if c.split == "test"})
-    counts = {content: sum(c.content == content and not c.mirrored for c in clips) for content in few}
+    recorded = [clip for clip in clips if not clip.made]
+    few = sorted({c.content for c in recorded} - {c.content for c in recorded if c.split == "test"})
+    counts = {content: sum(c.content == content and not c.mirrored for c in recorded) for content in few}
     notes = ["Splits are by recording; mirrored copies (names M_...) are in the split of their recording."]
     if few:
         listed = ", ".join(f"{content} ({count})" for content, count in counts.items())
         notes.append(f"Few-shot contents that are only in train (number of recordings): {listed}.")
+    if len(recorded) < len(clips):
+        notes.append("Clips with `base` or `tempo` in their details are made from recordings of the train split.")
     return tuple(notes)

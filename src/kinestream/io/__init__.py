@@ -21,8 +21,8 @@ _FEATURE_FPS = 30.0
 def read_motion(
     path: str | os.PathLike[str], *, fps: float | None = None, metres_per_unit: float | None = None
 ) -> Motion:
-    """The motion in a file: BVH, AMC (its ASF lies beside it), AMASS-style npz, 85-d SMPL arrays or `motion272` features
-    (npy, npz by their width).
+    """The motion in a file: BVH, AMC (its ASF lies beside it), AMASS-style npz, 85-d SMPL arrays or `motion272`
+    features (npy, npz by their width).
 
     `metres_per_unit` belongs to BVH (None: guessed) and AMC files (None: what the ASF states); `fps` to arrays and AMC
     files, which need not say their rate (None: what the file says, else 30 for 85-d arrays and 120 for AMC). Features

@@ -181,7 +181,8 @@ class _Reader:
         return self._tree()
 
     def _statements(self) -> Iterator[list[str]]:
-        for self.line, text in enumerate(self.lines, start=1):
+        for number, text in enumerate(self.lines, start=1):
+            self.line = number
             words = text.partition("#")[0].split()
             if words:
                 yield words

@@ -36,9 +36,9 @@ def read_asf_amc(
     """An AMC file as a Motion on its ASF's bones; local rotations are identity in the ASF's rest pose.
 
     `asf` None looks beside the AMC file: `asf_beside`. AMC files do not say their rate: `fps` None means 120, CMU's.
-    `metres_per_unit` None means what the ASF states (CMU: an inch is 0.45 units). The root's translations are places in
-    the world (they replace the ASF's `position`); other bones' are in their own axes. A bone without degrees of freedom,
-    or without any line in the file, stays at rest; axes are taken as they are (CMU is Y up and faces +Z at rest).
+    `metres_per_unit` None means what the ASF states (CMU: an inch is 0.45 units). The root's translations are places
+    in the world (they replace the ASF's `position`); other bones' are in their own axes. A bone without degrees of
+    freedom, or without any line in the file, stays at rest; axes are taken as they are (CMU is Y up, +Z ahead at rest).
     Raises BadInputError, with the line where there is one, for files that are no whole, sound ASF and AMC.
     """
     path = Path(path)
@@ -56,8 +56,8 @@ def read_asf_amc(
 
 
 def asf_beside(path: Path) -> Path:
-    """The ASF file that belongs to an AMC file: of the same name, of its subject (`02.asf` for `02_05.amc`), or the only
-    one in its folder; BadInputError when there is none or it is not clear which."""
+    """The ASF file of an AMC file: of the same name, of its subject (`02.asf` for `02_05.amc`), or the only one in its
+    folder; BadInputError when there is none or it is not clear which."""
     try:
         found = sorted(p for p in path.parent.iterdir() if p.suffix.lower() == ".asf")
     except OSError as error:
@@ -93,7 +93,8 @@ class _Reader:
         rows: list[list[list[float]]] = [[] for _ in widths]
         degrees, first, frames = self.skeleton.degrees, 0, 0
         limit = MAX_JOINT_FRAMES // len(widths)
-        for self.line, match in enumerate(_LINE.finditer(text), start=1):
+        for number, match in enumerate(_LINE.finditer(text), start=1):
+            self.line = number
             words = match[0].partition("#")[0].split()
             if not words:
                 continue
@@ -110,15 +111,15 @@ class _Reader:
                 if frames > limit:
                     raise self.fail(f"more than {limit} frames of {len(widths)} bones; cut the file in parts")
             elif frames == 0:
-                raise self.fail(f"expected a frame's number, got {ascii(match[0].strip()[:60])}")
+                raise self.fail(f"expected a frame's number, got {match[0].strip()[:60]!a}")
             else:
                 bone = names.get(word)
                 if bone is None:
-                    raise self.fail(f"the skeleton has no bone {ascii(word[:60])}")
+                    raise self.fail(f"the skeleton has no bone {word[:60]!a}")
                 if len(rows[bone]) >= frames:
-                    raise self.fail(f"bone {ascii(word[:60])} comes twice in the frame")
+                    raise self.fail(f"bone {word[:60]!a} comes twice in the frame")
                 if len(rows[bone]) < frames - 1:
-                    raise self.fail(f"bone {ascii(word[:60])} is missing in an earlier frame")
+                    raise self.fail(f"bone {word[:60]!a} is missing in an earlier frame")
                 rows[bone].append(self._numbers(words[1:], widths[bone], word))
         self._whole(rows, frames)
         if frames == 0:
@@ -129,7 +130,7 @@ class _Reader:
         """Every bone that the file has lines for must have one in the frame that ends here."""
         for bone, own in enumerate(rows):
             if own and len(own) != frames:
-                raise self.fail(f"frame {frames} of the file ends without bone {ascii(self.skeleton.names[bone][:60])}")
+                raise self.fail(f"frame {frames} of the file ends without bone {self.skeleton.names[bone][:60]!a}")
 
     def _numbers(self, words: list[str], count: int, bone: str) -> list[float]:
         try:
@@ -138,7 +139,7 @@ class _Reader:
             values = []
         if len(values) != count or not all(map(math.isfinite, values)) or any("_" in word for word in words):
             shown = ascii(" ".join(words)[:60])
-            raise self.fail(f"expected {count} finite numbers for bone {ascii(bone[:60])}, got {shown}")
+            raise self.fail(f"expected {count} finite numbers for bone {bone[:60]!a}, got {shown}")
         return values
 
     def _tensor(self, bone: int, rows: list[list[float]], degrees: bool) -> Tensor | None:

@@ -59,7 +59,8 @@ class PairPlan:
 def plan_pairs(clips: Sequence[Clip], split: str, count: int) -> list[PairPlan]:
     """`count` pairs of one split's clips, the same every time; rare contents come up more than their share."""
     rng = _rng("pairs", split)
-    long_enough = sorted((c for c in clips if c.frames >= 2 * MIN_PART_FRAMES + FRAMES_A_LATENT), key=lambda c: c.name)
+    recorded = (c for c in clips if not c.made and c.frames >= 2 * MIN_PART_FRAMES + FRAMES_A_LATENT)
+    long_enough = sorted(recorded, key=lambda c: c.name)
     followers = [c for c in long_enough if c.frames <= MAX_AFTER_FRAMES]
     if not followers or count == 0:
         return []
