@@ -1,4 +1,4 @@
-"""ASF and AMC: Acclaim's axes, orders and units by formulas written a second time, and one clear error for bad files."""
+"""ASF and AMC: Acclaim's axes, orders and units by formulas written a second time; bad files give one clear error."""
 
 from __future__ import annotations
 

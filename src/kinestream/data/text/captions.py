@@ -10,7 +10,7 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-from kinestream.data.text.wording import Said, as_typed, free_caption, mixed_caption, with_said, wording
+from kinestream.data.text.wording import Said, as_typed, free_caption, mixed_caption, suiting, with_said, wording
 from kinestream.errors import BadInputError
 
 # Of a recording's captions, the share that freer wording makes instead of the core grammar.
@@ -126,7 +126,7 @@ def sample_captions(
             sentence = as_typed(with_said(sentence, said or Said(), content, rng), rng)
         else:
             template = rng.choice(grammar["templates"][kind])
-            persons = grammar["persons"] if rng.random() < 0.85 else grammar["rare_persons"]
+            persons = grammar["persons"] if rng.random() < 0.85 else suiting(grammar["rare_persons"], style)
             fill = rng.choice(_fillings(template, words, persons, grammar["nouns"]))
             sentence = _sentence(template, forms(rng.choice(verbs)), fill)
         if sentence.lower().rstrip(".") not in held_out:

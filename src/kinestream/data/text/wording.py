@@ -139,6 +139,14 @@ def past(base: str, ing: str) -> str:
     return ing[: -len("ing")] + "ed" if ing.endswith("ing") else base
 
 
+def suiting(persons: Sequence[str], style: str) -> list[str]:
+    """Of these persons those whose sex is not the other one of what a style suggests."""
+    w = wording()
+    sex = w["gendered_styles"].get(style)
+    others = {person for kind, own in w["persons"].items() if kind not in ("neutral", sex) for person in own}
+    return [person for person in persons if sex is None or person not in others]
+
+
 def _persons(style: str, rng: random.Random) -> dict[str, str]:
     """A person to begin or to follow a verb, of the sex that a style suggests."""
     w = wording()
