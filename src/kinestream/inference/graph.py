@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kinestream.errors import MissingExtraError
+from kinestream.inference.cpu.features import instructions
 
 Array = npt.NDArray[np.float32]
 Node = Any
@@ -152,14 +153,8 @@ def load_runtime(threads: int | None = None) -> Runtime:
 
 
 def has_int8_rows() -> bool:
-    """Whether `kernels` can run: the processor has AVX-512 VNNI, and numba compiles for this very processor."""
-    import llvmlite.binding
-    import numba
-
-    config: Any = numba.config
-    features = llvmlite.binding.get_host_cpu_features()
-    able = all(features.get(name, False) for name in ("avx512f", "avx512vnni"))
-    return able and not (config.CPU_NAME or config.CPU_FEATURES or config.DISABLE_JIT)
+    """Whether our kernels can run on this processor."""
+    return instructions() is not None
 
 
 def quantised(layers: Sequence[Affine]) -> tuple[npt.NDArray[np.int8], Array]:
