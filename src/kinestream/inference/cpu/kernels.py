@@ -189,8 +189,10 @@ _MOST_ROWS = 8 if _WIDE else 2
 _tile1, _tile2, _tile4, _tile8 = (_tile_kernel(rows) for rows in (1, 2, 4, 8))
 
 
-def _block_kernel(rows: int, outs: int) -> Any:
+def _block_kernel(rows: int, outs: int, ahead: int = 0) -> Any:
     """Float products of `rows` rows with `outs` outputs of a matrix [out, in], as instructions.
+
+    ahead: how many outputs further on weights are asked for; 0 leaves that to the processor.
 
     (weights, bytes of a row of weights, x, bytes of a row of x, in, bias, out, bytes of a row of out). Each sum has 16
     parts, added up in the same order for any block.
@@ -200,6 +202,7 @@ def _block_kernel(rows: int, outs: int) -> Any:
         w, w_row, x, x_row, width, bias, out, out_row = args
         fma = _known(builder, "llvm.fma.v16f32", _FLOATS, [_FLOATS] * 3)
         one_fma = _known(builder, "llvm.fma.f32", _FLOAT, [_FLOAT] * 3)
+        prefetch = _known(builder, "llvm.prefetch.p0", ir.VoidType(), [_POINTER, _INT, _INT, _INT])
 
         def number(value: int) -> Any:
             return ir.Constant(_LONG, value)
@@ -217,7 +220,11 @@ def _block_kernel(rows: int, outs: int) -> Any:
             place = builder.mul(step.index, number(TILE))
             xs = [load(at(x, x_row, row, place), _FLOATS) for row in range(rows)]
             for column in range(outs):
-                weights = load(at(w, w_row, column, place), _FLOATS)
+                here = at(w, w_row, column, place)
+                weights = load(here, _FLOATS)
+                if ahead:
+                    later = builder.inttoptr(builder.add(here, builder.mul(w_row, number(ahead))), _POINTER)
+                    builder.call(prefetch, [later, *(ir.Constant(_INT, value) for value in (0, 3, 1))])
                 for row in range(rows):
                     total = sums[row, column]
                     builder.store(builder.call(fma, [weights, xs[row], builder.load(total)]), total)
@@ -244,9 +251,13 @@ def _block_kernel(rows: int, outs: int) -> Any:
 
 # Outputs that are made together, by how many rows there are.
 BLOCK = 8
-_OUTS1, _OUTS2, _OUTS4 = (BLOCK, BLOCK, BLOCK // 2) if _WIDE else (BLOCK // 2, BLOCK // 4, BLOCK // 8)
-_block1, _block2, _block4 = _block_kernel(1, _OUTS1), _block_kernel(2, _OUTS2), _block_kernel(4, _OUTS4)
-_last1, _last2, _last4 = (_block_kernel(rows, 1) for rows in (1, 2, 4))
+_OUTS1, _OUTS2, _OUTS_MANY = (BLOCK, BLOCK, BLOCK // 2) if _WIDE else (BLOCK // 2, BLOCK // 2, BLOCK // 4)
+# Rows that are multiplied together where there are many.
+_MANY = 4 if _WIDE else 3
+_AHEAD = 0 if _WIDE else BLOCK // 2
+_block1, _block2 = _block_kernel(1, _OUTS1, _AHEAD), _block_kernel(2, _OUTS2, _AHEAD)
+_block_many = _block_kernel(_MANY, _OUTS_MANY)
+_last1, _last2, _last_many = (_block_kernel(rows, 1) for rows in (1, 2, _MANY))
 
 
 def _mix_kernel(rows: int, vectors: int) -> Any:
@@ -559,12 +570,12 @@ def _dense(rows, outs, width, w, w_row, x, x_row, bias, out, out_row):  # type: 
     row = 0
     while row < rows:
         given, place, left = x + row * x_row, out + row * out_row, rows - row
-        taken = 4 if left >= 4 else (2 if left >= 2 else 1)
+        taken = _MANY if left >= _MANY else min(left, 2)
         if outs == BLOCK:
-            if taken == 4:
-                for first in range(0, BLOCK, _OUTS4):
+            if taken > 2:
+                for first in range(0, BLOCK, _OUTS_MANY):
                     own, offset, spot = w + first * w_row, bias + 4 * first, place + 4 * first
-                    _block4(own, w_row, given, x_row, width, offset, spot, out_row)
+                    _block_many(own, w_row, given, x_row, width, offset, spot, out_row)
             elif taken == 2:
                 for first in range(0, BLOCK, _OUTS2):
                     own, offset, spot = w + first * w_row, bias + 4 * first, place + 4 * first
@@ -576,8 +587,8 @@ def _dense(rows, outs, width, w, w_row, x, x_row, bias, out, out_row):  # type: 
         else:
             for column in range(outs):
                 own, offset, spot = w + column * w_row, bias + 4 * column, place + 4 * column
-                if taken == 4:
-                    _last4(own, w_row, given, x_row, width, offset, spot, out_row)
+                if taken > 2:
+                    _last_many(own, w_row, given, x_row, width, offset, spot, out_row)
                 elif taken == 2:
                     _last2(own, w_row, given, x_row, width, offset, spot, out_row)
                 else:
