@@ -14,7 +14,7 @@ from benchmarks.ablations.store import Measured
 from kinestream.checkpoints import load_causal_tae
 from kinestream.checkpoints.dance import load_rvq_vae
 from kinestream.checkpoints.evaluator import TextMotionEvaluator
-from kinestream.evaluation.text.plan import Item
+from kinestream.evaluation.items import Item
 from kinestream.evaluation.text.reconstruct import reconstructed
 from kinestream.features import MOTION272, Statistics, positions_from_motion272
 from kinestream.features.recovery import world_joints_from_rotations

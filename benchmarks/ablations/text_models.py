@@ -20,7 +20,7 @@ from benchmarks.ablations.recipes import Variant
 from benchmarks.ablations.store import Measured
 from kinestream.checkpoints.evaluator import TextMotionEvaluator
 from kinestream.conditioning.text import MINILM_NAME, TextEncoder, check_prompt, text_encoder
-from kinestream.evaluation.text.plan import Item
+from kinestream.evaluation.items import Item
 from kinestream.evaluation.text.protocol import MATCHING, matching_hits
 from kinestream.features import MOTION272, Statistics
 from kinestream.features.recovery import world_joints_from_rotations

@@ -74,8 +74,8 @@ def mean_transition_jerk(curves_mps3: Float[Tensor, "n f"], baseline_mps3: float
     """Peak and area of the mean curve of many switches.
 
     `curves_mps3`: rows of `transition_curve`. FlowMDM's tables, which MotionStreamer cites, are this of curves with
-    `compat=True`, per frame (`per_frame`). Averaging first hides single bad switches: a tenth of them may jump while the
-    mean curve stays smooth, so give the interval of `transition_jerk` over switches beside it.
+    `compat=True`, per frame (`per_frame`). Averaging first hides single bad switches: a tenth of them may jump while
+    the mean curve stays smooth, so give the interval of `transition_jerk` over switches beside it.
     """
     require_rows(curves_mps3, "mean transition jerk", what="transitions")
     require_fps(fps, "mean transition jerk")

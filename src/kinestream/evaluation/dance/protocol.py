@@ -21,11 +21,11 @@ from kinestream.evaluation.dance.plan import WINDOW_S, DanceItem, DancePlan, Win
 from kinestream.evaluation.dance.sets import dance_features, set_figures
 from kinestream.evaluation.dance.tokens import token_figures
 from kinestream.evaluation.findings import Findings, clip_figure, further, mean_values, without_interval
+from kinestream.evaluation.items import Item
 from kinestream.evaluation.plausibility import clip_physics
 from kinestream.evaluation.result import Curve, Figure, Sample
 from kinestream.evaluation.settings import EvaluationSettings, Progress
 from kinestream.evaluation.shown import Shown, shown_samples
-from kinestream.evaluation.text.plan import Item
 from kinestream.features import MOTION272, motion_from_motion272
 from kinestream.io.soundtrack import Soundtrack
 from kinestream.metrics import still_seconds

@@ -19,11 +19,12 @@ from kinestream.evaluation.findings import (
     mean_values,
     of_repeats,
 )
+from kinestream.evaluation.items import Item
 from kinestream.evaluation.plausibility import clip_physics
 from kinestream.evaluation.result import Curve, Figure, Sample
 from kinestream.evaluation.settings import EvaluationSettings, Progress, Update
 from kinestream.evaluation.text.generation import Studio
-from kinestream.evaluation.text.plan import Item, clip_wishes
+from kinestream.evaluation.text.plan import clip_wishes
 from kinestream.features import motion_from_motion272
 from kinestream.metrics import batches, diversity, multimodality, repeat, repeat_generators
 from kinestream.metrics.distribution import DIVERSITY_PAIRS, MULTIMODALITY_PAIRS

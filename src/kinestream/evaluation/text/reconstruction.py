@@ -8,10 +8,10 @@ from torch import Tensor
 
 from kinestream.checkpoints.evaluator import TextMotionEvaluator
 from kinestream.evaluation.findings import Findings, clip_figure, fid_figures
+from kinestream.evaluation.items import Item
 from kinestream.evaluation.plausibility import clip_physics
 from kinestream.evaluation.result import Sample
 from kinestream.evaluation.settings import EvaluationSettings, Progress
-from kinestream.evaluation.text.plan import Item
 from kinestream.evaluation.text.reconstruct import reconstructed
 from kinestream.features import Statistics, motion_from_motion272, positions_from_motion272
 from kinestream.metrics import mpjpe_mm, repeat_generators

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from kinestream.errors import BadInputError
 from kinestream.evaluation.findings import Findings, clip_figure, further, mean_values, over_clips, without_interval
+from kinestream.evaluation.items import Item
 from kinestream.evaluation.result import Curve, Figure, Sample
 from kinestream.evaluation.settings import EvaluationSettings, Progress, Update
 from kinestream.evaluation.text.generation import Acted, Studio
-from kinestream.evaluation.text.plan import Item, switch_wishes
+from kinestream.evaluation.text.plan import switch_wishes
 from kinestream.features import MOTION272, motion_from_motion272
 from kinestream.metrics import (
     bootstrap_rows,
