@@ -17,9 +17,7 @@ With --cache, generated features are kept in a file and made only once; --json p
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -29,13 +27,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from benchmarks.harness import command_line, run, show, timed
 from benchmarks.quality.plan import clip_wishes
 from benchmarks.quality.takes import Take, evenly, load_takes
 from kinestream.checkpoints import load_text_to_motion
 from kinestream.checkpoints.dance import load_rvq_vae
 from kinestream.cli.progress import progress_bar
 from kinestream.data.manifest import load_manifest
-from kinestream.errors import BadInputError, KinestreamError
+from kinestream.errors import BadInputError
 from kinestream.evaluation.text.generation import Wish
 from kinestream.evaluation.text.reconstruct import reconstructed
 from kinestream.features import MOTION272
@@ -154,7 +153,7 @@ def clips(
         yield Clip("generated", wish.content, features)
 
 
-def measure(items: Iterable[Clip], total: int) -> dict[str, dict[str, dict[str, list[float]]]]:
+def measure(items: Iterable[Clip], total: int) -> dict[str, dict[str, dict[str, float]]]:
     """Means of all figures by content ("all" first), kind and before/after."""
     rows: dict[str, dict[str, list[Figures]]] = defaultdict(lambda: defaultdict(list))
     with progress_bar("measuring", "clips") as update:
@@ -199,9 +198,7 @@ def latent_times(engine: Engine, features: Tensor) -> dict[str, float]:
         ("with", locked),
         ("step", session.step),
     ]:
-        start = time.process_time()
-        work()
-        times[name].append(time.process_time() - start)
+        times[name].append(timed(work).processor_s)
     without, added, step = (sorted(times[name])[len(times[name]) // 2] for name in ("without", "with", "step"))
     extra = (added - without) / len(chunks)
     return {"placing_s": without / len(chunks), "locking_s": extra, "step_s": step, "share": extra / (step - extra)}
@@ -228,7 +225,7 @@ def table(results: dict[str, dict[str, dict[str, float]]]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = command_line("foot_lock", __doc__, threads=1)
     options.add_argument("--data", type=Path, required=True, help="folder that `kinestream data build` wrote")
     options.add_argument("--model", type=Path, help="model folder; the packaged model without it")
     options.add_argument("--tokenizer", type=Path, help="folder of a dance tokenizer: recordings through it, too")
@@ -239,33 +236,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("--by-content", action="store_true", help="a block for each content, too")
     options.add_argument("--cache", type=Path, help="file that keeps the generated features")
     options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--threads", type=int, default=1)
     options.add_argument("--json", action="store_true", help="print JSON")
-    given = options.parse_args(arguments)
-    torch.set_num_threads(given.threads)
-    try:
-        everything = load_manifest(given.data).split_clips(given.split, mirrored=False)
-        wanted = None if given.contents is None else given.contents.split(",")
-        chosen = evenly([clip for clip in everything if wanted is None or clip.content in wanted], given.clips)
-        if not chosen:
-            raise BadInputError(f"{given.data} has no such recordings in its split {given.split}.")
-        engine = Engine(load_text_to_motion(given.model))
-        takes, wishes = load_takes(given.data, chosen), [] if given.recordings else clip_wishes(chosen, given.seed)
-        found = clips(engine, takes, wishes, given.cache, given.tokenizer)
-        results = measure(found, (2 if given.tokenizer is None else 3) * len(takes) + len(wishes))
-    except KinestreamError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    return run(options, _bench, arguments)
+
+
+def _bench(given: argparse.Namespace) -> None:
+    everything = load_manifest(given.data).split_clips(given.split, mirrored=False)
+    wanted = None if given.contents is None else given.contents.split(",")
+    chosen = evenly([clip for clip in everything if wanted is None or clip.content in wanted], given.clips)
+    if not chosen:
+        raise BadInputError(f"{given.data} has no such recordings in its split {given.split}.")
+    engine = Engine(load_text_to_motion(given.model))
+    takes, wishes = load_takes(given.data, chosen), [] if given.recordings else clip_wishes(chosen, given.seed)
+    found = clips(engine, takes, wishes, given.cache, given.tokenizer)
+    results = measure(found, (2 if given.tokenizer is None else 3) * len(takes) + len(wishes))
     times = latent_times(engine, max((take.features for take in takes), key=len))
     if given.json:
-        print(json.dumps({"figures": results, "times": times}, indent=1))
-        return 0
+        show({"figures": results, "times": times})
+        return
     print(table(results if given.by_content else {"all": results["all"]}))
     print(
         f"a latent's frames take {1000 * times['placing_s']:.2f} ms of processor time without, "
         f"{1000 * times['locking_s']:.2f} ms more with locking: {100 * times['share']:.1f} % of a step"
     )
-    return 0
 
 
 if __name__ == "__main__":
