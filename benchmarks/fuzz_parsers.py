@@ -105,7 +105,7 @@ def _made_seeds() -> dict[str, list[bytes]]:
 
 
 def _stored(data: bytes) -> bytes:
-    """The same archive uncompressed, so that damage reaches the numbers and not only the checksum."""
+    """The same archive uncompressed, so that damage reaches the values and not only the checksum."""
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as source, zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as target:
         for name in source.namelist():

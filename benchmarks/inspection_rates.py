@@ -2,7 +2,7 @@
 
 python -m benchmarks.inspection_rates DATA [--clips 300] [--broken 60] [--json]
 
-DATA is a folder that `kinestream data build` wrote; mirrored copies are left out. Clips are drawn by a fixed seed from
+DATA is a folder that `kinestream data build` wrote; mirrored copies are left out. Clips are sampled by a fixed seed from
 each recording source's part of the set; all of a source's where it has fewer. For every way of breaking a clip the
 share of broken frames that its own check flags is printed (should be nearly all), and the share of the other frames
 that the same check flags (should be as on the real clip).
@@ -112,11 +112,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _bench(given: argparse.Namespace) -> None:
-    drawn = clips(given.data, given.clips)
-    if not drawn:
+    sampled = clips(given.data, given.clips)
+    if not sampled:
         raise BadInputError(f"no recordings in {given.data}")
-    real = {source: real_rates(paths) for source, paths in drawn.items()}
-    broken = broken_rates(path for paths in drawn.values() for path in paths[: given.broken])
+    real = {source: real_rates(paths) for source, paths in sampled.items()}
+    broken = broken_rates(path for paths in sampled.values() for path in paths[: given.broken])
     if given.json:
         show({"real": real, "broken": broken})
     else:

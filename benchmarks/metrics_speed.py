@@ -145,7 +145,7 @@ def plain_precision(text: np.ndarray, motion: np.ndarray) -> float:
 
 
 def ratios(joints: Tensor, motion: Tensor, text: Tensor, own: dict[str, float]) -> dict[str, float]:
-    """How many times longer the plain loops take, for the same numbers (checked)."""
+    """How many times longer the plain loops take, for the same values (checked)."""
     few = joints[:2].double()
     share = len(joints) / len(few)
     results: dict[str, object] = {}

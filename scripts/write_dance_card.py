@@ -57,7 +57,7 @@ class Target:
 
 
 def targets(result: Result, size_bytes: int) -> list[Target]:
-    """All targets, met or missed as the numbers say; None where the report lacks the figure."""
+    """All targets, met or missed as the figures say; None where the report lacks the figure."""
     figures = {figure.name: figure for figure in result.figures}
     heard = sum("step_alignment" in sample.generated for sample in result.samples)
     rows = [
@@ -141,7 +141,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def blocks(result: Result, info: Json, sizes: Mapping[str, tuple[int, int]], notes: Json) -> dict[str, str]:
-    """What stands between the card's marks, by name; `sizes`: numbers and bytes of each weights file."""
+    """What stands between the card's marks, by name; `sizes`: parameters and bytes of each weights file."""
     rows = targets(result, sum(size for _, size in sizes.values()))
     return {
         "model": _model(result, info, sizes),
@@ -178,7 +178,7 @@ def disagreements(result: Result, folder: Path) -> list[str]:
 
 
 def weights(folder: Path) -> dict[str, tuple[int, int]]:
-    """Of each file of a model folder, and of the folders in it: how many numbers, and bytes."""
+    """Of each file of a model folder, and of the folders in it: how many parameters, and bytes."""
     found = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name != COPY:
@@ -201,9 +201,9 @@ def _model(result: Result, info: Json, sizes: Mapping[str, tuple[int, int]]) -> 
     sampling = ", ".join(f"{name} {value}" for name, value in settings["sampling"].items())
     return "\n\n".join(
         [
-            table(("part", "numbers", "size", "configuration"), rows),
+            table(("part", "parameters", "size", "configuration"), rows),
             f"Genres: {', '.join(settings['genres'])}. Music features: {settings['music_features']}. "
-            f"Codes are drawn with {sampling}.",
+            f"Codes are sampled with {sampling}.",
             f"SHA-256 of the measured model.json, which holds the hashes of the weights: `{result.model['sha256']}`",
         ]
     )

@@ -1,6 +1,6 @@
 """Writes the packaged model's card from docs/model_card.md and the figures of `python -m benchmarks.quality`.
 
-Every number comes from the JSON file, never from this script. docs/results/model_card_notes.json holds what a person
+Every figure comes from the JSON file, never from this script. docs/results/model_card_notes.json holds what a person
 adds: "causes" (target -> why it is missed), "recipe" and "limits" (lines). --check only says whether the card is
 current.
 """
@@ -62,7 +62,7 @@ def _model_table(results: Json, notes: Json) -> str:
         )
         rows.append([name, f"{model['parameters'][part] / 1e6:.1f} million", sizes])
     fingerprint = f"SHA-256 of the measured weights: `{model['fingerprint'][:16]}…`"
-    return table(("part", "numbers", "configuration"), rows) + f"\n\n{fingerprint}"
+    return table(("part", "parameters", "configuration"), rows) + f"\n\n{fingerprint}"
 
 
 def _settings_line(results: Json, notes: Json) -> str:
