@@ -8,8 +8,8 @@ take turns, so that a busy moment meets all of them. Weights are random: speed d
 learned. A code is a third of a token step of four frames. "Windows" are what a long song takes: the music's conditions,
 reading them and the half window that is carried over, then sampling the other half.
 
-"Streams" are dances that are sampled together, each in its own window. Beside codes of random weights there
-are whole dances of the packaged model, in fast mode: windows, sampling, decoding, posing; not the analysis of the sound.
+"Streams" are dances that are sampled together, each in its own window. Beside codes of random weights there are whole
+dances of the packaged model, in fast mode: windows, sampling, decoding, posing; not the analysis of the sound.
 
 Closeness is measured on logits under teacher forcing (all are given the same codes): codes that are sampled differ as
 soon as one draw falls between two of them.

@@ -2,8 +2,8 @@
 
 python -m benchmarks.inspection_rates DATA [--clips 300] [--broken 60] [--json]
 
-DATA is a folder that `kinestream data build` wrote; mirrored copies are left out. Clips are sampled by a fixed seed from
-each recording source's part of the set; all of a source's where it has fewer. For every way of breaking a clip the
+DATA is a folder that `kinestream data build` wrote; mirrored copies are left out. Clips are sampled by a fixed seed
+from each recording source's part of the set; all of a source's where it has fewer. For every way of breaking a clip the
 share of broken frames that its own check flags is printed (should be nearly all), and the share of the other frames
 that the same check flags (should be as on the real clip).
 """

@@ -233,4 +233,4 @@ def test_figures_read_as_they_were_measured() -> None:
 
 
 def test_the_page_of_results_and_its_files_agree() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page(RESULTS), "run python scripts/write_results.py"
+    assert PAGE.read_text(encoding="utf-8") == page(RESULTS), "run python -m scripts.write_results"

@@ -394,11 +394,12 @@ def test_the_whole_benchmark_runs_twice_with_equal_bytes_and_fills_the_card(
     assert results["recognition"]["content"]["real"]["n"] == 6
     assert list(results["few_shot"]["by_content"]) == ["backflip"]
 
-    from scripts.write_model_card import NO_CAUSE, TEMPLATE, card, missing_causes
+    from scripts.pages import NO_CAUSE, missing_causes
+    from scripts.write_model_card import TEMPLATE, card
 
     text = card(TEMPLATE.read_text(encoding="utf-8"), results, {})
     assert "{{" not in text
-    assert text.count(NO_CAUSE) == len(missing_causes(results, {})) > 0
+    assert text.count(NO_CAUSE) == len(missing_causes(results["targets"], {})) > 0
 
 
 def test_bad_arguments_are_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
