@@ -13,11 +13,12 @@ from torch import Tensor
 from kinestream.errors import BadInputError
 from kinestream.evaluation.findings import Findings, clip_figure, further, mean_values, over_clips, without_interval
 from kinestream.evaluation.items import Item
+from kinestream.evaluation.plausibility import shown_joints
 from kinestream.evaluation.result import Curve, Figure, Sample
 from kinestream.evaluation.settings import EvaluationSettings, Progress, Update
 from kinestream.evaluation.text.generation import Acted, Studio
 from kinestream.evaluation.text.plan import switch_wishes
-from kinestream.features import MOTION272, motion_from_motion272
+from kinestream.features import MOTION272
 from kinestream.metrics import (
     bootstrap_rows,
     latency_summary,
@@ -41,7 +42,7 @@ class _Switch(NamedTuple):
 
     @classmethod
     def of(cls, features: Float[Tensor, "t 272"], at_frame: int) -> _Switch:
-        joints = motion_from_motion272(features).joint_positions_m()
+        joints = shown_joints(features)
         return cls(*(transition_curve(joints, at_frame, FPS, compat=compat) for compat in (False, True)))
 
     def figures(self, baseline_mps3: float) -> dict[str, float]:
