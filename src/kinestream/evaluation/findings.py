@@ -118,9 +118,9 @@ def fid_figures(
     return figures, values
 
 
-def random_halves(count: int, seed: int) -> list[tuple[Tensor, Tensor]]:
-    """`HALVINGS` ways to cut `count` places into two equal halves."""
-    orders = [torch.randperm(count, generator=generator) for generator in repeat_generators(seed, HALVINGS)]
+def random_halves(count: int, seed: int, ways: int = HALVINGS) -> list[tuple[Tensor, Tensor]]:
+    """Several ways to cut `count` places into two equal halves."""
+    orders = [torch.randperm(count, generator=generator) for generator in repeat_generators(seed, ways)]
     return [(order[: count // 2], order[count // 2 :][: count // 2]) for order in orders]
 
 
