@@ -112,11 +112,3 @@ def show(results: Any) -> None:
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
-
-
-def columns(rows: Sequence[Sequence[str]]) -> str:
-    """Rows for a terminal, every column as wide as what stands in it: words to the left, the other columns too."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )

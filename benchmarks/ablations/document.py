@@ -11,7 +11,8 @@ from typing import Any
 
 from benchmarks.ablations.store import Measured
 from benchmarks.ablations.studies import Study, Table
-from benchmarks.harness import columns, save
+from benchmarks.harness import save
+from kinestream.cli.outputs import aligned
 from kinestream.evaluation.provenance import run_facts
 from kinestream.metrics import Estimate
 
@@ -126,4 +127,4 @@ def text_table(table: Mapping[str, Any]) -> str:
             shown(row["figures"].get(c["name"]), row["difference_to_base"].get(c["name"])) for c in table["columns"]
         ]
         rows.append([row["name"], *cells])
-    return f"{table['name']}: {table['question']} ({table['source']})\n{columns(rows)}"
+    return f"{table['name']}: {table['question']} ({table['source']})\n" + "\n".join(aligned(rows))
