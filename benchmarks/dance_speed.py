@@ -1,4 +1,4 @@
-"""How fast ChoreoLLaMA draws codes: the published loop, exact mode and fast mode in one run, beside the floor.
+"""How fast ChoreoLLaMA samples codes: the published loop, exact mode and fast mode in one run, beside the floor.
 
     python -m benchmarks.dance_speed                        # both sizes, prints and saves
     python -m benchmarks.dance_speed --threads 1 --clock processor   # where other work shares the machine
@@ -6,12 +6,12 @@
 The loop is the paper's release: `transformers`' LLaMA with its own cache, and the whole head for every code. The three
 take turns, so that a busy moment meets all of them. Weights are random: speed does not depend on what they have
 learned. A code is a third of a token step of four frames. "Windows" are what a long song takes: the music's conditions,
-reading them and the half window that is carried over, then drawing the other half.
+reading them and the half window that is carried over, then sampling the other half.
 
-"Streams" are dances that are drawn together, each in its own window. Beside codes of random weights there
-are whole dances of the packaged model, in fast mode: windows, drawing, decoding, posing; not the analysis of the sound.
+"Streams" are dances that are sampled together, each in its own window. Beside codes of random weights there are whole
+dances of the packaged model, in fast mode: windows, sampling, decoding, posing; not the analysis of the sound.
 
-Closeness is measured on logits under teacher forcing (all are given the same codes): codes that are drawn differ as
+Closeness is measured on logits under teacher forcing (all are given the same codes): codes that are sampled differ as
 soon as one draw falls between two of them.
 """
 
@@ -89,7 +89,7 @@ class _PlainRows(Rows):
         self._llama, self._cache = model.backbone.llama, DynamicCache()
 
     def _resize(self, rows: int) -> None:
-        assert rows == 1, "the loop draws one dance"
+        assert rows == 1, "the loop samples one dance"
 
     def _read(self, inputs: Tensor, first: int, lengths: Sequence[int], moving: Sequence[int]) -> Tensor:
         hidden = self._llama(inputs_embeds=inputs, past_key_values=self._cache, use_cache=True).last_hidden_state
@@ -98,7 +98,7 @@ class _PlainRows(Rows):
 
 
 class Window(NamedTuple):
-    """What one window is drawn from: conditions, and codes [1, L, K] that a reader may be forced to."""
+    """What one window is sampled from: conditions, and codes [1, L, K] that a reader may be forced to."""
 
     model: ChoreoLlama
     conditions: Tensor
@@ -110,14 +110,14 @@ class Window(NamedTuple):
         return self.model._placed(self.conditions) if self.model.config.arrangement == "aligned" else None
 
     def first(self, steps: int) -> Tensor:
-        """The inputs before the first code that is drawn, after so many known steps."""
+        """The inputs before the first code that is sampled, after so many known steps."""
         tokens, placed = self.model.embed_codes(self.codes[:, :steps]).flatten(1, 2), self.placed
         if placed is None:
             return torch.cat((self.conditions, tokens), dim=1)
         return torch.cat((self.model.start[None, None], tokens), dim=1) + placed[:, : tokens.shape[1] + 1]
 
 
-def drawing(reader: Reader, window: Window, known: int = 0, *, forced: bool = False) -> Iterator[Tensor]:
+def sampling(reader: Reader, window: Window, known: int = 0, *, forced: bool = False) -> Iterator[Tensor]:
     """Yield the logits of one code after the other, up to the window's end; the first ones take all that is known."""
     config, placed = window.model.config, window.placed
     generator, settings = torch.Generator().manual_seed(0), SamplingSettings()
@@ -146,9 +146,9 @@ def seconds(work: Callable[[], object]) -> float:
 
 def read_rate() -> float:
     """Bytes of memory read a second."""
-    numbers = torch.ones(100_000_000)
-    numbers.sum()
-    return 4 * len(numbers) / min(seconds(numbers.sum) for _ in range(6))
+    values = torch.ones(100_000_000)
+    values.sum()
+    return 4 * len(values) / min(seconds(values.sum) for _ in range(6))
 
 
 def random_window(config: ChoreoLlamaConfig) -> tuple[Window, Tensor]:
@@ -170,7 +170,7 @@ def timed(readers: dict[str, Reader], window: Window, music: Tensor, size: str) 
     for kind, reader in readers.items():
         # What is compiled packs its weights when it first runs.
         for _ in range(2 if kind == "fast" or size == "default" else 1):
-            running[kind] = drawing(reader, window, half)
+            running[kind] = sampling(reader, window, half)
             begins[kind].append(seconds(lambda kind=kind: next(running[kind])))  # type: ignore[misc]
         next(running[kind])
     conditions = min(seconds(lambda: window.model.conditions(music, torch.tensor([0]))) for _ in range(2))
@@ -190,7 +190,7 @@ def timed(readers: dict[str, Reader], window: Window, music: Tensor, size: str) 
 
 
 def streams(reader: Reader, window: Window, size: str) -> list[dict[str, float]]:
-    """Seconds of a code of several dances that are drawn together, half a window carried over."""
+    """Seconds of a code of several dances that are sampled together, half a window carried over."""
     config, most = window.model.config, max(TOGETHER)
     half, rounds, found = config.window_steps // 2, 5 if size == "default" else 2, []
     together = Drawings(reader)
@@ -291,7 +291,7 @@ def measure(size: str, threads: int, bandwidth: float) -> dict[str, Any]:
     kinds: dict[str, dict[str, Any]] = {**timed(readers, window, music, size)}
     known = config.window_steps // 2
     logits = {
-        kind: torch.cat(list(islice(drawing(readers[kind], window, known, forced=True), FORCED)))
+        kind: torch.cat(list(islice(sampling(readers[kind], window, known, forced=True), FORCED)))
         for kind in ("exact", "fast")
     }
     whole = model(window.conditions, window.codes)[:, known:].flatten(0, 2)[:FORCED]
@@ -317,7 +317,7 @@ def measure(size: str, threads: int, bandwidth: float) -> dict[str, Any]:
 
 
 def _resident_mb(model: ChoreoLlama) -> float:
-    """Megabytes once the float weights of layers and heads are let go; what makes conditions stays."""
+    """Megabytes once the float weights of layers and heads are released; what makes conditions stays."""
     for module in [*model.backbone.modules(), model.head]:
         module._parameters.clear()
     gc.collect()
