@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from kinestream.errors import BadInputError
-from kinestream.inference import load_runtime
-from kinestream.inference.dance import CompiledReader, fast_dance
+from kinestream.inference import CompiledReader, fast_dance, load_runtime
 from kinestream.inference.graph import Precision
 from kinestream.models.choreo_llama import ChoreoLlama, ChoreoLlamaConfig, SamplingSettings
 from kinestream.models.choreo_llama import reading as reading_module
@@ -87,7 +86,7 @@ def test_compiled_logits_are_those_of_whole_windows(config: ChoreoLlamaConfig, r
 
 def test_layers_in_several_programs_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     model = built(ALIGNED)
-    monkeypatch.setattr("kinestream.inference.llama_program._PROGRAM_WEIGHTS", 20_000)
+    monkeypatch.setattr("kinestream.inference.compiled.llama._PROGRAM_WEIGHTS", 20_000)
     reader = CompiledReader(model, load_runtime(1), "float32")
     assert len(reader._program._programs) == 2
     got, expected = forced(model, reader, 1)

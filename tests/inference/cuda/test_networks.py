@@ -315,7 +315,7 @@ def test_what_cant_be_captured_is_run_as_it_is_and_said_once(monkeypatch: pytest
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
     monkeypatch.setattr(device_graphs, "captures", lambda device: True)
-    monkeypatch.setattr(device_graphs, "Graph", refused)
+    monkeypatch.setattr(device_graphs, "CapturedGraph", refused)
     twice = device_graphs.Replayed(lambda x: 2 * x, torch.device("cpu"))
     with pytest.warns(RuntimeWarning, match=r"not permitted when stream is capturing\)") as said:
         got = [twice(1, None, torch.ones(1)) for _ in range(3)]
@@ -328,6 +328,6 @@ def test_a_device_without_memory_is_not_mistaken_for_one_that_cant_capture(monke
         raise torch.OutOfMemoryError("no room")
 
     monkeypatch.setattr(device_graphs, "captures", lambda device: True)
-    monkeypatch.setattr(device_graphs, "Graph", full)
+    monkeypatch.setattr(device_graphs, "CapturedGraph", full)
     with pytest.raises(torch.OutOfMemoryError):
         device_graphs.Replayed(lambda x: 2 * x, torch.device("cpu"))(1, None, torch.ones(1))

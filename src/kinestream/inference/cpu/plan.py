@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kinestream.inference.cpu import kernels
-from kinestream.inference.graph import Affine, Array, quantised
+from kinestream.inference.graph import Array, quantised
 
 # The fewest and the most numbers of a row that share a scale when they are rounded.
 SMALLEST_GROUP, _LARGEST_GROUP = 16, 256
@@ -36,8 +36,8 @@ class Node:
 class Int8Matrix:
     """Weights in tiles, see `kernels`; a scale and a bias an output."""
 
-    def __init__(self, layers: Sequence[Affine], bias: Array) -> None:
-        values, scales = quantised(layers)
+    def __init__(self, weights: Sequence[Array], bias: Array) -> None:
+        values, scales = quantised(weights)
         outs, width = values.shape
         shape = (outs // kernels.TILE, kernels.TILE, width // 4, 4)
         tiles = aligned(values.size, np.dtype(np.uint8)).reshape(shape[0], shape[2], kernels.TILE, 4)
@@ -71,7 +71,7 @@ _ABSOLUTE, BETWEEN, FIRST_INPUT = 0, 1, 2
 # Sizes and strides of an input; the first stride may say that rows are found by their addresses.
 Layout = tuple[tuple[int, ...], tuple[int, ...]]
 SCATTERED = -1
-_VIEWS = ("reshape", "transpose", "part", "slice", "before", "after")
+_VIEWS = ("reshape", "transpose", "slice", "before", "after")
 _UNARY = {"copy": kernels.COPY, "relu": kernels.RELU, "silu": kernels.SILU}
 _BINARY = {"add": kernels.ADD, "multiply": kernels.MULTIPLY}
 _BY_NUMBERS = {**_UNARY, **_BINARY, "rotate": kernels.ROTATE}
@@ -228,11 +228,7 @@ class Planner:
                 shape[shape.index(-1)] = view.size // -math.prod(shape) if view.size else 0
             return self._reshaped(node, place, tuple(shape))
         axis = node.settings[0]
-        if node.kind == "part":
-            _, index, parts = node.settings
-            size = view.shape[axis] // parts
-            chosen = slice(index * size, (index + 1) * size)
-        elif node.kind == "slice":
+        if node.kind == "slice":
             chosen = slice(node.settings[1], node.settings[2])
         else:
             length = self._of(node.inputs[1]).view.shape[node.settings[1]]

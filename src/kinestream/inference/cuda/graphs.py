@@ -23,7 +23,7 @@ class Replayed:
         self._function = function
         self._captured = captured and captures(device)
         self._memory: Hashable = None
-        self._graphs: dict[int, Graph] = {}
+        self._graphs: dict[int, CapturedGraph] = {}
 
     def __call__(self, size: int, memory: Hashable, *inputs: Tensor) -> Tensor:
         """The function's value; inputs of one size have the same shapes."""
@@ -34,7 +34,7 @@ class Replayed:
             self._memory = memory
         if size not in self._graphs:
             try:
-                self._graphs[size] = Graph(self._function, inputs)
+                self._graphs[size] = CapturedGraph(self._function, inputs)
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:
@@ -51,7 +51,7 @@ class Replayed:
         return self._graphs[size](inputs)
 
 
-class Graph:
+class CapturedGraph:
     """One captured run. Its input and output lie where they lay when it was captured."""
 
     def __init__(self, function: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> None:

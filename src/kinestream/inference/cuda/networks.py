@@ -13,29 +13,27 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from kinestream.checkpoints import TextToMotionModel
 from kinestream.errors import BadInputError
-from kinestream.inference.compiled import FAST_STEPS, hollow
+from kinestream.inference.compiled import FAST_STEPS
 from kinestream.inference.cuda.graphs import Replayed, to_device, to_host
-from kinestream.inference.cuda.programs import RowHead, SlotTransformer
+from kinestream.inference.cuda.programs import SlotHead, SlotTransformer
 from kinestream.inference.cuda.slots import Slot, SlotContexts, SlotDecoder, SlotPool
 from kinestream.inference.networks import Mode
-from kinestream.models.ar_diffusion.head import SamplingNoise, step_coefficients
-from kinestream.nn.diffusion import DiffusionSchedule, SolverStep, fast_sampling
+from kinestream.inference.twins import AnyModule, hollow
+from kinestream.models.ar_diffusion.head import SamplingNoise
+from kinestream.nn.diffusion import SolverStep, ancestral_steps, fast_sampling
 from kinestream.nn.motion_convs import ConvStates
 
 # Streams of one run of the networks; more are run one batch after the other.
 MAX_STREAMS = 4096
 # Contexts that are started together: each brings a whole context of positions.
 MAX_STARTS = 64
-
-AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
 class DeviceNetworks:
@@ -71,7 +69,7 @@ class DeviceNetworks:
         self._lock = threading.RLock()
         with torch.inference_mode():
             self._transformer = SlotTransformer(model.ar, precision)
-            self._head = RowHead(model.ar.head, precision)
+            self._head = SlotHead(model.ar.head, precision)
             self._decoder = copy.deepcopy(model.tae.decoder).float().eval()
             self._latent_mean, self._latent_std = model.ar.latent_mean.float(), model.ar.latent_std.float()
             rows, on = 2 * streams + 2, self.device
@@ -348,23 +346,10 @@ class DeviceNetworks:
 
     def _plan(self, steps: int) -> tuple[SolverStep, ...]:
         if steps not in self._plans:
-            plan = ancestral if self.mode == "exact" else fast_sampling
-            self._plans[steps] = plan(self._schedule, steps)
+            chain = self._schedule
+            exact = self.mode == "exact"
+            self._plans[steps] = ancestral_steps(chain.respaced(steps)) if exact else fast_sampling(chain, steps)
         return self._plans[steps]
-
-
-def ancestral(schedule: DiffusionSchedule, steps: int) -> tuple[SolverStep, ...]:
-    """The reverse chain that the head was trained for, in all or fewer steps, as steps of a solver.
-
-    x is not kept on its own: what the mean takes of it is in the start estimate's coefficients, as the exact chain does
-    it.
-    """
-    chain = schedule.respaced(steps)
-    coefficients = [(level, step_coefficients(chain, level)) for level in reversed(range(steps))]
-    return tuple(
-        SolverStep(chain.timesteps[level], of_noisy, of_noise, 0.0, (1.0,), std)
-        for level, (of_noisy, of_noise, std) in coefficients
-    )
 
 
 def on_host(model: TextToMotionModel) -> TextToMotionModel:

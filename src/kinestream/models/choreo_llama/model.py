@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
 from kinestream.errors import BadInputError, KinestreamError
 from kinestream.models.choreo_llama.backbone import BackboneRows, LlamaBackbone
@@ -14,7 +15,6 @@ from kinestream.models.choreo_llama.drawing import Drawing, draw_all
 from kinestream.models.choreo_llama.reading import Reader, Rows
 from kinestream.models.choreo_llama.sampling import Generators, SamplingSettings, row_generators
 from kinestream.nn.moe import weighted_references
-from kinestream.nn.row_linear import few_rows_linear
 
 
 class ChoreoLlama(nn.Module):
@@ -243,7 +243,7 @@ class ModuleReader:
 
     def logits(self, hidden: Tensor, level: int) -> Tensor:
         """The logits of a level's codes."""
-        return few_rows_linear(hidden, self._heads[level].to(hidden.dtype))
+        return functional.linear(hidden, self._heads[level].to(hidden.dtype))
 
 
 def _dance_projection(config: ChoreoLlamaConfig) -> nn.Module:

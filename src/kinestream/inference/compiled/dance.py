@@ -12,12 +12,13 @@ from torch import Tensor
 
 from kinestream.checkpoints.dance import MusicToDanceModel
 from kinestream.errors import BadInputError
-from kinestream.inference.compiled import hollow
-from kinestream.inference.graph import Precision, Runtime, load_runtime
-from kinestream.inference.llama_program import LlamaProgram, LlamaRows
+from kinestream.inference.compiled.llama import LlamaProgram, LlamaRows
+from kinestream.inference.graph import Precision, Program, Runtime, array
+from kinestream.inference.runtimes import load_runtime
+from kinestream.inference.twins import hollow
 from kinestream.models.choreo_llama import ChoreoLlama
 from kinestream.models.choreo_llama.reading import Rows
-from kinestream.nn.row_linear import few_rows_linear
+from kinestream.nn.operations import Affine
 
 
 class CompiledReader:
@@ -28,7 +29,7 @@ class CompiledReader:
     Args:
         llama: weights are read, nothing is changed.
         runtime: what compiles; None takes the fastest for this processor.
-        precision: of the weights; "float32" gives the network's own numbers to rounding.
+        precision: of the weights; "float32" gives the network's own values to rounding.
 
     Raises:
         MissingExtraError: no runtime is given, and this processor's is not installed.
@@ -41,7 +42,7 @@ class CompiledReader:
         with torch.no_grad():
             every = torch.arange(config.num_codes)[None, :, None].expand(1, -1, config.num_codebooks)
             self._inputs = llama.embed_codes(every)[0].transpose(0, 1).float().contiguous()
-            self._heads = llama.head.weight.detach().float().unflatten(0, (config.num_codebooks, -1)).clone()
+            self._heads = [_head(weight, runtime) for weight in llama.head.weight.chunk(config.num_codebooks)]
             self._program = LlamaProgram(llama.backbone, runtime, precision)
 
     def rows(self) -> Rows:
@@ -53,8 +54,13 @@ class CompiledReader:
         return self._inputs[level, codes][:, None]
 
     def logits(self, hidden: Tensor, level: int) -> Tensor:
-        """The logits of a level's codes; one row at a time, since a product of several rows would round otherwise."""
-        return torch.cat([few_rows_linear(row[None], self._heads[level]) for row in hidden])
+        """The logits of a level's codes; one row at a time, since some runtimes round several rows otherwise."""
+        return torch.cat([torch.from_numpy(self._heads[level](array(row[None]))[0]) for row in hidden])
+
+
+def _head(weight: Tensor, runtime: Runtime) -> Program:
+    graph = runtime.graph("float32")
+    return graph.compile(graph.linear(graph.input(-1, weight.shape[1]), [Affine(weight)]))
 
 
 _compiled: WeakKeyDictionary[MusicToDanceModel, MusicToDanceModel] = WeakKeyDictionary()
@@ -64,7 +70,7 @@ _compiling = threading.Lock()
 def fast_dance(model: MusicToDanceModel) -> MusicToDanceModel:
     """The same model with its LLaMA compiled; compiled once, however often it is asked for.
 
-    The LLaMA's own weights are not in it: when nobody holds the model that was given, they are let go. What makes
+    The LLaMA's own weights are not in it: when nobody holds the model that was given, they are released. What makes
     conditions and motion is shared.
 
     Raises:
