@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from kinestream.errors import BadInputError
-from kinestream.inference import CompiledReader, fast_dance, load_runtime
+from kinestream.inference import CompiledReader, compiled_dance, load_runtime
 from kinestream.inference.graph import Precision
 from kinestream.models.choreo_llama import ChoreoLlama, ChoreoLlamaConfig, SamplingSettings
 from kinestream.models.choreo_llama import reading as reading_module
@@ -153,11 +153,11 @@ def test_the_likeliest_codes_are_drawn_as_by_the_network(precision: Precision) -
     assert torch.equal(model.extend(conditions, nothing, 8, GREEDY), expected)
 
 
-def test_a_model_is_compiled_once_and_its_float_weights_are_let_go() -> None:
+def test_a_model_is_compiled_once_and_its_float_weights_are_released() -> None:
     model = tiny_dance_model()
-    fast = fast_dance(model)
-    assert fast_dance(model) is fast
-    assert fast_dance(fast) is fast
+    fast = compiled_dance(model, "fast")
+    assert compiled_dance(model, "fast") is fast
+    assert compiled_dance(fast, "fast") is fast
     assert fast.llama.bridge is model.llama.bridge
     assert model.llama.reader is None
     layers = weakref.ref(model.llama.backbone.llama.layers)
@@ -171,4 +171,4 @@ def test_a_model_elsewhere_is_refused() -> None:
     model = tiny_dance_model()
     model.llama.to("meta")
     with pytest.raises(BadInputError, match="Fast mode runs on the CPU"):
-        fast_dance(model)
+        compiled_dance(model, "fast")

@@ -24,7 +24,7 @@ _GROUPS = (256, 128, 64, 32)
 class OpenVINORuntime:
     """Holds the settings of all programs.
 
-    Activations of an int8 product are rounded to int8 as well, with one scale for up to 256 numbers that is found while
+    Activations of an int8 product are rounded to int8 as well, with one scale for up to 256 values that is found while
     it runs; all else is float32.
     """
 
@@ -44,7 +44,7 @@ class OpenVINORuntime:
         return OpenVINOGraph(self, precision if self.int8 else "float32")
 
     def compiled(self, model: openvino.Model, group: int) -> openvino.CompiledModel:
-        """Compile for one caller who waits for each answer; `group` numbers of a row share a scale, 0 for none."""
+        """Compile for one caller who waits for each answer; `group` values of a row share a scale, 0 for none."""
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,

@@ -2,7 +2,7 @@
 
 A description is a function of operations, of the trained modules for their weights, and of inputs. It is written once
 and runs as the trained module (`EagerOperations`), recorded and compiled by a runtime (`inference.graph.Graph`), and
-captured on a device (`inference.cuda.operations`). What a value is, how wide its numbers are, and how weights are laid
+captured on a device (`inference.cuda.programs`). What a value is, how precise it is, and how weights are laid
 out is the implementation's.
 """
 

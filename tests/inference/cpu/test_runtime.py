@@ -179,7 +179,7 @@ CASES: dict[str, tuple[Callable[[Graph, list[Node]], Node], Callable[..., Array]
 @pytest.mark.parametrize("threads", [1, 2])
 def test_operations_give_numpys_numbers(case: str, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # Small as they are, they are shared among threads.
-    monkeypatch.setattr("kinestream.inference.cpu.plan._SHARED_NUMBERS", 2)
+    monkeypatch.setattr("kinestream.inference.cpu.plan._SHARED_VALUES", 2)
     monkeypatch.setattr("kinestream.inference.cpu.plan._SHARED_PRODUCTS", 2)
     build, expected, shapes = CASES[case]
     inputs = [random(*shape, seed=number) for number, shape in enumerate(shapes)]

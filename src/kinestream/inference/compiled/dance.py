@@ -1,4 +1,4 @@
-"""Music to dance on a compiled ChoreoLLaMA with int8 weights."""
+"""Music to dance on a compiled ChoreoLLaMA: as it was trained, or with int8 weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from kinestream.checkpoints.dance import MusicToDanceModel
 from kinestream.errors import BadInputError
 from kinestream.inference.compiled.llama import LlamaProgram, LlamaRows
 from kinestream.inference.graph import Precision, Program, Runtime, array
-from kinestream.inference.runtimes import load_runtime
+from kinestream.inference.networks import Mode
+from kinestream.inference.runtimes import has_kernels, load_runtime
 from kinestream.inference.twins import hollow
 from kinestream.models.choreo_llama import ChoreoLlama
 from kinestream.models.choreo_llama.reading import Rows
@@ -63,34 +64,34 @@ def _head(weight: Tensor, runtime: Runtime) -> Program:
     return graph.compile(graph.linear(graph.input(-1, weight.shape[1]), [Affine(weight)]))
 
 
-_compiled: WeakKeyDictionary[MusicToDanceModel, MusicToDanceModel] = WeakKeyDictionary()
+_compiled: WeakKeyDictionary[MusicToDanceModel, dict[Mode, MusicToDanceModel]] = WeakKeyDictionary()
 _compiling = threading.Lock()
 
 
-def fast_dance(model: MusicToDanceModel) -> MusicToDanceModel:
-    """The same model with its LLaMA compiled; compiled once, however often it is asked for.
+def compiled_dance(model: MusicToDanceModel, mode: Mode) -> MusicToDanceModel:
+    """The same model with its LLaMA compiled for a mode; compiled once, however often it is asked for.
 
     The LLaMA's own weights are not in it: when nobody holds the model that was given, they are released. What makes
-    conditions and motion is shared.
+    conditions and motion is shared. Exact mode leaves a model as it is where our kernels can't run it.
 
     Raises:
-        MissingExtraError: this processor's runtime is not installed.
-        BadInputError: the model is not on the CPU.
+        MissingExtraError: fast mode, and this processor's runtime is not installed.
+        BadInputError: fast mode, and the model is not on the CPU.
     """
-    if isinstance(model.llama.reader, CompiledReader):
-        return model
     device = model.llama.codebooks.device
+    if model.llama.reader is not None or (mode == "exact" and not (device.type == "cpu" and has_kernels())):
+        return model
     if device.type != "cpu":
         raise BadInputError(
             f"Fast mode runs on the CPU; this model is on {device}. Leave it on the CPU, or use exact mode."
         )
     with _compiling:
-        fast = _compiled.get(model)
-        if fast is None:
+        known = _compiled.setdefault(model, {})
+        if mode not in known:
             twin = without_layers(model.llama)
-            twin.reader = CompiledReader(model.llama)
-            fast = _compiled[model] = replace(model, llama=twin)
-        return fast
+            twin.reader = CompiledReader(model.llama, precision="int8" if mode == "fast" else "float32")
+            known[mode] = replace(model, llama=twin)
+        return known[mode]
 
 
 def without_layers(llama: ChoreoLlama) -> ChoreoLlama:

@@ -1,4 +1,4 @@
-"""Graphs carried out by our own kernels on few rows: int8 weights are read once, as fast as memory allows.
+"""Graphs carried out by our own kernels for small batches (GEMV): weights are read once, as fast as memory allows.
 
 A program is a table of operations that is made once for every set of input sizes and carried out in one call; nothing
 is decided while it runs. See `kernels` for the arithmetic.
@@ -43,8 +43,8 @@ _MOST_THREADS = 8
 class KernelRuntime:
     """Holds the settings of all programs.
 
-    Rows of an int8 product are rounded to int8 as well, with one scale for up to 256 numbers that is found while it
-    runs; all else is float32, small matrices and those whose sizes are no multiples of 16 too. A row's numbers do not
+    Rows of an int8 product are rounded to int8 as well, with one scale for up to 256 values that is found while it
+    runs; all else is float32, small matrices and those whose sizes are no multiples of 16 too. A row's bits do not
     depend on the other rows.
     """
 

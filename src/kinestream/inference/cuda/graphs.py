@@ -15,8 +15,8 @@ class Replayed:
     """A function of tensors of fixed shapes; on a CUDA device it is captured once for each size and then replayed.
 
     The function must do the same when it is run twice. Where it can't be captured it is run as it is, which is said
-    once. It may write to tensors of its own; when these are replaced, the
-    caller gives another `memory`, and what was captured is forgotten.
+    once. It may write to tensors of its own; when these are replaced, the caller gives another `memory`, and what was
+    captured is forgotten.
     """
 
     def __init__(self, function: Callable[..., Tensor], device: torch.device, *, captured: bool = True) -> None:

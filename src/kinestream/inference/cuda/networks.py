@@ -1,4 +1,4 @@
-"""Text to motion for many streams on a device: streams hold places in its memory, and a step is two captured graphs.
+"""Text to motion for many streams on a device: streams hold slots in its memory, and a step is two captured graphs.
 
 A step of any number of streams is padded to a fixed size. The transformer's part and the rest (all modulations, all
 sampling steps, the decoder) are each captured once a size as a CUDA graph and replayed: the processor sends indices,
@@ -39,7 +39,7 @@ MAX_STARTS = 64
 class DeviceNetworks:
     """The networks of a model on its device.
 
-    Contexts and decoder states are places in the device's memory (see `bytes_a_context`, `bytes_a_decoder`), free again
+    Contexts and decoder states are slots in the device's memory (see `bytes_a_context`, `bytes_a_decoder`), free again
     when nothing holds them. All inputs may lie in main memory; what `draw` and `decode` give lies there.
 
     Args:
@@ -47,7 +47,7 @@ class DeviceNetworks:
         mode: "exact" is float32 and all sampling steps, "fast" is few steps in the fastest precision that the device
             has.
         precision: of weights and products, another than the mode's.
-        streams: places to begin with; they are doubled as needed.
+        streams: slots to begin with; they are doubled as needed.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class DeviceNetworks:
         self._draws: dict[bool, Replayed] = {}
 
     def warm_up(self, streams: int) -> None:
-        """Take places for so many guided streams and capture what steps of up to so many need, so that none has to."""
+        """Take slots for so many guided streams and capture what steps of up to so many need, so that none has to."""
         count = 1 << (streams - 1).bit_length()
         while count:
             self._rehearse(count)
@@ -178,10 +178,10 @@ class DeviceNetworks:
 
     @torch.inference_mode()
     def conditions(self, state: SlotContexts) -> Float[Tensor, "r h"]:
-        """The numbers that a context's conditions are, in main memory; they are kept for a slot's newest context."""
+        """The values of a context's conditions, in main memory; they are kept for a slot's newest context."""
         with self._lock:
-            places = to_device(torch.tensor(self._newest(state)), self.device)
-            return self._contexts.tensors[-1].index_select(0, places).cpu()
+            indices = to_device(torch.tensor(self._newest(state)), self.device)
+            return self._contexts.tensors[-1].index_select(0, indices).cpu()
 
     @torch.inference_mode()
     def sample(
@@ -287,13 +287,13 @@ class DeviceNetworks:
     # Around them.
 
     def _padded(self, run: Replayed, indices: list[list[int]], *inputs: Tensor) -> Tensor:
-        """Run on a batch of a fixed size, the next power of two; padding rows work in the scratch place."""
+        """Run on a batch of a fixed size, the next power of two; padding rows work in the scratch slot."""
         count = len(indices[0])
         size = 1 << (count - 1).bit_length()
-        numbers = torch.tensor([row + [SlotPool.SCRATCH] * (size - count) for row in indices])
+        together = torch.tensor([row + [SlotPool.SCRATCH] * (size - count) for row in indices])
         padded = [torch.cat([part, part.new_zeros(size - count, *part.shape[1:])]).contiguous() for part in inputs]
         memory = (self._contexts.generation, self._decoders.generation)
-        return run(size, memory, *(to_device(values, self.device) for values in (numbers, *padded)))[:count]
+        return run(size, memory, *(to_device(values, self.device) for values in (together, *padded)))[:count]
 
     def _drawing(self, guided: bool, steps: int) -> Replayed:
         known = self._draws.get(guided)
@@ -327,7 +327,7 @@ class DeviceNetworks:
         return _indices(state.slots)
 
     def _placed(self, states: Sequence[ConvStates | SlotDecoder | None]) -> list[Slot | None]:
-        """Where the states lie; what comes from main memory is brought to a place."""
+        """Where the states lie; what comes from main memory is brought to a slot."""
         return [state.slot if isinstance(state, SlotDecoder) else state and self._uploaded(state) for state in states]
 
     def _uploaded(self, state: ConvStates) -> Slot:

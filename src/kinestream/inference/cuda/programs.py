@@ -89,18 +89,18 @@ class SlotTransformer:
         self._rotation = torch.complex(cos, sin)
         self._positions = torch.arange(positions, device=cos.device)
 
-    def step(self, latents: Tensor, slots: Tensor, places: Tensor, caches: Sequence[Tensor]) -> Tensor:
-        """Append latents [R, C] at positions `places` [R] of the slots [R]; gives the next conditions [R, H]."""
-        ahead = (self._positions > places[:, None])[:, None, None]
+    def step(self, latents: Tensor, slots: Tensor, positions: Tensor, caches: Sequence[Tensor]) -> Tensor:
+        """Append latents [R, C] at positions `positions` [R] of the slots [R]; gives the next conditions [R, H]."""
+        ahead = (self._positions > positions[:, None])[:, None, None]
         mask = torch.zeros_like(ahead, dtype=caches[0].dtype).masked_fill(ahead, float("-inf"))
 
         def attend(cache: Tensor, scale: float, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            cache[slots, :, :, places] = torch.stack([k[:, :, 0], v[:, :, 0]], dim=1)
+            cache[slots, :, :, positions] = torch.stack([k[:, :, 0], v[:, :, 0]], dim=1)
             keys, values = cache.index_select(0, slots).unbind(1)
             return functional.scaled_dot_product_attention(q, keys, values, attn_mask=mask, scale=scale)
 
         tokens = self._model.latent_tokens(self._operations, latents)[:, None]
-        hidden = self._run(tokens, self._rotation[places][:, None, None], attend, caches)
+        hidden = self._run(tokens, self._rotation[positions][:, None, None], attend, caches)
         return self._condition(hidden[:, 0])
 
     def fill(self, text: Tensor, history: Tensor, slots: Tensor, lengths: Tensor, caches: Sequence[Tensor]) -> Tensor:

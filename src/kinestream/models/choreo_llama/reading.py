@@ -77,7 +77,7 @@ class Rows(ABC):
 
     @abstractmethod
     def _resize(self, rows: int) -> None:
-        """Have caches of so many rows, the first ones' numbers kept."""
+        """Have caches of so many rows, what the first ones hold kept."""
 
     @abstractmethod
     def _read(self, inputs: Tensor, first: int, lengths: Sequence[int], moving: Sequence[int]) -> Float[Tensor, "r h"]:

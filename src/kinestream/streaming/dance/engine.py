@@ -13,7 +13,7 @@ from kinestream.checkpoints.dance import MusicToDanceModel
 from kinestream.conditioning.music import MUSIC_WIDTH
 from kinestream.errors import BadInputError, KinestreamError
 from kinestream.features import MOTION272
-from kinestream.inference import Mode, fast_dance
+from kinestream.inference import Mode, compiled_dance
 from kinestream.models.choreo_llama import Drawing, Drawings
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class DanceEngine:
     Args:
         model: a music-to-dance model on motion272 with a causal tokenizer and kinestream's own music features.
         mode: "exact" runs the networks as they were trained; "fast" runs the LLaMA compiled, with int8 weights, on the
-            CPU. It is compiled once for a model, or before (`inference.fast_dance`), so that the weights can be let go.
+            CPU. It is compiled once for a model, or before (`inference.compiled_dance`), so that the weights can be let go.
 
     Raises:
         BadInputError: a model that can't stream, or an unknown mode.
@@ -41,7 +41,7 @@ class DanceEngine:
         check_streams(model)
         if mode not in ("exact", "fast"):
             raise BadInputError(f'A dance\'s mode is "exact" or "fast"; got {mode!r}.')
-        self.model = fast_dance(model) if mode == "fast" else model
+        self.model = compiled_dance(model, mode)
         self._drawings = Drawings(self.model.llama.drawn_with)
         self._turns = itertools.count()
         self._under_way: Sequence[Making] = ()
