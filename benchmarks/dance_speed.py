@@ -6,10 +6,10 @@
 The loop is the paper's release: `transformers`' LLaMA with its own cache, and the whole head for every code. The three
 take turns, so that a busy moment meets all of them. Weights are random: speed does not depend on what they have
 learned. A code is a third of a token step of four frames. "Windows" are what a long song takes: the music's conditions,
-reading them and the half window that is carried over, then drawing the other half.
+reading them and the half window that is carried over, then sampling the other half.
 
 "Streams" are dances that are drawn together, each in its own window. Beside codes of random weights there
-are whole dances of the packaged model, in fast mode: windows, drawing, decoding, posing; not the analysis of the sound.
+are whole dances of the packaged model, in fast mode: windows, codes, decoding, posing; not the analysis of the sound.
 
 Closeness is measured on logits under teacher forcing (all are given the same codes): codes that are drawn differ as
 soon as one draw falls between two of them.
@@ -40,10 +40,10 @@ from kinestream.checkpoints import load_music_to_dance
 from kinestream.conditioning.music import music_features
 from kinestream.inference import CompiledReader, load_runtime
 from kinestream.io.audio import Audio
-from kinestream.models.choreo_llama import ChoreoLlama, ChoreoLlamaConfig, Drawings, SamplingSettings
+from kinestream.models.choreo_llama import ChoreoLlama, ChoreoLlamaConfig, SamplingSettings, WindowSampler
 from kinestream.models.choreo_llama.model import ModuleReader
-from kinestream.models.choreo_llama.reading import BLOCK, Reader, Rows
-from kinestream.models.choreo_llama.sampling import draw_codes
+from kinestream.models.choreo_llama.reading import BLOCK, CacheSlots, Reader
+from kinestream.models.choreo_llama.sampling import sample_codes
 from kinestream.streaming.dance.engine import DanceEngine
 
 FPS = 30.0
@@ -67,9 +67,9 @@ class PlainReader:
     def __init__(self, model: ChoreoLlama) -> None:
         self._model = model
 
-    def rows(self) -> Rows:
+    def slots(self) -> CacheSlots:
         """Its own cache."""
-        return _PlainRows(self._model)
+        return _PlainSlots(self._model)
 
     def embed(self, codes: Tensor, level: int) -> Tensor:
         """What codes of a level become."""
@@ -81,7 +81,7 @@ class PlainReader:
         return every.unflatten(-1, (self._model.config.num_codebooks, -1))[:, level]
 
 
-class _PlainRows(Rows):
+class _PlainSlots(CacheSlots):
     def __init__(self, model: ChoreoLlama) -> None:
         from transformers import DynamicCache
 
@@ -117,11 +117,11 @@ class Window(NamedTuple):
         return torch.cat((self.model.start[None, None], tokens), dim=1) + placed[:, : tokens.shape[1] + 1]
 
 
-def drawing(reader: Reader, window: Window, known: int = 0, *, forced: bool = False) -> Iterator[Tensor]:
+def sampling(reader: Reader, window: Window, known: int = 0, *, forced: bool = False) -> Iterator[Tensor]:
     """Yield the logits of one code after the other, up to the window's end; the first ones take all that is known."""
     config, placed = window.model.config, window.placed
     generator, settings = torch.Generator().manual_seed(0), SamplingSettings()
-    rows, first = reader.rows(), window.first(known)
+    rows, first = reader.slots(), window.first(known)
     places = [rows.open()]
     for block in (first,) if isinstance(reader, PlainReader) else first.split(BLOCK, dim=1):
         hidden = rows.read(block, places)
@@ -129,7 +129,7 @@ def drawing(reader: Reader, window: Window, known: int = 0, *, forced: bool = Fa
     for index in range(known * config.num_codebooks, total):
         step, level = divmod(index, config.num_codebooks)
         logits = reader.logits(hidden, level)
-        code = draw_codes(logits, [settings], [float(torch.rand(1, generator=generator))])
+        code = sample_codes(logits, [settings], [float(torch.rand(1, generator=generator))])
         code = window.codes[:, step, level] if forced else code
         yield logits
         if index + 1 < total:
@@ -170,7 +170,7 @@ def timed(readers: dict[str, Reader], window: Window, music: Tensor, size: str) 
     for kind, reader in readers.items():
         # What is compiled packs its weights when it first runs.
         for _ in range(2 if kind == "fast" or size == "default" else 1):
-            running[kind] = drawing(reader, window, half)
+            running[kind] = sampling(reader, window, half)
             begins[kind].append(seconds(lambda kind=kind: next(running[kind])))  # type: ignore[misc]
         next(running[kind])
     conditions = min(seconds(lambda: window.model.conditions(music, torch.tensor([0]))) for _ in range(2))
@@ -193,18 +193,18 @@ def streams(reader: Reader, window: Window, size: str) -> list[dict[str, float]]
     """Seconds of a code of several dances that are drawn together, half a window carried over."""
     config, most = window.model.config, max(TOGETHER)
     half, rounds, found = config.window_steps // 2, 5 if size == "default" else 2, []
-    together = Drawings(reader)
-    drawings = window.model.drawings(
+    together = WindowSampler(reader)
+    windows = window.model.sampled_windows(
         window.conditions.expand(most, -1, -1), window.codes[:, :half].expand(most, -1, -1), config.window_steps - half,
         SamplingSettings(), [torch.Generator().manual_seed(seed) for seed in range(most)],
     )  # fmt: skip
-    for drawing in drawings:
-        while not drawing.begun:
-            together.begin(drawing)
+    for one in windows:
+        while not one.begun:
+            together.begin(one)
     for count in TOGETHER:
-        some = drawings[:count]
-        together.draw(some)
-        steps = [seconds(lambda: together.draw(some)) for _ in range(rounds)]  # noqa: B023
+        some = windows[:count]
+        together.sample(some)
+        steps = [seconds(lambda: together.sample(some)) for _ in range(rounds)]  # noqa: B023
         found.append({"dances": count, "code_s": statistics.median(steps) / config.num_codebooks})
     return found
 
@@ -291,7 +291,7 @@ def measure(size: str, threads: int, bandwidth: float) -> dict[str, Any]:
     kinds: dict[str, dict[str, Any]] = {**timed(readers, window, music, size)}
     known = config.window_steps // 2
     logits = {
-        kind: torch.cat(list(islice(drawing(readers[kind], window, known, forced=True), FORCED)))
+        kind: torch.cat(list(islice(sampling(readers[kind], window, known, forced=True), FORCED)))
         for kind in ("exact", "fast")
     }
     whole = model(window.conditions, window.codes)[:, known:].flatten(0, 2)[:FORCED]

@@ -18,7 +18,7 @@ from kinestream.inference.graph import Precision
 from kinestream.models.choreo_llama import ChoreoLlama, ChoreoLlamaConfig, SamplingSettings
 from kinestream.models.choreo_llama import reading as reading_module
 from kinestream.models.choreo_llama.model import ModuleReader
-from kinestream.models.choreo_llama.reading import Place, Reader
+from kinestream.models.choreo_llama.reading import CacheSlot, Reader
 from tests.support.tiny_dance import tiny_dance_model
 
 ALIGNED = ChoreoLlamaConfig(
@@ -62,7 +62,7 @@ def forced(model: ChoreoLlama, reader: CompiledReader, rows: int) -> tuple[Tenso
         first = torch.cat((conditions, tokens), dim=1)
     else:
         first = torch.cat((model.start.expand(rows, 1, -1), tokens), dim=1) + placed[:, : known + 1]
-    reading = reader.rows()
+    reading = reader.slots()
     places = [reading.open() for _ in range(rows)]
     for block in first.split(reading_module.BLOCK, dim=1):
         hidden = reading.read(block, places)
@@ -111,8 +111,8 @@ WIDE = dataclasses.replace(ALIGNED, hidden_dim=256, num_heads=4, num_kv_heads=2,
 
 def outputs(reader: Reader, sequences: Sequence[Tensor], order: Sequence[Sequence[int]]) -> list[Tensor]:
     """Outputs of sequences [1, n, H] that are read a position a turn: those in `order`, each of which opens its own."""
-    rows, held = reader.rows(), [0] * len(sequences)
-    places: dict[int, Place] = {}
+    rows, held = reader.slots(), [0] * len(sequences)
+    places: dict[int, CacheSlot] = {}
     found: list[list[Tensor]] = [[] for _ in sequences]
     for turn in order:
         for one in turn:

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from kinestream.checkpoints.dance import MusicToDanceModel
 from kinestream.errors import BadInputError
-from kinestream.inference.compiled.llama import LlamaProgram, LlamaRows
+from kinestream.inference.compiled.llama import LlamaProgram, LlamaSlots
 from kinestream.inference.graph import Precision, Program, Runtime, array
 from kinestream.inference.networks import Mode
 from kinestream.inference.runtimes import has_kernels, load_runtime
 from kinestream.inference.twins import hollow
 from kinestream.models.choreo_llama import ChoreoLlama
-from kinestream.models.choreo_llama.reading import Rows
+from kinestream.models.choreo_llama.reading import CacheSlots
 from kinestream.nn.operations import Affine
 
 
@@ -46,9 +46,9 @@ class CompiledReader:
             self._heads = [_head(weight, runtime) for weight in llama.head.weight.chunk(config.num_codebooks)]
             self._program = LlamaProgram(llama.backbone, runtime, precision)
 
-    def rows(self) -> Rows:
+    def slots(self) -> CacheSlots:
         """Caches for the compiled layers."""
-        return LlamaRows(self._program)
+        return LlamaSlots(self._program)
 
     def embed(self, codes: Tensor, level: int) -> Tensor:
         """What codes of a level become."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from kinestream.inference.graph import Array, Node, PastAttention, Precision, Program, Runtime, array
 from kinestream.models.choreo_llama import ChoreoLlamaConfig
 from kinestream.models.choreo_llama.backbone import RMS_EPS, LlamaBackbone, describe_block
-from kinestream.models.choreo_llama.reading import Rows
+from kinestream.models.choreo_llama.reading import CacheSlots
 from kinestream.nn.operations import Affine
 
 _HIDDEN = np.float32(-1e30)
@@ -77,7 +77,7 @@ class LlamaProgram:
         return x[:, 0]
 
 
-class LlamaRows(Rows):
+class LlamaSlots(CacheSlots):
     """Windows that a compiled backbone reads."""
 
     def __init__(self, program: LlamaProgram) -> None:

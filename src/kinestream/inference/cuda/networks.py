@@ -40,7 +40,7 @@ class DeviceNetworks:
     """The networks of a model on its device.
 
     Contexts and decoder states are slots in the device's memory (see `bytes_a_context`, `bytes_a_decoder`), free again
-    when nothing holds them. All inputs may lie in main memory; what `draw` and `decode` give lies there.
+    when nothing holds them. All inputs may lie in main memory; what `sample_frames` and `decode` give lies there.
 
     Args:
         model: its weights are read where they lie and kept where their precision is the same; nothing is changed.
@@ -81,7 +81,7 @@ class DeviceNetworks:
         self._step, self._fill, self._decode = (
             Replayed(run, self.device) for run in (self._run_step, self._run_fill, self._run_decode)
         )
-        self._draws: dict[bool, Replayed] = {}
+        self._samplings: dict[bool, Replayed] = {}
 
     def warm_up(self, streams: int) -> None:
         """Take slots for so many guided streams and capture what steps of up to so many need, so that none has to."""
@@ -96,7 +96,7 @@ class DeviceNetworks:
         _, joined = self.step(latents, self.join([state for _, state in started]))
         contexts = [joined[[2 * row, 2 * row + 1]] for row in range(streams)]
         noise = torch.zeros(self.sampling_steps + 1, streams, self.config.latent_dim)
-        self.draw(contexts, torch.ones(streams), noise, [None] * streams)
+        self.sample_frames(contexts, torch.ones(streams), noise, [None] * streams)
         self.decode_each(latents[:streams], [None] * streams)
 
     @property
@@ -225,7 +225,7 @@ class DeviceNetworks:
             return to_host(torch.cat(frames)), [SlotDecoder(slot, self._decoder_tensors) for slot in new]
 
     @torch.inference_mode()
-    def draw(
+    def sample_frames(
         self,
         contexts: Sequence[SlotContexts],
         guidance: Float[Tensor, " b"] | None,
@@ -236,20 +236,20 @@ class DeviceNetworks:
 
         contexts: of each stream, with the text and, with guidance, without it. noise: what the chain begins with, then
         that of each of its S - 1 steps. states: of the decoders; None is that before the first latent. Nothing that is
-        given here is changed, so what is drawn can be thrown away.
+        given here is changed, so what is sampled can be thrown away.
         """
         guided, steps = guidance is not None, len(noise) - 1
         scale = noise.new_ones(len(contexts)) if guidance is None else guidance
         with self._lock:
-            run = self._drawing(guided, steps)
+            run = self._sampling(guided, steps)
             columns = [list(rows) for rows in zip(*map(self._newest, contexts), strict=True)]
             old, new = self._placed(states), self._decoders.take(len(states))
             columns += [_indices(old), _indices(new)]
-            drawn = [
+            sampled = [
                 self._padded(run, [column[part] for column in columns], scale[part], noise[:, part].transpose(0, 1))
                 for part in _parts(len(contexts), MAX_STREAMS)
             ]
-            together = to_host(torch.cat(drawn))
+            together = to_host(torch.cat(sampled))
         latents, frames = together[:, : noise.shape[2]], together[:, noise.shape[2] :]
         frames = frames.unflatten(1, (-1, self._decoder.config.feature_dim))
         return latents, frames, [SlotDecoder(slot, self._decoder_tensors) for slot in new]
@@ -276,7 +276,7 @@ class DeviceNetworks:
         states.index_copy_(0, indices[1], torch.cat([state.flatten(1) for state in after.convs], dim=1))
         return frames
 
-    def _run_draw(
+    def _run_sample(
         self, indices: Tensor, scale: Tensor, noise: Tensor, plan: Sequence[SolverStep], guided: bool
     ) -> Tensor:
         conditions = self._contexts.tensors[-1][indices[:-2]]
@@ -295,15 +295,15 @@ class DeviceNetworks:
         memory = (self._contexts.generation, self._decoders.generation)
         return run(size, memory, *(to_device(values, self.device) for values in (together, *padded)))[:count]
 
-    def _drawing(self, guided: bool, steps: int) -> Replayed:
-        known = self._draws.get(guided)
+    def _sampling(self, guided: bool, steps: int) -> Replayed:
+        known = self._samplings.get(guided)
         if steps == self.sampling_steps and known is not None:
             return known
-        function = partial(self._run_draw, plan=self._plan(steps), guided=guided)
+        function = partial(self._run_sample, plan=self._plan(steps), guided=guided)
         # Only the usual number of steps is captured: a graph takes memory, and anybody may ask for any number.
         if steps != self.sampling_steps:
             return Replayed(function, self.device, captured=False)
-        return self._draws.setdefault(guided, Replayed(function, self.device))
+        return self._samplings.setdefault(guided, Replayed(function, self.device))
 
     def _writable(self, state: SlotContexts) -> list[Slot]:
         """Slots in which these contexts are the newest: their own, or copies where others have gone on in them."""

@@ -107,7 +107,7 @@ class SlotPool:
         device = self.tensors[0].device
         indices = to_device(torch.tensor([old, new]), device)
         for tensor in self.tensors:
-            tensor.index_copy_(0, indices[1], tensor.index_select(0, places[0]))
+            tensor.index_copy_(0, indices[1], tensor.index_select(0, indices[0]))
 
     def _grow(self) -> None:
         size = self._size

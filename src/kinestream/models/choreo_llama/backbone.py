@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from kinestream.errors import BadInputError, MissingExtraError
 from kinestream.models.choreo_llama.config import ChoreoLlamaConfig
-from kinestream.models.choreo_llama.reading import Rows
+from kinestream.models.choreo_llama.reading import CacheSlots
 from kinestream.nn.attention import AttentionCache, attention
 from kinestream.nn.operations import EAGER, Layer, Operations, Value, swiglu
 from kinestream.nn.streaming import select_rows, zero_inactive
@@ -169,7 +169,7 @@ def describe_block(
     return ops.add(x, swiglu(ops, normed, mlp.gate_proj, mlp.up_proj, mlp.down_proj))
 
 
-class BackboneRows(Rows):
+class BackboneSlots(CacheSlots):
     """Windows that a backbone reads; keys and values lie in caches that are written in place.
 
     Rows that don't move write too, behind what they hold: their next reading writes there again.

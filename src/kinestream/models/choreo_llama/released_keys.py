@@ -17,7 +17,7 @@ _RELEASED_HEAD_DIM = 64
 _RELEASED_HEADS = 8
 
 UNUSED_PREFIXES = ("style_classifier.", "llama.lm_head.")
-"""Tensors that drawing never touches, or that repeat others (the head is tied to the word embeddings)."""
+"""Tensors that sampling never touches, or that repeat others (the head is tied to the word embeddings)."""
 _WORDS = "llama.model.embed_tokens.weight"
 
 

@@ -1,4 +1,4 @@
-"""Drawing codes: temperature, then the k likeliest, then the smallest set that holds a share p (section 5.1)."""
+"""Sampling codes: temperature, then the k likeliest, then the smallest set that holds a share p (section 5.1)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Generators = torch.Generator | Sequence[torch.Generator]
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """How codes are drawn; the paper's values. Temperature 0 takes the likeliest code."""
+    """How codes are sampled; the paper's values. Temperature 0 takes the likeliest code."""
 
     temperature: float = 0.85
     top_k: int = 30
@@ -50,12 +50,12 @@ def code_probabilities(
     return weights[:kept] / sums[kept - 1], codes[:kept]
 
 
-def draw_codes(
+def sample_codes(
     logits: Float[Tensor, "b n"], settings: Sequence[SamplingSettings], uniform: Sequence[float]
 ) -> Int[Tensor, "b"]:
-    """Draw one code per row by its own settings, decided by its value in [0, 1).
+    """Sample one code per row by its own settings, decided by its value in [0, 1).
 
-    Rows are drawn one after the other, in float64: small arrays are what numpy is quick with, and a row's code is the
+    Rows are sampled one after the other, in float64: small arrays are what numpy is quick with, and a row's code is the
     same in any company.
     """
     codes = []

@@ -229,7 +229,7 @@ class Engine:
         noise = torch.stack([turn.noise(steps, self.model.ar.config.latent_dim) for turn in turns], dim=1)
         scale = noise.new_tensor([turn.guidance for turn in turns])
         if isinstance(self.networks, DeviceNetworks):
-            drawn, frames, decoders = self.networks.draw(
+            drawn, frames, decoders = self.networks.sample_frames(
                 [context.state for context in contexts],
                 scale if guided else None,
                 noise,
