@@ -40,10 +40,10 @@ from kinestream.checkpoints import load_music_to_dance
 from kinestream.conditioning.music import music_features
 from kinestream.inference import CompiledReader, load_runtime
 from kinestream.io.audio import Audio
-from kinestream.models.choreo_llama import ChoreoLlama, ChoreoLlamaConfig, Drawings, SamplingSettings
+from kinestream.models.choreo_llama import ChoreoLlama, ChoreoLlamaConfig, SamplingSettings, WindowSampler
 from kinestream.models.choreo_llama.model import ModuleReader
-from kinestream.models.choreo_llama.reading import BLOCK, Reader, Rows
-from kinestream.models.choreo_llama.sampling import draw_codes
+from kinestream.models.choreo_llama.reading import BLOCK, CacheSlots, Reader
+from kinestream.models.choreo_llama.sampling import sample_codes
 from kinestream.streaming.dance.engine import DanceEngine
 
 FPS = 30.0
@@ -67,9 +67,9 @@ class PlainReader:
     def __init__(self, model: ChoreoLlama) -> None:
         self._model = model
 
-    def rows(self) -> Rows:
+    def slots(self) -> CacheSlots:
         """Its own cache."""
-        return _PlainRows(self._model)
+        return _PlainSlots(self._model)
 
     def embed(self, codes: Tensor, level: int) -> Tensor:
         """What codes of a level become."""
@@ -81,7 +81,7 @@ class PlainReader:
         return every.unflatten(-1, (self._model.config.num_codebooks, -1))[:, level]
 
 
-class _PlainRows(Rows):
+class _PlainSlots(CacheSlots):
     def __init__(self, model: ChoreoLlama) -> None:
         from transformers import DynamicCache
 
@@ -121,7 +121,7 @@ def sampling(reader: Reader, window: Window, known: int = 0, *, forced: bool = F
     """Yield the logits of one code after the other, up to the window's end; the first ones take all that is known."""
     config, placed = window.model.config, window.placed
     generator, settings = torch.Generator().manual_seed(0), SamplingSettings()
-    rows, first = reader.rows(), window.first(known)
+    rows, first = reader.slots(), window.first(known)
     places = [rows.open()]
     for block in (first,) if isinstance(reader, PlainReader) else first.split(BLOCK, dim=1):
         hidden = rows.read(block, places)
@@ -129,7 +129,7 @@ def sampling(reader: Reader, window: Window, known: int = 0, *, forced: bool = F
     for index in range(known * config.num_codebooks, total):
         step, level = divmod(index, config.num_codebooks)
         logits = reader.logits(hidden, level)
-        code = draw_codes(logits, [settings], [float(torch.rand(1, generator=generator))])
+        code = sample_codes(logits, [settings], [float(torch.rand(1, generator=generator))])
         code = window.codes[:, step, level] if forced else code
         yield logits
         if index + 1 < total:
@@ -193,18 +193,18 @@ def streams(reader: Reader, window: Window, size: str) -> list[dict[str, float]]
     """Seconds of a code of several dances that are sampled together, half a window carried over."""
     config, most = window.model.config, max(TOGETHER)
     half, rounds, found = config.window_steps // 2, 5 if size == "default" else 2, []
-    together = Drawings(reader)
-    drawings = window.model.drawings(
+    together = WindowSampler(reader)
+    windows = window.model.sampled_windows(
         window.conditions.expand(most, -1, -1), window.codes[:, :half].expand(most, -1, -1), config.window_steps - half,
         SamplingSettings(), [torch.Generator().manual_seed(seed) for seed in range(most)],
     )  # fmt: skip
-    for drawing in drawings:
-        while not drawing.begun:
-            together.begin(drawing)
+    for one in windows:
+        while not one.begun:
+            together.begin(one)
     for count in TOGETHER:
-        some = drawings[:count]
-        together.draw(some)
-        steps = [seconds(lambda: together.draw(some)) for _ in range(rounds)]  # noqa: B023
+        some = windows[:count]
+        together.sample(some)
+        steps = [seconds(lambda: together.sample(some)) for _ in range(rounds)]  # noqa: B023
         found.append({"dances": count, "code_s": statistics.median(steps) / config.num_codebooks})
     return found
 

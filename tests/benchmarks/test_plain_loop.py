@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 import torch
 
 from benchmarks.engine.plain_loop import PlainLoop
 from kinestream.checkpoints import TextToMotionModel
 from kinestream.inference import ModuleNetworks, Networks
-from kinestream.models.ar_diffusion import head, small_batch
 from kinestream.models.ar_diffusion.head import SamplingNoise
-from kinestream.nn import row_linear
 from kinestream.streaming import Engine, SessionOptions
 from kinestream.streaming.text.engine import latent_noise
 from tests.models.released import load_released_ar
@@ -43,9 +40,7 @@ def test_exact_mode_equals_the_plain_loop() -> None:
     assert_exact(tiny_model(), HashEncoder(), 3.0)
 
 
-def test_exact_mode_equals_the_plain_loop_where_matrices_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (small_batch, head, row_linear):
-        monkeypatch.setattr(module, "LARGE_MATRIX", 1)
+def test_the_networks_as_they_are_equal_the_plain_loop() -> None:
     model = tiny_model()
     assert_exact(model, HashEncoder(), 3.0, ModuleNetworks(model))
 

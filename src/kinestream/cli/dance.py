@@ -124,10 +124,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _compiled(model: MusicToDanceModel) -> MusicToDanceModel:
-    from kinestream.inference import fast_dance
+    from kinestream.inference import compiled_dance
 
     with preparing():
-        fast = fast_dance(model)
+        fast = compiled_dance(model, "fast")
     for note in fast.llama.reader.notes if fast.llama.reader is not None else ():
         print(f"kinestream: {note}", file=sys.stderr)
     return fast

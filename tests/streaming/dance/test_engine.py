@@ -16,8 +16,8 @@ from kinestream.checkpoints.dance import MusicToDanceModel
 from kinestream.conditioning.music import music_features
 from kinestream.errors import BadInputError, KinestreamError, TooManyStreamsError
 from kinestream.inference import Mode
-from kinestream.models.choreo_llama import Drawing, References, SamplingSettings
-from kinestream.models.choreo_llama.drawing import draw_all
+from kinestream.models.choreo_llama import References, SampledWindow, SamplingSettings
+from kinestream.models.choreo_llama.window_sampling import sample_windows
 from kinestream.streaming import Scheduler
 from kinestream.streaming.dance import session as dance
 from kinestream.streaming.dance.engine import DanceEngine, Making
@@ -139,7 +139,7 @@ def test_a_window_that_begins_holds_up_who_draws_by_one_block_a_step_and_comes_o
 ) -> None:
     went_on: list[int] = []
     real = Making.go_on
-    monkeypatch.setattr(Making, "go_on", lambda self, drawings: (went_on.append(self.turn), real(self, drawings)))
+    monkeypatch.setattr(Making, "go_on", lambda self, windows: (went_on.append(self.turn), real(self, windows)))
     engine = DanceEngine(model)
     sessions = [engine.session(RATE_HZ, seed=seed, options=DanceOptions(piece_s=0.27 * seed)) for seed in (1, 1, 2, 2)]
     for session in sessions:
@@ -148,10 +148,10 @@ def test_a_window_that_begins_holds_up_who_draws_by_one_block_a_step_and_comes_o
     for _ in range(60):
         makings = [session.making for session in sessions if session.making is not None]
         waiting = [making.turn for making in makings if making.waits]
-        drawing = [making for making in makings if making.drawing is not None]
+        window = [making for making in makings if making.window is not None]
         went_on.clear()
         engine.step(sessions)
-        if drawing:
+        if window:
             held_up += len(went_on)
             assert went_on == sorted(waiting)[:1] or (not waiting and len(went_on) <= 1)
     assert held_up > 20
@@ -224,14 +224,14 @@ def test_logits_that_are_not_finite_fail_one_window_alone(model: MusicToDanceMod
     with torch.no_grad():
         conditions = llama.conditions(torch.randn(2, 48, 44), torch.tensor([0, 1]))
         expected = llama.extend(conditions, nothing, 4, SamplingSettings(temperature=0.0))
-        drawings = llama.drawings(conditions, nothing, 4, SamplingSettings(temperature=0.0))
-    added = drawings[0]._added
+        windows = llama.sampled_windows(conditions, nothing, 4, SamplingSettings(temperature=0.0))
+    added = windows[0]._added
     assert added is not None
     added[:, 3] = torch.inf
-    draw_all(llama.drawn_with, drawings)
-    assert torch.equal(drawings[1].codes, expected[1])
+    sample_windows(llama.sampled_with, windows)
+    assert torch.equal(windows[1].codes, expected[1])
     with pytest.raises(KinestreamError, match="logits of a code are not finite"):
-        _ = drawings[0].codes
+        _ = windows[0].codes
 
 
 def test_a_step_that_is_stopped_half_way_is_made_again(
@@ -244,8 +244,8 @@ def test_a_step_that_is_stopped_half_way_is_made_again(
         engine.step([session])
     draw = engine._drawings.draw
 
-    def stopped(drawings: Sequence[Drawing]) -> None:
-        draw(drawings)
+    def stopped(windows: Sequence[SampledWindow]) -> None:
+        draw(windows)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:

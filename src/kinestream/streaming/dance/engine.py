@@ -13,8 +13,8 @@ from kinestream.checkpoints.dance import MusicToDanceModel
 from kinestream.conditioning.music import MUSIC_WIDTH
 from kinestream.errors import BadInputError, KinestreamError
 from kinestream.features import MOTION272
-from kinestream.inference import Mode, fast_dance
-from kinestream.models.choreo_llama import Drawing, Drawings
+from kinestream.inference import Mode, compiled_dance
+from kinestream.models.choreo_llama import SampledWindow, WindowSampler
 
 if TYPE_CHECKING:
     from kinestream.streaming.dance.session import DanceChunk, DanceOptions, DanceSession, ReferenceSource
@@ -30,7 +30,8 @@ class DanceEngine:
     Args:
         model: a music-to-dance model on motion272 with a causal tokenizer and kinestream's own music features.
         mode: "exact" runs the networks as they were trained; "fast" runs the LLaMA compiled, with int8 weights, on the
-            CPU. It is compiled once for a model, or before (`inference.fast_dance`), so that the weights can be let go.
+            CPU. It is compiled once for a model, or before (`inference.compiled_dance`), so that its weights can
+            be released.
 
     Raises:
         BadInputError: a model that can't stream, or an unknown mode.
@@ -41,8 +42,8 @@ class DanceEngine:
         check_streams(model)
         if mode not in ("exact", "fast"):
             raise BadInputError(f'A dance\'s mode is "exact" or "fast"; got {mode!r}.')
-        self.model = fast_dance(model) if mode == "fast" else model
-        self._drawings = Drawings(self.model.llama.drawn_with)
+        self.model = compiled_dance(model, mode)
+        self._sampler = WindowSampler(self.model.llama.sampled_with)
         self._turns = itertools.count()
         self._under_way: Sequence[Making] = ()
         self._stepping = threading.Lock()
@@ -50,7 +51,7 @@ class DanceEngine:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the machine lacks for this mode and what is done instead; for people, to be said once."""
-        return self.model.llama.drawn_with.notes
+        return self.model.llama.sampled_with.notes
 
     def session(
         self,
@@ -112,27 +113,27 @@ class DanceEngine:
             if making.error is not None:
                 raise making.error.with_traceback(None)
         alone = sorted((making for making in makings if making.waits), key=lambda making: making.turn)
-        self._under_way = [making for making in makings if making.drawing is not None]
+        self._under_way = [making for making in makings if making.window is not None]
         # Where nobody draws, nobody is held up.
         share = -(-len(makings) // _SHARE_ALONE) if self._under_way else len(alone)
-        self._drawings.draw([window for making in self._under_way if (window := making.drawing) is not None])
+        self._sampler.sample([window for making in self._under_way if (window := making.window) is not None])
         for making in alone[:share]:
             self._under_way = [making]
-            making.go_on(self._drawings)
+            making.go_on(self._sampler)
 
 
 class Making:
     """A piece of dance while it is made, by a session that gives windows to be drawn and then the piece."""
 
-    def __init__(self, work: Generator[Drawing, None, DanceChunk], turn: int) -> None:
+    def __init__(self, work: Generator[SampledWindow, None, DanceChunk], turn: int) -> None:
         self.turn = turn
         self.chunk: DanceChunk | None = None
         self.error: KinestreamError | None = None
         self._work = work
-        self._window: Drawing | None = None
+        self._window: SampledWindow | None = None
 
     @property
-    def drawing(self) -> Drawing | None:
+    def window(self) -> SampledWindow | None:
         """The window, where its next codes can be drawn."""
         window = self._window
         return window if window is not None and window.begun and not window.done else None
@@ -140,12 +141,12 @@ class Making:
     @property
     def waits(self) -> bool:
         """Whether something is to be done for it alone."""
-        return self.chunk is None and self.drawing is None
+        return self.chunk is None and self.window is None
 
-    def go_on(self, drawings: Drawings) -> None:
+    def go_on(self, sampler: WindowSampler) -> None:
         """Do the next thing that nobody else takes part in; KinestreamError where it fails."""
         if self._window is not None and not self._window.begun:
-            drawings.begin(self._window)
+            sampler.begin(self._window)
             return
         try:
             self._window = next(self._work)

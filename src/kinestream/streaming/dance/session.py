@@ -20,7 +20,7 @@ from kinestream.features import RootState
 from kinestream.features.recovery import world_joints_from_rotations
 from kinestream.inference import Mode
 from kinestream.metrics import still_seconds
-from kinestream.models.choreo_llama import DanceContext, Drawing, Piece, References, SamplingSettings, next_piece
+from kinestream.models.choreo_llama import DanceContext, Piece, References, SampledWindow, SamplingSettings, next_piece
 from kinestream.models.rvq_vae.model import DecoderStates
 from kinestream.motion import Motion
 from kinestream.streaming.dance.engine import DanceEngine, Making
@@ -320,7 +320,7 @@ class DanceSession:
                 chunks.append(chunk)
         return chunks
 
-    def next_piece(self) -> Generator[Drawing, None, DanceChunk]:
+    def next_piece(self) -> Generator[SampledWindow, None, DanceChunk]:
         """Dance the next piece, for the engine: gives a window to be drawn, once or more, and at last the frames.
 
         At the music's end its last frame is held up to a whole token step; only real frames are given. Nothing of the
@@ -364,7 +364,7 @@ class DanceSession:
             yield begun(None, None)
 
         for piece in tries():
-            yield piece.drawings[0]
+            yield piece.windows[0]
             codes, context = piece.result()
             decoded, decoder = model.tokenizer.decoder.step(model.tokenizer.embed(codes), self._decoder)
             features = model.statistics.denormalize(decoded)[0, :frames].float().cpu()

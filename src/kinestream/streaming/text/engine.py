@@ -27,8 +27,8 @@ from kinestream.inference import (
     on_host,
     without_compiled_weights,
 )
-from kinestream.inference.graph import has_int8_rows
 from kinestream.inference.networks import DecoderState, Mode
+from kinestream.inference.runtimes import has_kernels
 from kinestream.models.ar_diffusion.head import SamplingNoise
 from kinestream.motion import Motion
 from kinestream.nn.streaming import join_rows, take_rows
@@ -229,7 +229,7 @@ class Engine:
         noise = torch.stack([turn.noise(steps, self.model.ar.config.latent_dim) for turn in turns], dim=1)
         scale = noise.new_tensor([turn.guidance for turn in turns])
         if isinstance(self.networks, DeviceNetworks):
-            drawn, frames, decoders = self.networks.draw(
+            drawn, frames, decoders = self.networks.sample_frames(
                 [context.state for context in contexts],
                 scale if guided else None,
                 noise,
@@ -336,7 +336,7 @@ class Engine:
 def _networks(model: TextToMotionModel, mode: Mode) -> Networks:
     if model.ar.latent_mean.device.type != "cpu":
         return DeviceNetworks(model, mode)
-    return ModuleNetworks(model) if mode == "exact" and not has_int8_rows() else CompiledNetworks(model, mode)
+    return ModuleNetworks(model) if mode == "exact" and not has_kernels() else CompiledNetworks(model, mode)
 
 
 class _Turn:
