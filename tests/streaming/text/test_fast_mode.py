@@ -85,7 +85,7 @@ def test_all_steps_of_the_trained_chain_can_still_be_asked_for(fast: Engine) -> 
 
 
 @pytest.mark.parametrize("mode", ["exact", "fast"])
-def test_the_networks_weights_are_let_go(mode: Mode) -> None:
+def test_the_networks_weights_are_released(mode: Mode) -> None:
     if mode == "exact" and not runtimes.has_kernels():
         pytest.skip("our kernels don't run on this processor")
     model = tiny_model()
