@@ -67,7 +67,7 @@ def add_parser(verbs: Subparsers) -> None:
         "--fast",
         action="store_true",
         help="faster, and as good a dance, but another one: int8 weights (needs the extra fast where the processor has "
-        "no AVX-512 VNNI)",
+        "no AVX2)",
     )
     parser.add_argument(
         "--no-foot-lock", dest="foot_lock", action="store_false", help="leave sliding feet as the model made them"

@@ -34,7 +34,7 @@ class DanceEngine(StreamEngine[DanceSession]):
 
     Raises:
         BadInputError: a model that can't stream, or an unknown mode.
-        MissingExtraError: fast mode without the extra `fast`, on a processor without AVX-512 VNNI.
+        MissingExtraError: fast mode without the extra `fast`, on a processor without AVX2.
     """
 
     model: MusicToDanceModel
