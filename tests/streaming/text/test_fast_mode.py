@@ -122,7 +122,7 @@ def test_without_the_extra_fast_mode_names_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.delitem(sys.modules, "kinestream.inference.openvino", raising=False)
     with pytest.raises(MissingExtraError, match=r"kinestream\[fast\]"):
-        graph.load_runtime()
+        runtimes.load_runtime()
 
 
 def test_a_processor_without_int8_products_keeps_full_precision_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
