@@ -19,14 +19,11 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
-import platform
 import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import date
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,8 +33,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmarks.harness import command_line, machine_facts, markdown, run, save
 from kinestream.checkpoints import load_music_to_dance
 from kinestream.conditioning.music import music_features
+from kinestream.errors import BadInputError
 from kinestream.inference import CompiledReader, load_runtime
 from kinestream.io.audio import Audio
 from kinestream.models.choreo_llama import ChoreoLlama, ChoreoLlamaConfig, SamplingSettings, WindowSampler
@@ -242,22 +241,26 @@ def _clicks(song_s: float, rate: int) -> NDArray[np.float32]:
 
 def streams_table(results: dict[str, dict[str, list[dict[str, float]]]], dances: Sequence[dict[str, float]]) -> str:
     """Dances together as a Markdown table."""
-    lines = ["| size | dances | a code of all | frames/s of each | of all |", "| --- | --- | --- | --- | --- |"]
+    rows = []
     for size, kinds in results.items():
         config = configuration(size)
         frames = config.window_reference_frames / config.window_steps / config.num_codebooks
-        lines += [
-            f"| {size}, {kind} codes | {row['dances']} | {1000 * row['code_s']:.2f} ms | {frames / row['code_s']:.1f} "
-            f"| {row['dances'] * frames / row['code_s']:.1f} |"
-            for kind, rows in kinds.items()
-            for row in rows
-        ]
-    lines += [
-        f"| packaged, whole | {row['dances']} | | {row['frames'] / row['dances'] / row['together_s']:.1f} "
-        f"| {row['frames'] / row['together_s']:.1f}, {row['apart_s'] / row['together_s']:.2f} x one after the other |"
+        rows += [
+            (
+                f"{size}, {kind} codes", f"{row['dances']}", f"{1000 * row['code_s']:.2f} ms",
+                f"{frames / row['code_s']:.1f}", f"{row['dances'] * frames / row['code_s']:.1f}",
+            )
+            for kind, found in kinds.items()
+            for row in found
+        ]  # fmt: skip
+    rows += [
+        (
+            "packaged, whole", f"{row['dances']}", "", f"{row['frames'] / row['dances'] / row['together_s']:.1f}",
+            f"{row['frames'] / row['together_s']:.1f}, {row['apart_s'] / row['together_s']:.2f} x one after the other",
+        )
         for row in dances
-    ]
-    return "\n".join(lines)
+    ]  # fmt: skip
+    return markdown(("size", "dances", "a code of all", "frames/s of each", "of all"), rows)
 
 
 def closeness(got: Tensor, expected: Tensor) -> dict[str, float]:
@@ -349,46 +352,37 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-@torch.no_grad()
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, save."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = command_line("dance_speed", __doc__, threads=min(2, torch.get_num_threads()))
     parser.add_argument("--sizes", default="default,paper", help="which sizes (default: default,paper)")
-    parser.add_argument("--threads", type=int, default=min(2, torch.get_num_threads()))
     parser.add_argument("-o", "--output", type=Path, default=OUT, help=f"where to save (default: {OUT})")
     parser.add_argument(
         "--clock", choices=sorted(CLOCKS), default="wall", help="processor: beside other work, with one thread"
     )
-    arguments = parser.parse_args()
-    if arguments.clock == "processor" and arguments.threads != 1:
-        parser.error("--clock processor counts the time of one thread; add --threads 1")
+    return run(parser, _bench, arguments)
+
+
+@torch.no_grad()
+def _bench(given: argparse.Namespace) -> None:
+    if given.clock == "processor" and given.threads != 1:
+        raise BadInputError("--clock processor counts the time of one thread; add --threads 1")
     global clock
-    clock = CLOCKS[arguments.clock]
-    torch.set_num_threads(arguments.threads)
-    sizes = [size for size in ("default", "paper") if size in arguments.sizes.split(",")]
+    clock = CLOCKS[given.clock]
+    sizes = [size for size in ("default", "paper") if size in given.sizes.split(",")]
     if not sizes:
-        parser.error(f"--sizes {arguments.sizes}: expected default, paper or both")
+        raise BadInputError(f"--sizes {given.sizes}: expected default, paper or both")
     bandwidth = read_rate()
-    print(f"{arguments.threads} threads read {bandwidth / 1e9:.0f} GB/s", flush=True)
+    print(f"{given.threads} threads read {bandwidth / 1e9:.0f} GB/s", flush=True)
     results = {}
     for size in sizes:
-        results[size] = measure(size, arguments.threads, bandwidth)
+        results[size] = measure(size, given.threads, bandwidth)
         print(table({size: results[size]}), flush=True)
     dances = whole_dances() if "default" in sizes else []
     print(streams_table({size: result["streams"] for size, result in results.items()}, dances), flush=True)
-    saved = {
-        "date": date.today().isoformat(),
-        "processor": platform.processor() or platform.machine(),
-        "threads": arguments.threads,
-        "clock": arguments.clock,
-        "bandwidth": bandwidth,
-        "sizes": results,
-        "whole_dances": dances,
-    }
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(saved, indent=1) + "\n")
-    print(f"saved {arguments.output}")
-    return 0
+    facts = {**machine_facts(), "clock": given.clock, "bandwidth": bandwidth}
+    save({**facts, "sizes": results, "whole_dances": dances}, given.output)
+    print(f"saved {given.output}")
 
 
 if __name__ == "__main__":
