@@ -181,7 +181,7 @@ def latent_times(engine: Engine, features: Tensor) -> dict[str, float]:
     """Processor seconds: placing a latent's frames without and with locking, alternating, and a whole step."""
     session = engine.session(options=SessionOptions(max_prompt_s=3_600.0, stop_threshold=0.0))
     session.prompt("walks forward")
-    chunks = features[: 25 * engine.frames_per_latent].split(engine.frames_per_latent)
+    chunks = features[: 25 * engine.frames_per_step].split(engine.frames_per_step)
 
     def placed() -> None:
         root = initial_root()

@@ -15,7 +15,7 @@ from kinestream.models.ar_diffusion import head, small_batch
 from kinestream.models.ar_diffusion.head import SamplingNoise
 from kinestream.nn import row_linear
 from kinestream.streaming import Engine, SessionOptions
-from kinestream.streaming.text.engine import latent_noise
+from kinestream.streaming.text.step import latent_noise
 from tests.models.released import load_released_ar
 from tests.streaming.conftest import HashEncoder, tiny_model
 
@@ -34,7 +34,7 @@ def assert_exact(
         noise = latent_noise(11, index, 0, config.diffusion_steps, config.latent_dim)[:, None]
         latent, frames = plain.step(SamplingNoise(noise[0], noise[1:]))
         result = session.step()
-        assert float((result.latent - latent).abs().max() / latent.abs().max()) < 1e-4
+        assert float((result.tokens - latent).abs().max() / latent.abs().max()) < 1e-4
         if index:  # the first frame of a stream has no frame before it: its root is put to rest
             assert float((result.features - frames).abs().max() / frames.abs().max()) < 1e-4
 

@@ -49,7 +49,7 @@ def runtime(request: pytest.FixtureRequest) -> Runtime:
     """Each runtime that this machine can use, on one thread."""
     if request.param == "rows":
         if not has_int8_rows():
-            pytest.skip("this processor has no AVX-512 VNNI")
+            pytest.skip("our kernels don't run on this processor")
         from kinestream.inference.cpu.runtime import RowsRuntime
 
         return RowsRuntime(1)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from kinestream.checkpoints import MusicToDanceModel
     from kinestream.cli.parser import Subparsers
     from kinestream.motion import Motion
-    from kinestream.streaming.dance.session import DanceChunk, ReferenceSource
+    from kinestream.streaming import Chunk
+    from kinestream.streaming.dance.session import ReferenceSource
 
 DESCRIPTION = """\
 Dance to a song (mp3, wav, flac, ogg, m4a ...) and write the dance in every format asked for: .mp4, .html, .glb, .fbx,
@@ -154,16 +155,15 @@ def _check_page_length(outputs: list[Path], length_s: float | None) -> None:
 
 
 def _danced(arguments: argparse.Namespace, model: MusicToDanceModel, length_s: float | None) -> Motion:
-    from kinestream.streaming.dance.generate import generate_dance
-    from kinestream.streaming.dance.session import DanceOptions
+    from kinestream.streaming import DanceOptions, generate_dance
 
     references = _references(arguments, model)
     total = None if length_s is None else math.ceil(length_s * 30)
     began = time.perf_counter()
     with progress_bar("dancing") as update:
 
-        def on_chunk(chunk: DanceChunk) -> None:
-            done = chunk.first_frame + chunk.motion.num_frames
+        def on_chunk(chunk: Chunk) -> None:
+            done = chunk.first_frame + chunk.num_frames
             update(done, None if total is None else max(total, done))
 
         motion = generate_dance(

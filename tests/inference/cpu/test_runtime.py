@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from kinestream.inference.graph import Affine, Array, Graph, Node, Program, has_int8_rows, quantised
 
 if not has_int8_rows():
-    pytest.skip("this processor has no AVX-512 VNNI", allow_module_level=True)
+    pytest.skip("our kernels don't run on this processor", allow_module_level=True)
 
 from kinestream.inference.cpu import threads as rows_threads
 from kinestream.inference.cpu.runtime import RowsRuntime

@@ -85,9 +85,9 @@ def test_all_steps_of_the_trained_chain_can_still_be_asked_for(fast: Engine) -> 
 
 
 @pytest.mark.parametrize("mode", ["exact", "fast"])
-def test_the_networks_weights_are_let_go(mode: Mode) -> None:
+def test_the_networks_weights_are_released(mode: Mode) -> None:
     if mode == "exact" and not graph.has_int8_rows():
-        pytest.skip("this processor has no AVX-512 VNNI")
+        pytest.skip("our kernels don't run on this processor")
     model = tiny_model()
     transformer, encoder = weakref.ref(model.ar.transformer), model.tae.encoder.state_dict()
     engine = Engine(model, HashEncoder(), mode=mode)

@@ -189,17 +189,20 @@ _MOST_ROWS = 8 if _WIDE else 2
 _tile1, _tile2, _tile4, _tile8 = (_tile_kernel(rows) for rows in (1, 2, 4, 8))
 
 
-def _block_kernel(rows: int, outs: int) -> Any:
+def _block_kernel(rows: int, outs: int, ahead: int = 0) -> Any:
     """Float products of `rows` rows with `outs` outputs of a matrix [out, in], as instructions.
 
-    (weights, bytes of a row of weights, x, bytes of a row of x, in, bias, out, bytes of a row of out). Each sum has 16
-    parts, added up in the same order for any block.
+    ahead: how many outputs further on weights are asked for; 0 leaves that to the processor.
+
+    (weights, bytes of a row of weights, x, bytes of a row of x, in, what sums begin with, bytes of a row of that, out,
+    bytes of a row of out). Each sum has 16 parts, added up in the same order for any block.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        w, w_row, x, x_row, width, bias, out, out_row = args
+        w, w_row, x, x_row, width, begin, begin_row, out, out_row = args
         fma = _known(builder, "llvm.fma.v16f32", _FLOATS, [_FLOATS] * 3)
         one_fma = _known(builder, "llvm.fma.f32", _FLOAT, [_FLOAT] * 3)
+        prefetch = _known(builder, "llvm.prefetch.p0", ir.VoidType(), [_POINTER, _INT, _INT, _INT])
 
         def number(value: int) -> Any:
             return ir.Constant(_LONG, value)
@@ -217,13 +220,17 @@ def _block_kernel(rows: int, outs: int) -> Any:
             place = builder.mul(step.index, number(TILE))
             xs = [load(at(x, x_row, row, place), _FLOATS) for row in range(rows)]
             for column in range(outs):
-                weights = load(at(w, w_row, column, place), _FLOATS)
+                here = at(w, w_row, column, place)
+                weights = load(here, _FLOATS)
+                if ahead:
+                    later = builder.inttoptr(builder.add(here, builder.mul(w_row, number(ahead))), _POINTER)
+                    builder.call(prefetch, [later, *(ir.Constant(_INT, value) for value in (0, 3, 1))])
                 for row in range(rows):
                     total = sums[row, column]
                     builder.store(builder.call(fma, [weights, xs[row], builder.load(total)]), total)
         rest = {}
         for row, column in pairs:
-            own = load(builder.add(bias, number(4 * column)), _FLOAT)
+            own = load(at(begin, begin_row, row, number(column)), _FLOAT)
             own = builder.fadd(own, _added_up(builder, builder.load(sums[row, column])))
             rest[row, column] = cgutils.alloca_once_value(builder, own)
         with cgutils.for_range(builder, width, start=builder.mul(whole, number(TILE))) as step:
@@ -236,17 +243,23 @@ def _block_kernel(rows: int, outs: int) -> Any:
         return context.get_dummy_value()
 
     @_intrinsic
-    def block(typingctx, w, w_row, x, x_row, width, bias, out, out_row):  # type: ignore[no-untyped-def]
-        return types.void(*[types.int64] * 8), codegen
+    def block(typingctx, w, w_row, x, x_row, width, begin, begin_row, out, out_row):  # type: ignore[no-untyped-def]
+        return types.void(*[types.int64] * 9), codegen
 
     return block
 
 
 # Outputs that are made together, by how many rows there are.
 BLOCK = 8
-_OUTS1, _OUTS2, _OUTS4 = (BLOCK, BLOCK, BLOCK // 2) if _WIDE else (BLOCK // 2, BLOCK // 4, BLOCK // 8)
-_block1, _block2, _block4 = _block_kernel(1, _OUTS1), _block_kernel(2, _OUTS2), _block_kernel(4, _OUTS4)
-_last1, _last2, _last4 = (_block_kernel(rows, 1) for rows in (1, 2, 4))
+_OUTS1, _OUTS2, _OUTS_MANY = (BLOCK, BLOCK, BLOCK // 2) if _WIDE else (BLOCK // 2, BLOCK // 2, BLOCK // 4)
+# Sums go over so many numbers before the next outputs' turn: weights and rows of that length stay in the nearest cache.
+_SPAN = 1 << 30 if _WIDE else 512
+# Rows that are multiplied together where there are many.
+_MANY = 4 if _WIDE else 3
+_AHEAD = 0 if _WIDE else BLOCK // 2
+_block1, _block2 = _block_kernel(1, _OUTS1, _AHEAD), _block_kernel(2, _OUTS2, _AHEAD)
+_block_many = _block_kernel(_MANY, _OUTS_MANY)
+_last1, _last2, _last_many = (_block_kernel(rows, 1) for rows in (1, 2, _MANY))
 
 
 def _mix_kernel(rows: int, vectors: int) -> Any:
@@ -556,32 +569,36 @@ def _row(row, code, op, out, a, b):  # type: ignore[no-untyped-def]
 @jit()
 def _dense(rows, outs, width, w, w_row, x, x_row, bias, out, out_row):  # type: ignore[no-untyped-def]
     """Up to eight outputs of all rows; strides in bytes."""
+    for start in range(0, max(width, 1), _SPAN):
+        size = min(_SPAN, width - start)
+        begin, begin_row = (out, out_row) if start else (bias, 0)
+        _dense_span(rows, outs, size, w + 4 * start, w_row, x + 4 * start, x_row, begin, begin_row, out, out_row)
+
+
+@jit()
+def _dense_span(rows, outs, width, w, w_row, x, x_row, begin, begin_row, out, out_row):  # type: ignore[no-untyped-def]
     row = 0
     while row < rows:
-        given, place, left = x + row * x_row, out + row * out_row, rows - row
-        taken = 4 if left >= 4 else (2 if left >= 2 else 1)
+        given, place, first, left = x + row * x_row, out + row * out_row, begin + row * begin_row, rows - row
+        taken = _MANY if left >= _MANY else min(left, 2)
+        step = 1
         if outs == BLOCK:
-            if taken == 4:
-                for first in range(0, BLOCK, _OUTS4):
-                    own, offset, spot = w + first * w_row, bias + 4 * first, place + 4 * first
-                    _block4(own, w_row, given, x_row, width, offset, spot, out_row)
-            elif taken == 2:
-                for first in range(0, BLOCK, _OUTS2):
-                    own, offset, spot = w + first * w_row, bias + 4 * first, place + 4 * first
-                    _block2(own, w_row, given, x_row, width, offset, spot, out_row)
-            else:
-                for first in range(0, BLOCK, _OUTS1):
-                    own, offset, spot = w + first * w_row, bias + 4 * first, place + 4 * first
-                    _block1(own, w_row, given, x_row, width, offset, spot, out_row)
-        else:
-            for column in range(outs):
-                own, offset, spot = w + column * w_row, bias + 4 * column, place + 4 * column
-                if taken == 4:
-                    _last4(own, w_row, given, x_row, width, offset, spot, out_row)
+            step = _OUTS_MANY if taken > 2 else (_OUTS2 if taken == 2 else _OUTS1)
+        for column in range(0, outs, step):
+            own, offset, spot = w + column * w_row, first + 4 * column, place + 4 * column
+            if outs == BLOCK:
+                if taken > 2:
+                    _block_many(own, w_row, given, x_row, width, offset, begin_row, spot, out_row)
                 elif taken == 2:
-                    _last2(own, w_row, given, x_row, width, offset, spot, out_row)
+                    _block2(own, w_row, given, x_row, width, offset, begin_row, spot, out_row)
                 else:
-                    _last1(own, w_row, given, x_row, width, offset, spot, out_row)
+                    _block1(own, w_row, given, x_row, width, offset, begin_row, spot, out_row)
+            elif taken > 2:
+                _last_many(own, w_row, given, x_row, width, offset, begin_row, spot, out_row)
+            elif taken == 2:
+                _last2(own, w_row, given, x_row, width, offset, begin_row, spot, out_row)
+            else:
+                _last1(own, w_row, given, x_row, width, offset, begin_row, spot, out_row)
         row += taken
 
 
