@@ -7,27 +7,28 @@ from pathlib import Path
 
 import kinestream
 import made_song
-from kinestream import Motion
-from kinestream.checkpoints import load_music_to_dance
+from kinestream import DanceEngine, Motion, load_music_to_dance
 from kinestream.motion import concatenate
-from kinestream.streaming.dance.session import DanceOptions, DanceSession
+from kinestream.streaming import DanceOptions
 
 
 def main(folder: Path) -> list[Motion]:
     """Push a song in chunks of a tenth of a second, as a sound card gives it; writes live.bvh."""
     folder.mkdir(parents=True, exist_ok=True)
     options = DanceOptions(piece_s=1.6)  # shorter pieces come sooner and see less of the music that follows
-    session = DanceSession(load_music_to_dance(), made_song.RATE_HZ, genre="waltz", seed=1, options=options)
+    session = DanceEngine(load_music_to_dance()).session(seed=1, options=options, genre="waltz")
     session.change_genre("rumba", at_s=5.0)
-    sound, chunk, pieces = made_song.samples(bars=5), made_song.RATE_HZ // 10, []
-    for first in range(0, len(sound), chunk):
-        for piece in session.push(sound[first : first + chunk]):  # often none
-            pieces.append(piece)
-            heard_s = min(first + chunk, len(sound)) / made_song.RATE_HZ
-            print(f"heard {heard_s:4.1f} s: {piece.genre}, frames from {piece.first_frame} on")
-    pieces += session.finish()
+    sound, size, chunks = made_song.samples(bars=5), made_song.RATE_HZ // 10, []
+    for first in range(0, len(sound), size):
+        session.hear(sound[first : first + size], made_song.RATE_HZ)
+        for chunk in session:  # what can be danced to what was heard: often nothing
+            chunks.append(chunk)
+            heard_s = min(first + size, len(sound)) / made_song.RATE_HZ
+            print(f"heard {heard_s:4.1f} s: {chunk.genre}, frames from {chunk.first_frame} on")
+    session.finish()
+    chunks += list(session)
 
-    motion = concatenate([piece.motion for piece in pieces])
+    motion = concatenate([chunk.motion for chunk in chunks])
     print(f"{motion.num_frames} frames, each at latest {session.look_ahead_s:.2f} s after its sound")
     kinestream.write_motion(motion, folder / "live.bvh")
     return [motion]

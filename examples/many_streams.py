@@ -8,9 +8,8 @@ from pathlib import Path
 import torch
 
 import kinestream
-from kinestream import Engine, Motion, load_text_to_motion
+from kinestream import Engine, Motion, Scheduler, load_text_to_motion
 from kinestream.motion import concatenate
-from kinestream.streaming import Scheduler
 
 LINES = ("walks forward", "raises both hands", "walks like an old man")
 
@@ -30,8 +29,8 @@ def main(folder: Path) -> list[Motion]:
                 streams.append(stream)
         scheduler.step()  # one step of all that are live
         for own, stream in zip(frames, streams, strict=False):
-            if (step := stream.read()) is not None:
-                own.append(step.motion)
+            if (chunk := stream.read()) is not None:
+                own.append(chunk.motion)
     streams[0].leave()
 
     motions = [concatenate(own) for own in frames]

@@ -16,17 +16,17 @@ def main(folder: Path) -> list[Motion]:
 
     session.prompt("walks forward")  # acts from the next step on, until something else is said
     for _ in range(15):
-        step = session.step()  # 4 frames, 0.133 s: send step.motion to whatever shows it
+        chunk = session.step()  # 4 frames, 0.133 s: send chunk.motion to whatever shows it
     session.prompt("bows deeply")
     for _ in range(15):
-        step = session.step()
-    print(f"bowing at frame {session.num_frames}: {step.prompt}")
+        chunk = session.step()
+    print(f"bowing at frame {session.num_frames}: {chunk.prompt}")
 
     again = session.rewind(60)  # keeps the frames before 60, forgets all that was said after
     session.prompt("waves with the right hand")
     for _ in range(15):
-        step = session.step()
-    print(f"from frame {again} on: {step.prompt}")
+        chunk = session.step()
+    print(f"from frame {again} on: {chunk.prompt}")
 
     motion = session.motion()
     kinestream.write_motion(motion, folder / "stream.bvh")
