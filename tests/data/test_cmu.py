@@ -49,7 +49,7 @@ def test_descriptions_become_contents_and_captions(tmp_path: Path) -> None:
         "91_02": "walk", "91_03": "cmu-other", "91_05": "punch"
     }  # fmt: skip
     assert found["91_02"].fps == 60.0
-    assert found["91_03"].written[0].text == "moonwalk, turn"
+    assert found["91_03"].written[0].caption == "moonwalk, turn"
     # Nothing could judge what the grammar does not know, and few recordings are few-shot data.
     assert [found[key].only_train for key in ("91_02", "91_03", "91_05")] == [False, True, True]
     assert {reject.name for reject in listing.rejects} == {"91_01", "91_04"}
@@ -71,7 +71,7 @@ def test_kit_ml_captions_fit_clips_of_their_length_only(tmp_path: Path) -> None:
     sentences = [("A person walks.", 0.0, length_s), ("steps", 0.2, 0.3)]
     found, rejects = with_kit_ml(recordings, write_kit_ml(tmp_path / "kit.json", length_s, sentences))
     written = {recording.recording_id: recording.written for recording in found}["91_02"]
-    assert [(caption.text, caption.start_s, caption.end_s) for caption in written] == [
+    assert [(caption.caption, caption.start_s, caption.end_s) for caption in written] == [
         ("walk", 0.0, 0.0), ("A person walks.", 0.0, 0.0), ("steps", 0.2, 0.3)
     ]  # fmt: skip
     assert not rejects

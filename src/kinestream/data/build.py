@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
-import multiprocessing.connection
-import os
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from kinestream.data.journal import Journal
-from kinestream.data.layout import MOTION_FOLDER, SPLIT_FOLDER, STATISTICS_FOLDERS, TEXT_FOLDER, read_features
+from kinestream.data.layout import (
+    MOTION_FOLDER,
+    SPLIT_FOLDER,
+    STATISTICS_FOLDERS,
+    TEXT_FOLDER,
+    TextLine,
+    read_features,
+)
 from kinestream.data.manifest import Clip, Manifest, Pair
+from kinestream.data.processes import chunks, run_in_processes
 from kinestream.data.sources import Recording, Reject, Source
 from kinestream.data.sources.archive import dataset_folder
 from kinestream.data.sources.bandai_namco import BandaiNamco
@@ -29,36 +31,39 @@ from kinestream.data.sources.cmu import CMU
 from kinestream.data.sources.dance_recording import DanceSource
 from kinestream.data.sources.deepmimic import DeepMimic
 from kinestream.data.sources.kit_ml import with_kit_ml
-from kinestream.data.splits import Labelled, assign_splits
+from kinestream.data.sources.motions import NAME_PREFIX, OwnMotions
+from kinestream.data.splits import MIN_FILES_FOR_TEST, Labelled, assign_file_splits, assign_splits
 from kinestream.data.text.build_item import ITEM_FORMAT, BuiltItem, BuiltRecording, build_recordings
-from kinestream.data.text.mixing import MIX_FORMAT, Judge, Mix, MixPlan, build_mixes, mix_clip, plan_mixes
 from kinestream.data.text.mixing import PREFIX as MIX_PREFIX
+from kinestream.data.text.mixing import Judge, make_mixes
 from kinestream.data.text.pair_build import PAIR_FORMAT, PairPlan, build_pairs, plan_pairs
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272
 from kinestream.io.atomic import atomic_path
 
-SOURCES: Mapping[str, Source] = {source.name: source for source in (BandaiNamco(), DeepMimic(), CMU())}
+SOURCES: Mapping[str, Source] = {source.name: source for source in (BandaiNamco(), DeepMimic(), CMU(), OwnMotions())}
 # Importers of dances, which are built by `data.dance.build` into folders of their own.
 DANCE_SOURCE_NAMES = ("dance-with-melody", "aistpp", "finedance", "infinitedance")
 CACHE_FOLDER = ".sources"
-_PREFIXES = ("BN", "DM", "CMU_", MIX_PREFIX)
+_PREFIXES = ("BN", "DM", "CMU_", NAME_PREFIX, MIX_PREFIX)
 _RECORDINGS_A_TASK = 8
 _PAIRS_A_TASK = 32
-
-Task = TypeVar("Task")
-Result = TypeVar("Result")
+DEFAULT_PAIRS = 3000
+PAIRS_A_CLIP = 10
 
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What to make: captions a recording, mirrored copies, contextual pairs of the train split (a tenth as many of the
-    validation split), and the number of processes. `tempo_percent` of the train recordings get a copy at another tempo,
-    and `mixes` clips are tried that have the legs of one recording and the arms of another."""
+    """What to make: captions a recording that the grammar writes, mirrored copies, contextual pairs of the train split
+    (a tenth as many of the validation split; None: 3000, at most ten a clip), and the number of processes.
+
+    `tempo_percent` of the train recordings get a copy at another tempo, and `mixes` clips are tried that have the legs
+    of one recording and the arms of another.
+    """
 
     captions_per_recording: int = 12
     mirror: bool = True
-    pairs: int = 3000
+    pairs: int | None = None
     workers: int = 2
     tempo_percent: int = 0
     mixes: int = 0
@@ -73,7 +78,7 @@ class BuildOptions:
         }
         for name, high in highest.items():
             low = 1 if name in ("captions_per_recording", "workers") else 0
-            if not low <= getattr(self, name) <= high:
+            if not low <= (getattr(self, name) or 0) <= high:
                 raise BadInputError(f"expected {name} from {low} to {high}, got {getattr(self, name)}")
 
     def parameters(self) -> dict[str, Any]:
@@ -134,8 +139,15 @@ def build(
     if not any(clip.split == "train" for clip in clips):
         first = f"{rejects[0].name}: {rejects[0].reason}" if rejects else "none"
         raise BadInputError(f"{root}: nothing to train on; {len(rejects)} recordings were rejected; the first: {first}")
+    if all(clip.source == OwnMotions.name and clip.split == "train" for clip in clips):
+        raise BadInputError(
+            f"{root}: only {clips[0].recording_id} can be used ({len(rejects)} files were rejected), and at least two "
+            "are needed: one to train on, one to validate with. Cut it in two, or add another source"
+        )
     if judge is not None and options.mixes:
-        made, unsound = _make_mixes(root, clips, options, judge, progress)
+        made, unsound = make_mixes(
+            root, clips, options.mixes, options.captions_per_recording, judge, options.workers, progress=progress
+        )
         clips += made
         rejects += unsound
     write_splits(root, clips)
@@ -185,7 +197,7 @@ def _build_all(
         known = journal.known
         tasks = [
             (chunk, {r.name: known.get(r.name) for r in chunk}, root, options)
-            for chunk in _chunks(recordings, _RECORDINGS_A_TASK)
+            for chunk in chunks(recordings, _RECORDINGS_A_TASK)
         ]
         with tqdm(total=len(recordings), desc="recordings", unit="clip", disable=not progress) as bar:
             for results in run_in_processes(_build_task, tasks, options.workers):
@@ -202,83 +214,14 @@ def _build_task(task: tuple[Sequence[Recording], Mapping[str, Any], Path, BuildO
     return build_recordings(recordings, known, root, captions, mirrored, tempo, SOURCES)
 
 
-def _make_mixes(
-    root: Path, clips: Sequence[Clip], options: BuildOptions, judge: Judge, progress: bool
-) -> tuple[list[Clip], list[Reject]]:
-    plans = plan_mixes(clips, options.mixes)
-    found: dict[str, Mix] = {}
-    with (
-        Journal(root / "mixes.journal.jsonl", str(MIX_FORMAT), Mix.from_dict) as journal,
-        tqdm(total=len(plans), desc="mixes", unit="clip", disable=not progress) as bar,
-    ):
-        known = journal.known
-        tasks = [
-            (
-                root,
-                chunk,
-                {p.name: known[p.name] for p in chunk if p.name in known},
-                options.captions_per_recording,
-                judge,
-            )
-            for chunk in _chunks(plans, _PAIRS_A_TASK)
-        ]
-        for results in run_in_processes(_mix_task, tasks, options.workers):
-            for mix in results:
-                journal.add(mix)
-                found[mix.name] = mix
-            bar.update(len(results))
-    made = [mix_clip(plan, found[plan.name]) for plan in plans if not found[plan.name].reject]
-    return made, [Reject(mix.name, "mixed", mix.reject) for mix in found.values() if mix.reject]
-
-
-def _mix_task(task: tuple[Path, Sequence[MixPlan], Mapping[str, Mix], int, Judge]) -> list[Mix]:
-    return build_mixes(*task)
-
-
-def run_in_processes(work: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> Iterator[Result]:
-    """Results as they come; one process works in place. An error or Ctrl-C drops the tasks that have not begun."""
-    if workers == 1 or len(tasks) <= 1:
-        yield from map(work, tasks)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
-        waiting: set[Future[Result]] = {pool.submit(work, task) for task in tasks}
-        try:
-            while waiting:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _start_worker() -> None:
-    """One thread a process, and no process that outlives the one that asked for the work."""
-    torch.set_num_threads(1)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_exit_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _exit_with(sentinel: int) -> None:
-    multiprocessing.connection.wait([sentinel])
-    os._exit(1)
-
-
-def _chunks(items: Sequence[Task], size: int) -> list[Sequence[Task]]:
-    return [items[k : k + size] for k in range(0, len(items), size)]
-
-
 def _clips(recordings: Sequence[Recording], built: Mapping[str, BuiltRecording]) -> tuple[list[Clip], list[Reject]]:
     good = [r for r in recordings if not built[r.name].reject]
     rejects = [Reject(r.name, r.source, built[r.name].reject) for r in recordings if built[r.name].reject]
     # Source by source, so that another source never moves a recording to another split.
-    splits: dict[str, str] = {}
+    splits = assign_file_splits([r.name for r in good if r.captions])
     for source in sorted({r.source for r in good}):
-        splits |= assign_splits(
-            [Labelled(r.name, r.content, r.style, r.only_train) for r in good if r.source == source]
-        )
+        own = [r for r in good if r.source == source and not r.captions]
+        splits |= assign_splits([Labelled(r.name, r.content, r.style, r.only_train) for r in own])
     clips = [
         _clip(recording, built[recording.name].sha256, item, splits[recording.name])
         for recording in good
@@ -304,8 +247,21 @@ def _clip(recording: Recording, sha256: str, item: BuiltItem, split: str) -> Cli
         captions=item.captions,
         mirrored=item.mirrored,
         sha256=sha256,
-        details={} if item.tempo == 1.0 else {"tempo": item.tempo},
+        details=_details(recording, item),
     )
+
+
+def _details(recording: Recording, item: BuiltItem) -> dict[str, Any]:
+    """What else is known of a clip: its tempo where that was changed, how long a caption of its own reaches."""
+    details: dict[str, Any] = {} if item.tempo == 1.0 else {"tempo": item.tempo}
+    if recording.captions:
+        details["longest_caption_s"] = max(_lasts_s(line, item) for line in recording.captions)
+    return details
+
+
+def _lasts_s(line: TextLine, item: BuiltItem) -> float:
+    whole = item.frames / MOTION272.fps
+    return round(min(line.end_s or whole, whole) - line.start_s, 3)
 
 
 def write_splits(root: Path, clips: Sequence[Clip]) -> None:
@@ -347,7 +303,9 @@ def grouped_statistics(arrays: Iterable[NDArray[np.float32]]) -> tuple[NDArray[n
 
 def _make_pairs(root: Path, clips: Sequence[Clip], options: BuildOptions, progress: bool) -> list[Pair]:
     plans: list[PairPlan] = []
-    for split, count in (("train", options.pairs), ("val", options.pairs // 10)):
+    most = min(DEFAULT_PAIRS, PAIRS_A_CLIP * sum(clip.split == "train" for clip in clips))
+    wanted = most if options.pairs is None else options.pairs
+    for split, count in (("train", wanted), ("val", wanted // 10)):
         plans += plan_pairs([clip for clip in clips if clip.split == split], split, count)
     pairs: list[Pair] = []
     with (
@@ -357,7 +315,7 @@ def _make_pairs(root: Path, clips: Sequence[Clip], options: BuildOptions, progre
         known = journal.known
         tasks = [
             (root, chunk, {plan.name: known[plan.name] for plan in chunk if plan.name in known})
-            for chunk in _chunks(plans, _PAIRS_A_TASK)
+            for chunk in chunks(plans, _PAIRS_A_TASK)
         ]
         for results in run_in_processes(_pair_task, tasks, options.workers):
             for pair in results:
@@ -395,13 +353,20 @@ def source_entry(
 
 
 def _notes(clips: Sequence[Clip]) -> tuple[str, ...]:
-    recorded = [clip for clip in clips if not clip.made]
-    few = sorted({c.content for c in recorded} - {c.content for c in recorded if c.split == "test"})
-    counts = {content: sum(c.content == content and not c.mirrored for c in recorded) for content in few}
+    labelled = [clip for clip in clips if clip.source != OwnMotions.name and not clip.made]
+    own = [clip for clip in clips if clip.source == OwnMotions.name and not clip.mirrored]
+    few = sorted({c.content for c in labelled} - {c.content for c in labelled if c.split == "test"})
+    counts = {content: sum(c.content == content and not c.mirrored for c in labelled) for content in few}
     notes = ["Splits are by recording; mirrored copies (names M_...) are in the split of their recording."]
     if few:
         listed = ", ".join(f"{content} ({count})" for content, count in counts.items())
         notes.append(f"Few-shot contents that are only in train (number of recordings): {listed}.")
-    if len(recorded) < len(clips):
+    if any(clip.made for clip in clips):
         notes.append("Clips with `base` or `tempo` in their details are made from recordings of the train split.")
+    if own:
+        of_split = {split: sum(clip.split == split for clip in own) for split in ("train", "val", "test")}
+        listed = ", ".join(f"{count} in {split}" for split, count in of_split.items())
+        notes.append(f"Own motions, whole files by the SHA-256 of their names: {listed}.")
+        if not of_split["test"]:
+            notes.append(f"Too few own motions for a test split: {MIN_FILES_FOR_TEST} are needed.")
     return tuple(notes)

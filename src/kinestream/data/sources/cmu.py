@@ -16,7 +16,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from kinestream.data.sources.recording import Recording, Reject, SourceListing, WrittenCaption, files_under
+from kinestream.data.layout import TextLine
+from kinestream.data.sources.recording import Recording, Reject, SourceListing, files_under
 from kinestream.data.text.captions import contents
 from kinestream.errors import BadInputError
 from kinestream.io.asf_amc import asf_beside, read_asf_amc
@@ -72,7 +73,7 @@ class CMU:
             source_style="",
             recording_id=path.stem,
             only_train=content not in _labels()["testable"],
-            written=(WrittenCaption(_sentence(description)),),
+            written=(TextLine(_sentence(description)),),
             fps=fps,
         )
 

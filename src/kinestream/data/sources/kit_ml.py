@@ -13,7 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kinestream.data.sources.recording import Recording, Reject, WrittenCaption
+from kinestream.data.layout import TextLine
+from kinestream.data.sources.recording import Recording, Reject
 from kinestream.errors import BadInputError
 
 _CMU_PATH = re.compile(r"CMU/\d+/(\d+_\d+)(?:_poses)?(?:\.npy)?")
@@ -51,10 +52,10 @@ def with_kit_ml(recordings: Sequence[Recording], path: str | Path) -> tuple[list
     return found, rejects
 
 
-def _of_whole(caption: WrittenCaption, duration_s: float) -> WrittenCaption:
+def _of_whole(caption: TextLine, duration_s: float) -> TextLine:
     """A caption from start to end has no times: 0 and 0 mean all of it."""
     covers = caption.start_s <= _SAME_CLIP_S and caption.end_s >= duration_s - _SAME_CLIP_S
-    return WrittenCaption(caption.text) if covers else caption
+    return TextLine(caption.caption) if covers else caption
 
 
 def _frames(path: Path) -> int:
@@ -65,7 +66,7 @@ def _frames(path: Path) -> int:
         return 0
 
 
-def _read(path: Path) -> dict[str, tuple[float, list[WrittenCaption]]]:
+def _read(path: Path) -> dict[str, tuple[float, list[TextLine]]]:
     """CMU's clips ("06_06") -> the source clip's duration in seconds and its captions."""
     try:
         document: Any = json.loads(path.read_text(encoding="utf-8"))
@@ -77,13 +78,13 @@ def _read(path: Path) -> dict[str, tuple[float, list[WrittenCaption]]]:
         ) from None
 
 
-def _clips(document: Mapping[str, Any]) -> Iterable[tuple[str, tuple[float, list[WrittenCaption]]]]:
+def _clips(document: Mapping[str, Any]) -> Iterable[tuple[str, tuple[float, list[TextLine]]]]:
     for entry in document.values():
         match = _CMU_PATH.fullmatch(entry["path"])
         if match is None:
             continue
         written = [
-            WrittenCaption(" ".join(str(one["text"]).split()), float(one["start"]), float(one["end"]))
+            TextLine(" ".join(str(one["text"]).split()), float(one["start"]), float(one["end"]))
             for one in entry["annotations"]
         ]
-        yield match[1], (float(entry["duration"]), [caption for caption in written if caption.text])
+        yield match[1], (float(entry["duration"]), [caption for caption in written if caption.caption])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from kinestream.data.layout import TextLine
 from kinestream.motion import Motion
 
 
@@ -22,22 +23,15 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class WrittenCaption:
-    """A sentence that a person wrote about a recording, or about its seconds `start_s` to `end_s` (0 and 0: all)."""
-
-    text: str
-    start_s: float = 0.0
-    end_s: float = 0.0
-
-
-@dataclass(frozen=True)
 class Recording:
     """One recorded clip: a file-safe unique `name`, its file, and its labels.
 
     `content` and `style` are the grammar's canonical labels, `source_content` and `source_style` the dataset's own.
     `only_train` keeps few-shot recordings out of validation and test. `segments` replaces the labels where parts of the
-    recording show different things; empty means the labels hold for all of it. `written` are captions besides those
-    of the grammar, and all there are for a content that it does not know. `fps` is the rate where the file says none.
+    recording show different things; empty means the labels hold for all of it. `captions` are the recording's own
+    sentences, taken as they are in place of those that the grammar makes of the labels, which then may be any words.
+    `written` are sentences besides the grammar's, and all there are for a content that it does not know. `fps` is the
+    rate where the file says none.
     """
 
     name: str
@@ -50,7 +44,8 @@ class Recording:
     recording_id: str
     only_train: bool = False
     segments: tuple[Segment, ...] = ()
-    written: tuple[WrittenCaption, ...] = ()
+    captions: tuple[TextLine, ...] = ()
+    written: tuple[TextLine, ...] = ()
     fps: float | None = None
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from kinestream.data.layout import MOTION_FOLDER, TEXT_FOLDER, TextLine, read_features, safe_name, text_line
 from kinestream.data.prepare import MIN_FRAMES, checked_features, smpl22_motion
-from kinestream.data.sources import Recording, Segment, Source, WrittenCaption
+from kinestream.data.sources import Recording, Segment, Source
 from kinestream.data.sources.archive import file_sha256
 from kinestream.data.text.captions import contents, sample_captions, swap_sides
 from kinestream.data.text.measured import measured
@@ -32,6 +32,8 @@ from kinestream.motion import Motion, mirror, resample
 
 # Raised whenever the same recording would be built differently; older journals are then passed over.
 ITEM_FORMAT = 2
+# Raised whenever the same labels would be put into other words; texts are then written anew.
+_TEXT_FORMAT = 3
 # Longer recordings are cut into windows by the recipes (300 frames).
 MAX_WHOLE_S = 10.0
 _SEVERAL = re.compile(r",|;|\b(and|then|after|before|while)\b", re.IGNORECASE)
@@ -121,7 +123,7 @@ def _other_tempo(
     rng = random.Random(f"tempo {recording.name}")
     contents_here = {recording.content, *(part.content for part in recording.segments)}
     unsuited = contents_here & set(wording()["airborne"]) or not contents_here <= set(contents())
-    if rng.random() * 100.0 >= percent or unsuited or recording.segments:
+    if rng.random() * 100.0 >= percent or unsuited or recording.segments or recording.captions:
         return []
     motion, mirrored, _ = rng.choice(versions)
     tempo = round(rng.choice((rng.uniform(0.8, 0.92), rng.uniform(1.1, 1.25))), 2)
@@ -153,9 +155,8 @@ def _grammar_digest() -> str:
 
 def _label_digest(recording: Recording) -> str:
     segments = [asdict(segment) for segment in recording.segments]
-    labels = [recording.content, recording.style, segments, _grammar_digest()]
-    if recording.written or recording.fps:
-        labels += [[asdict(caption) for caption in recording.written], recording.fps]
+    own = [[asdict(line) for line in lines] for lines in (recording.captions, recording.written)]
+    labels = [recording.content, recording.style, segments, own, recording.fps, _grammar_digest(), _TEXT_FORMAT]
     return hashlib.sha256(json.dumps(labels).encode()).hexdigest()[:16]
 
 
@@ -204,6 +205,8 @@ def _text_lines(
     recording: Recording, features: Float[Tensor, "t 272"], count: int, name: str, mirrored: bool, tempo: float
 ) -> list[TextLine]:
     duration_s = len(features) / MOTION272.fps
+    if recording.captions:
+        return [_own_line(line, duration_s, mirrored) for line in recording.captions]
     segments = recording.segments or (Segment(recording.content, recording.style, 0.0, 0.0),)
     lines = []
     for part in segments:
@@ -216,15 +219,22 @@ def _text_lines(
         captions = sample_captions(part.content, part.style, count, seed, mirrored=mirrored, said=said)
         lines += [TextLine(caption, part.start_s, min(part.end_s, duration_s)) for caption in captions]
     # What people wrote was about the recording's own tempo.
-    for caption in recording.written if tempo == 1.0 else ():
-        if _holds_in_windows(caption, duration_s) or not lines:
-            text = swap_sides(caption.text) if mirrored else caption.text
-            lines.append(TextLine(text, caption.start_s, min(caption.end_s, duration_s)))
+    for line in recording.written if tempo == 1.0 else ():
+        if _holds_in_windows(line, duration_s) or not lines:
+            lines.append(_own_line(line, duration_s, mirrored))
     return lines
 
 
-def _holds_in_windows(caption: WrittenCaption, duration_s: float) -> bool:
+def _holds_in_windows(line: TextLine, duration_s: float) -> bool:
     """Whether what is said of a recording may be said of its windows: training cuts long ones, and a list of things
     that are done one after the other is then false of each of them."""
-    length_s = (caption.end_s or duration_s) - caption.start_s
-    return length_s <= MAX_WHOLE_S or _SEVERAL.search(caption.text) is None
+    length_s = (line.end_s or duration_s) - line.start_s
+    return length_s <= MAX_WHOLE_S or _SEVERAL.search(line.caption) is None
+
+
+def _own_line(line: TextLine, duration_s: float, mirrored: bool) -> TextLine:
+    """A sentence of the recording's own, its sides exchanged for a mirrored copy, its range within the recording."""
+    if line.start_s >= duration_s:
+        raise BadInputError(f"a caption starts at {line.start_s:g} s, and the recording lasts {duration_s:.2f} s")
+    caption = swap_sides(line.caption) if mirrored else line.caption
+    return TextLine(caption, line.start_s, min(line.end_s, duration_s))

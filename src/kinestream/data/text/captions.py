@@ -16,12 +16,13 @@ from kinestream.errors import BadInputError
 # Of a recording's captions, the share that freer wording makes instead of the core grammar.
 FREE_SHARE = 0.6
 _VERB = re.compile(r"\[([^/\]]+)/([^/\]]+)/([^/\]]+)\]")
-# "right" is no side where it says at once or fully, and no side turns within "upright" or "leftover".
+# What changes places in a mirror: left-handed, rightwards, counter-clockwise; not "bright", "leftover" or "right away".
 _SIDE = re.compile(
-    r"\b(?<!all )(left|right)(?! away\b| now\b| angle)(wards?|-handed|-footed)?\b|\b(counter|anti)?clockwise\b",
+    r"\b(?:(?<!all )(left|right)(?! away\b| now\b| angle)(?=(?:wards?|most|hand\w*|foot\w*)?\b)"
+    r"|(?:counter|anti)-?clockwise\b|clockwise\b)",
     re.IGNORECASE,
 )
-_OTHER_SIDE = {"left": "right", "right": "left"}
+_OTHER_SIDE = {"left": "right", "right": "left", "clockwise": "counterclockwise"}
 
 
 class Forms(NamedTuple):
@@ -72,14 +73,11 @@ def forms(phrase: str) -> Forms:
 
 
 def swap_sides(text: str) -> str:
-    """Left becomes right and right becomes left, clockwise counterclockwise, as in a mirror; capitals stay."""
+    """Left and right, clockwise and counterclockwise change places, as in a mirror; a first capital stays."""
 
     def other(match: re.Match[str]) -> str:
         word = match.group(0)
-        if match.group(1) is None:
-            swapped = "clockwise" if match.group(3) else "counterclockwise"
-        else:
-            swapped = _OTHER_SIDE[match.group(1).lower()] + (match.group(2) or "")
+        swapped = _OTHER_SIDE.get(word.lower(), "clockwise")
         return swapped.capitalize() if word[0].isupper() else swapped
 
     return _SIDE.sub(other, text)

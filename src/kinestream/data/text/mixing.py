@@ -19,10 +19,14 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from tqdm import tqdm
 
+from kinestream.data.journal import Journal
 from kinestream.data.layout import MOTION_FOLDER, TEXT_FOLDER, TextLine, read_features, text_line
 from kinestream.data.manifest import MIX_MARK, Clip
 from kinestream.data.prepare import checked_features
+from kinestream.data.processes import chunks, run_in_processes
+from kinestream.data.sources.recording import Reject
 from kinestream.data.text.captions import mixed_captions
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272, motion_from_motion272
@@ -50,6 +54,7 @@ GESTURES: Mapping[str, tuple[str, ...]] = {
     "byebye": ("left", "right"), "call": ("left", "right"),
 }  # fmt: skip
 _ARM = ("collar", "shoulder", "elbow", "wrist")
+_MIXES_A_TASK = 16
 _MIN_FRAMES, _MAX_FRAMES = 45, 240
 # A mix may cost this much more than the worse of what it is made of: arms that go through the body cost hundreds.
 _MORE_PENALTY = 8.0
@@ -116,6 +121,34 @@ def plan_mixes(clips: Sequence[Clip], count: int) -> list[MixPlan]:
         name = f"{PREFIX}{number:05d}"
         plans.append(MixPlan(name, base.name, arms.name, base_content, gesture, base.style, inputs))
     return plans
+
+
+def make_mixes(
+    root: Path, clips: Sequence[Clip], count: int, captions: int, judge: Judge, workers: int, *, progress: bool
+) -> tuple[list[Clip], list[Reject]]:
+    """Plan and make mixes of these clips under `root`; those of an earlier build are made anew where clips changed."""
+    plans = plan_mixes(clips, count)
+    found: dict[str, Mix] = {}
+    with (
+        Journal(root / "mixes.journal.jsonl", str(MIX_FORMAT), Mix.from_dict) as journal,
+        tqdm(total=len(plans), desc="mixes", unit="clip", disable=not progress) as bar,
+    ):
+        known = journal.known
+        tasks = [
+            (root, chunk, {plan.name: known[plan.name] for plan in chunk if plan.name in known}, captions, judge)
+            for chunk in chunks(plans, _MIXES_A_TASK)
+        ]
+        for results in run_in_processes(_mix_task, tasks, workers):
+            for mix in results:
+                journal.add(mix)
+                found[mix.name] = mix
+            bar.update(len(results))
+    made = [mix_clip(plan, found[plan.name]) for plan in plans if not found[plan.name].reject]
+    return made, [Reject(mix.name, "mixed", mix.reject) for mix in found.values() if mix.reject]
+
+
+def _mix_task(task: tuple[Path, Sequence[MixPlan], Mapping[str, Mix], int, Judge]) -> list[Mix]:
+    return build_mixes(*task)
 
 
 def build_mixes(
