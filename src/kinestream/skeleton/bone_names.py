@@ -6,6 +6,7 @@ The spellings live in `definitions/bone_families.json`; the common vocabulary is
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -39,7 +40,8 @@ class BoneFamily:
 
     `prefix` matches what a bone's name may start with, or must where `prefix_needed`; `exact` families have no other
     bones. `rest_frames`: where a joint's x and y axes point in a T-pose, for rigs whose zero rotations are no natural
-    pose. `ankle_height_over_leg`: ankle height of a standing body over its leg length.
+    pose. `rest_twist_rad`: by how much bones are twisted about the X axis in zero rotations that are a T-pose, for rigs
+    whose elbows then bend in another plane than the arms lie in. `ankle_height_over_leg`: ankle height of a standing body over its leg length.
     """
 
     name: str
@@ -48,6 +50,7 @@ class BoneFamily:
     prefix_needed: bool
     exact: bool
     rest_frames: Mapping[str, Mapping[str, tuple[float, float, float]]]
+    rest_twist_rad: Mapping[str, float]
     ankle_height_over_leg: float | None
 
 
@@ -102,6 +105,7 @@ def _family_from_dict(raw: dict[str, Any]) -> BoneFamily:
             role: {axis: (float(v[0]), float(v[1]), float(v[2])) for axis, v in axes.items()}
             for role, axes in raw.get("rest_frames", {}).items()
         },
+        rest_twist_rad={role: math.radians(degrees) for role, degrees in raw.get("rest_twist_deg", {}).items()},
         ankle_height_over_leg=raw.get("ankle_height_over_leg"),
     )
 

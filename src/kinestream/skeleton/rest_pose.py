@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kinestream.errors import BadInputError
-from kinestream.rotations import quat_conjugate, quat_from_matrix, quat_multiply, quat_rotate
+from kinestream.rotations import quat_about_axis, quat_conjugate, quat_from_matrix, quat_multiply, quat_rotate
 from kinestream.skeleton.bone_names import USER_MAP, BoneFamily, BoneMap, bone_families
 from kinestream.skeleton.humanoid import SIDES, HumanoidRig, check_structure
 from kinestream.skeleton.rest_estimate import estimated_rest
@@ -88,7 +88,12 @@ def _zero_pose(skeleton: Skeleton, bones: BoneMap, offsets_m: Float[Tensor, "j 3
     rig = HumanoidRig(skeleton, bones, offsets, rest, _IDENTITY, "zero pose", family=_family(bones))
     check_structure(skeleton, rig.joint_of, offsets)
     turn = _turn_to_front(rig)
-    return replace(rig, rest_world=turn.expand_as(rest), world_to_y_up=_up_turn(turn))
+    rest = turn.repeat(skeleton.num_joints, 1)
+    for role, twist in (rig.family.rest_twist_rad if rig.family is not None else {}).items():
+        if role in rig.joint_of:
+            about_x = quat_about_axis(torch.tensor(twist, dtype=torch.float64), "X")
+            rest[rig.joint_of[role]] = quat_multiply(about_x, turn)
+    return replace(rig, rest_world=rest, world_to_y_up=_up_turn(turn))
 
 
 def _family(bones: BoneMap) -> BoneFamily | None:
