@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Convert a motion file. The suffixes decide: reads .bvh, .amc (its .asf beside it), .npz (AMASS), .npy (SMPL
 85-d or motion272 features); writes .glb, .fbx, .bvh, .mp4, .png, .html, .npz and .npy. The last two hold SMPL's
-skeleton, so other bodies are retargeted to it. Bones of the common families (Mixamo, Unreal, Biped, CMU, VRM, ...) are recognised by name; for
-others give a map file, one JSON object {"their bone": "smpl22 joint"}.
+skeleton, so other bodies are retargeted to it. Bones of the common families (Mixamo, Unreal, Biped, CMU, VRM, ...)
+are recognised by name; for others give a map file, one JSON object {"their bone": "smpl22 joint"}.
 
   kinestream convert clip.bvh clip.glb
   kinestream convert take.bvh take.npz --to smpl22 --fps 30

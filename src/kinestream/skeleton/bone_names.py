@@ -41,7 +41,8 @@ class BoneFamily:
     `prefix` matches what a bone's name may start with, or must where `prefix_needed`; `exact` families have no other
     bones. `rest_frames`: where a joint's x and y axes point in a T-pose, for rigs whose zero rotations are no natural
     pose. `rest_twist_rad`: by how much bones are twisted about the X axis in zero rotations that are a T-pose, for rigs
-    whose elbows then bend in another plane than the arms lie in. `ankle_height_over_leg`: ankle height of a standing body over its leg length.
+    whose elbows then bend in another plane than the arms lie in. `ankle_height_over_leg`: ankle height of a standing
+    body over its leg length.
     """
 
     name: str
