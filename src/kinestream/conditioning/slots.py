@@ -126,6 +126,12 @@ def read_slots(text: str, is_word: Callable[[str], bool] = lambda word: False) -
     )
 
 
+def is_action(word: str) -> bool:
+    """Whether a word, in any of its forms, names an action."""
+    table = _lexicon().kinds["actions"]
+    return any((stem,) in table for stem in _stems(word.lower()))
+
+
 def slot_values(slots: Slots) -> list[float]:
     """The slots as numbers in the order of `names`: 1 for what was read, 0 else; counts as their share of four."""
     read = {f"action {name}" for name in slots.actions} | {f"not {name}" for name in slots.negated}
