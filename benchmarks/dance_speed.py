@@ -215,10 +215,10 @@ def whole_dances(song_s: float = 20.0) -> list[dict[str, float]]:
     engine, found = DanceEngine(model, mode="fast"), []
 
     def danced(seeds: Sequence[int]) -> int:
-        sessions = [engine.session(rate, seed=seed) for seed in seeds]
+        sessions = [engine.session(seed) for seed in seeds]
         for session in sessions:
             session.hear_features(music)
-            session.end()
+            session.finish()
         while live := [session for session in sessions if session.ready]:
             engine.step(live)
         return sum(session.num_frames for session in sessions)

@@ -9,8 +9,7 @@ from benchmarks.engine.soak import Soak, run
 from kinestream.checkpoints import load_text_to_motion
 from kinestream.inference import Mode, ModuleNetworks
 from kinestream.inference.runtimes import has_kernels
-from kinestream.streaming import Engine
-from kinestream.streaming.text.timeline import StepResult
+from kinestream.streaming import Chunk, Engine
 from tests.streaming.conftest import HashEncoder, tiny_model
 
 
@@ -44,7 +43,7 @@ def test_a_stream_that_hears_its_neighbours_is_found(monkeypatch: pytest.MonkeyP
     engine = plain()
     step = engine.step
 
-    def leaking(sessions: list[object]) -> list[StepResult | None]:
+    def leaking(sessions: list[object]) -> list[Chunk | None]:
         results = step(sessions)  # type: ignore[arg-type]
         if len(results) > 1:
             for result in results:

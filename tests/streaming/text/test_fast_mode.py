@@ -85,7 +85,7 @@ def test_all_steps_of_the_trained_chain_can_still_be_asked_for(fast: Engine) -> 
 
 
 @pytest.mark.parametrize("mode", ["exact", "fast"])
-def test_the_networks_weights_are_let_go(mode: Mode) -> None:
+def test_the_networks_weights_are_released(mode: Mode) -> None:
     if mode == "exact" and not runtimes.has_kernels():
         pytest.skip("our kernels don't run on this processor")
     model = tiny_model()
@@ -122,7 +122,7 @@ def test_without_the_extra_fast_mode_names_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.delitem(sys.modules, "kinestream.inference.openvino", raising=False)
     with pytest.raises(MissingExtraError, match=r"kinestream\[fast\]"):
-        graph.load_runtime()
+        runtimes.load_runtime()
 
 
 def test_a_processor_without_int8_products_keeps_full_precision_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from kinestream.evaluation.pieces import Tensors, Workshop, files_digest, piece_
 from kinestream.features import motion272_from_motion
 from kinestream.inference.networks import Mode
 from kinestream.motion import Motion, concatenate
-from kinestream.streaming import Engine, Session, SessionOptions, StepResult
+from kinestream.streaming import Chunk, Engine, Session, SessionOptions
 
 # Sessions that step together: enough to fill the matrix products, few enough to keep the caches small.
 PART_SIZE = 24
@@ -76,13 +76,13 @@ class _Stream:
         if waits and (self.session.index >= self.wish.switch_at or self.session.finished):
             self._switch()
 
-    def take(self, result: StepResult | None) -> None:
+    def take(self, result: Chunk | None) -> None:
         """Keep the step's frames; finished when the stream ended or enough is seen of the switch."""
         if result is None:
             self.done = not self.wish.then or self.switched
             return
         self.chunks.append(result.motion)
-        if self.switched and result.started and result.first_frame > 0:
+        if self.switched and result.began and result.first_frame > 0:
             self.switch_frame = result.first_frame
         seen = self.switch_frame >= 0 and result.first_frame >= self.switch_frame + 4 * (LATENTS_AFTER_SWITCH - 1)
         self.done = seen or (self.session.finished and (not self.wish.then or self.switched))

@@ -159,7 +159,7 @@ def _latency(engine: Engine, prompts: Sequence[str], settings: EvaluationSetting
         steps.append(time.perf_counter() - begun)
         update(FIRST_FRAMES + number + 1, total)
     summary = latency_summary(steps, sum(first) / len(first))
-    real_time = engine.frames_per_latent / FPS
+    real_time = engine.frames_per_step / FPS
     return [
         Figure(
             "first_frame_s", "First frame", "s", "lower", "from a prompt to its first frame, text encoding included",
