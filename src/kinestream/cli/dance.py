@@ -67,7 +67,7 @@ def add_parser(verbs: Subparsers) -> None:
         "--fast",
         action="store_true",
         help="faster, and as good a dance, but another one: int8 weights (needs the extra fast where the processor has "
-        "no AVX-512 VNNI)",
+        "no AVX2)",
     )
     parser.add_argument(
         "--no-foot-lock", dest="foot_lock", action="store_false", help="leave sliding feet as the model made them"
@@ -125,10 +125,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _compiled(model: MusicToDanceModel) -> MusicToDanceModel:
-    from kinestream.inference import fast_dance
+    from kinestream.inference import compiled_dance
 
     with preparing():
-        fast = fast_dance(model)
+        fast = compiled_dance(model, "fast")
     for note in fast.llama.reader.notes if fast.llama.reader is not None else ():
         print(f"kinestream: {note}", file=sys.stderr)
     return fast

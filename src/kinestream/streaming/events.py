@@ -118,10 +118,11 @@ _IN_JSON: dict[str, type[Event]] = {
 
 def event_from_json(values: Mapping[str, Any]) -> Event:
     """The event of `to_json`'s dictionary; BadInputError for another kind, unknown names or wrong values."""
-    if not isinstance(values, Mapping) or values.get("kind") not in _IN_JSON:
+    kind = values.get("kind") if isinstance(values, Mapping) else None
+    if not isinstance(kind, str) or kind not in _IN_JSON:
         raise BadInputError(f'An event is an object whose "kind" is one of {", ".join(_IN_JSON)}; got {values!r}.')
     given = {name: value for name, value in values.items() if name != "kind"}
     try:
-        return _IN_JSON[values["kind"]](**given)
+        return _IN_JSON[kind](**given)
     except TypeError as error:
-        raise BadInputError(f"This is no {values['kind']} event: {error}.") from error
+        raise BadInputError(f"This is no {kind} event: {error}.") from error

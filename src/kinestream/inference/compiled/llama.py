@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kinestream.inference.graph import Affine, Array, Graph, Node, Precision, Program, Runtime
-from kinestream.inference.head_programs import affine, array
+from kinestream.inference.graph import Array, Node, PastAttention, Precision, Program, Runtime, array
 from kinestream.models.choreo_llama import ChoreoLlamaConfig
-from kinestream.models.choreo_llama.backbone import RMS_EPS, LlamaBackbone
-from kinestream.models.choreo_llama.reading import Rows
+from kinestream.models.choreo_llama.backbone import RMS_EPS, LlamaBackbone, describe_block
+from kinestream.models.choreo_llama.reading import CacheSlots
+from kinestream.nn.operations import Affine
 
 _HIDDEN = np.float32(-1e30)
 # One new position sees itself.
@@ -40,7 +40,7 @@ class LlamaProgram:
         weights = sum(parameter.numel() for parameter in layers[0].parameters())
         size = max(1, _PROGRAM_WEIGHTS // weights)
         groups = [layers[start : start + size] for start in range(0, len(layers), size)]
-        norms = [None] * (len(groups) - 1) + [array(backbone.llama.norm.weight)]
+        norms = [None] * (len(groups) - 1) + [backbone.llama.norm.weight]
         self._programs = [
             (_compile(config, group, norm, runtime, precision), 2 * len(group))
             for group, norm in zip(groups, norms, strict=True)
@@ -77,7 +77,7 @@ class LlamaProgram:
         return x[:, 0]
 
 
-class LlamaRows(Rows):
+class LlamaSlots(CacheSlots):
     """Windows that a compiled backbone reads."""
 
     def __init__(self, program: LlamaProgram) -> None:
@@ -101,57 +101,24 @@ class LlamaRows(Rows):
 
 
 def _compile(
-    config: ChoreoLlamaConfig, layers: Sequence[Any], norm: Array | None, runtime: Runtime, precision: Precision
+    config: ChoreoLlamaConfig, layers: Sequence[Any], norm: Tensor | None, runtime: Runtime, precision: Precision
 ) -> Program:
     """(x, cos, sin, two masks, each layer's keys and values) -> (x or the last output, new keys and values)."""
     graph = runtime.graph(precision)
-    half = config.head_dim // 2
+    half, heads, shared, size = config.head_dim // 2, config.num_heads, config.num_kv_heads, config.head_dim
     x = graph.input(-1, -1, config.hidden_dim)
-    rotation = graph.input(-1, 1, -1, half), graph.input(-1, 1, -1, half)
+    angles = graph.input(-1, 1, -1, half), graph.input(-1, 1, -1, half)
     masks = graph.input(-1, 1, 1, -1), graph.input(1, 1, -1, -1)
-    caches = [graph.input(-1, config.num_kv_heads, -1, config.head_dim) for _ in range(2 * len(layers))]
-    added: list[Node] = []
-    for index, layer in enumerate(layers):
-        normed = graph.rms_norm(x, array(layer.input_layernorm.weight), RMS_EPS)
-        attended, new = _attention(
-            graph, config, layer.self_attn, normed, rotation, masks, caches[2 * index : 2 * index + 2]
-        )
-        added += new
-        x = graph.add(x, attended)
-        normed = graph.rms_norm(x, array(layer.post_attention_layernorm.weight), RMS_EPS)
-        both = graph.linear(normed, [affine(layer.mlp.gate_proj), affine(layer.mlp.up_proj)])
-        gate, up = graph.split(both, 2, 2)
-        x = graph.add(x, graph.linear(graph.multiply(graph.silu(gate), up), [affine(layer.mlp.down_proj)]))
+    past = PastAttention(graph, masks, [graph.input(-1, shared, -1, size) for _ in range(2 * len(layers))], [])
+
+    def attend(q: Node, k: Node, v: Node) -> Node:
+        # Grouped heads are rows of one product with the keys that they share; the cache itself is never copied.
+        return graph.reshape(past(graph.reshape(q, 0, shared, -1, size), k, v), 0, heads, -1, size)
+
+    for layer in layers:
+        own = layer.self_attn
+        projections = [Affine(own.q_proj.weight * size**-0.5), own.k_proj, own.v_proj]
+        x = describe_block(graph, config, layer, projections, x, angles, attend)
     if norm is not None:
         x = graph.rms_norm(graph.slice(x, 1, -1, None), norm, RMS_EPS)
-    return graph.compile(x, graph.concatenate(added, 1))
-
-
-def _attention(
-    graph: Graph,
-    config: ChoreoLlamaConfig,
-    attention: Any,
-    x: Node,
-    rotation: tuple[Node, Node],
-    masks: tuple[Node, Node],
-    old: Sequence[Node],
-) -> tuple[Node, list[Node]]:
-    """Grouped heads are rows of one product with the keys that they share; the cache itself is never copied."""
-    size, heads, shared = config.head_dim, config.num_heads, config.num_kv_heads
-    turned, wide = (heads + shared) * size, (heads + 2 * shared) * size
-    scaled = Affine(array(attention.q_proj.weight) * np.float32(size**-0.5))
-    joined = graph.linear(x, [scaled, affine(attention.k_proj), affine(attention.v_proj)])
-    both, v = (
-        graph.transpose(graph.reshape(graph.slice(joined, 2, start, stop), 0, 0, -1, size), 0, 2, 1, 3)
-        for start, stop in ((0, turned), (turned, wide))
-    )
-    both = graph.rotate(both, *rotation)
-    q, k = graph.slice(both, 1, 0, heads), graph.slice(both, 1, heads, None)
-    q = graph.reshape(q, 0, shared, -1, size)
-    behind = graph.add(graph.matmul(q, old[0], transpose_b=True), masks[0])
-    here = graph.add(graph.matmul(q, k, transpose_b=True), masks[1])
-    shares = graph.softmax(graph.concatenate([here, behind], 3))
-    here, behind = graph.divide(shares, 3, k, 2)
-    mixed = graph.add(graph.matmul(here, v), graph.matmul(behind, old[1]))
-    mixed = graph.transpose(graph.reshape(mixed, 0, heads, -1, size), 0, 2, 1, 3)
-    return graph.linear(graph.reshape(mixed, 0, 0, heads * size), [affine(attention.o_proj)]), [k, v]
+    return graph.compile(x, graph.concatenate(past.added, 1))

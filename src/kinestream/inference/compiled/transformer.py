@@ -7,14 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from kinestream.inference.graph import Affine, Array, Graph, Node, Precision, Program, Runtime
-from kinestream.inference.head_programs import affine, array
+from kinestream.inference.graph import Array, Node, PastAttention, Precision, Program, Runtime, array
 from kinestream.models.ar_diffusion.model import ARDiffusion
-from kinestream.models.ar_diffusion.transformer import Block
 from kinestream.nn.attention import rotary_tables
 
-_RMS_EPS = 1e-5
 _HIDDEN = np.float32(-1e30)
 
 
@@ -54,24 +52,27 @@ class TransformerProgram:
         config = model.config
         self._capacity = config.capacity
         self._shape = (2 * config.num_layers, config.num_heads, config.hidden_dim // config.num_heads)
-        self._text_in, self._latent_in = affine(model.text_in), affine(model.latent_in)
-        self._text_scale = np.float32(config.text_scale)
         cos, sin = rotary_tables(config.capacity, self._shape[2], torch.device("cpu"))
         self._cos, self._sin = array(cos), array(sin)
+        graph = runtime.graph("float32")
+        self._text_token = graph.compile(model.text_token(graph, graph.input(-1, config.text_dim)))
+        graph = runtime.graph("float32")
+        self._latent_tokens = graph.compile(model.latent_tokens(graph, graph.input(-1, -1, config.latent_dim)))
         self._program = _compile(model, runtime, precision)
 
     def prefill(self, text: Array, history: Array | None) -> tuple[Array, Contexts]:
         """A context of text [R, E] and history [R, K, C]; gives the conditions [R, H] of the next latents."""
-        tokens = _apply(self._text_in, text * self._text_scale)[:, None]
+        tokens = self._text_token(text)[0][:, None]
         if history is not None:
-            tokens = np.concatenate([tokens, _apply(self._latent_in, history)], axis=1)
+            tokens = np.concatenate([tokens, self._latent_tokens(history)[0]], axis=1)
         layers, heads, head_dim = self._shape
         cache = np.zeros((layers, len(text), heads, self._capacity, head_dim), np.float32)
         return self._run(tokens, (CacheState(cache, 0, [0]),))
 
     def step(self, latents: Array, contexts: Contexts) -> tuple[Array, Contexts]:
         """One latent [R, 1, C] a row; gives the conditions of the next ones."""
-        return self._run(_apply(self._latent_in, latents), tuple(context.writable() for context in contexts))
+        tokens = self._latent_tokens(latents)[0]
+        return self._run(tokens, tuple(context.writable() for context in contexts))
 
     def join(self, parts: Sequence[Contexts]) -> Contexts:
         """Put contexts together."""
@@ -106,63 +107,19 @@ class TransformerProgram:
         return out, tuple(context.followed(part) for context, part in zip(contexts, parts, strict=True))
 
 
-def _apply(layer: Affine, x: Array) -> Array:
-    out: Array = x @ layer.weight.T
-    return out if layer.bias is None else out + layer.bias
-
-
 def _compile(model: ARDiffusion, runtime: Runtime, precision: Precision) -> Program:
     """(tokens, cos, sin, masks, each layer's cache) -> (last condition, keys and values [R, 2 layers heads, T, d])."""
     config = model.config
     graph = runtime.graph(precision)
     heads, head_dim = config.num_heads, config.hidden_dim // config.num_heads
     x = graph.input(-1, -1, config.hidden_dim)
-    cos, sin = graph.input(-1, 1, -1, head_dim // 2), graph.input(-1, 1, -1, head_dim // 2)
+    angles = graph.input(-1, 1, -1, head_dim // 2), graph.input(-1, 1, -1, head_dim // 2)
     masks = graph.input(-1, 1, 1, -1), graph.input(1, 1, -1, -1)
-    caches = [graph.input(-1, heads, -1, head_dim) for _ in range(2 * config.num_layers)]
-    added: list[Node] = []
-    for index, block in enumerate(model.transformer.blocks):
-        assert isinstance(block, Block)
-        normed = graph.rms_norm(x, array(block.attention_norm.scale), _RMS_EPS)
-        old = caches[2 * index : 2 * index + 2]
-        attended, new = _attention(graph, block, normed, (cos, sin), masks, old)
-        added += new
-        x = graph.add(x, attended)
-        normed = graph.rms_norm(x, array(block.mlp_norm.scale), _RMS_EPS)
-        gate = graph.silu(graph.linear(normed, [affine(block.mlp.gate)]))
-        inner = graph.multiply(gate, graph.linear(normed, [affine(block.mlp.up)]))
-        x = graph.add(x, graph.linear(inner, [affine(block.mlp.down)]))
-    last = graph.rms_norm(graph.slice(x, 1, -1, None), array(model.transformer.final_norm.scale), _RMS_EPS)
-    condition = graph.linear(graph.reshape(last, 0, config.hidden_dim), [affine(model.out)])
-    return graph.compile(condition, graph.concatenate(added, 1))
+    past = PastAttention(graph, masks, [graph.input(-1, heads, -1, head_dim) for _ in range(2 * config.num_layers)], [])
 
+    def attend(scale: Tensor, q: Node, k: Node, v: Node) -> Node:
+        return past(graph.scale(q, float(scale)), k, v)
 
-def _attention(
-    graph: Graph, block: Block, x: Node, rotation: tuple[Node, Node], masks: tuple[Node, Node], old: Sequence[Node]
-) -> tuple[Node, list[Node]]:
-    attention = block.attention
-    heads = attention.num_heads
-    width = attention.qkv.in_features
-    head_dim = width // heads
-    # Pairs are turned as halves here: even numbers first, then odd ones, in queries and keys alike.
-    order = np.concatenate([np.arange(0, head_dim, 2), np.arange(1, head_dim, 2)])
-    rows = (np.arange(heads)[:, None] * head_dim + order).reshape(-1)
-    weights = array(attention.qkv.weight).reshape(3, width, width)
-    q, k, v = (
-        graph.transpose(graph.reshape(part, 0, 0, heads, head_dim), 0, 2, 1, 3)
-        for part in graph.split(
-            graph.linear(x, [Affine(weights[0][rows]), Affine(weights[1][rows]), Affine(weights[2])]), 3, 2
-        )
-    )
-    scale = graph.constant(float(attention.scale))
-    if attention.normalize:
-        q, k = graph.unit_norm(q), graph.unit_norm(k)
-    q, k = graph.multiply(graph.rotate(q, *rotation), scale), graph.rotate(k, *rotation)
-    # The cache is read where it lies and never joined with what is new.
-    behind = graph.add(graph.matmul(q, old[0], transpose_b=True), masks[0])
-    here = graph.add(graph.matmul(q, k, transpose_b=True), masks[1])
-    shares = graph.softmax(graph.concatenate([here, behind], 3))
-    here, behind = graph.divide(shares, 3, k, 2)
-    mixed = graph.add(graph.matmul(here, v), graph.matmul(behind, old[1]))
-    mixed = graph.transpose(mixed, 0, 2, 1, 3)
-    return graph.linear(graph.reshape(mixed, 0, 0, width), [affine(attention.out)]), [k, v]
+    x = graph.slice(model.transformer.describe(graph, x, angles, attend), 1, -1, None)
+    last = graph.reshape(model.transformer.normalized(graph, x), 0, config.hidden_dim)
+    return graph.compile(model.condition(graph, last), graph.concatenate(past.added, 1))

@@ -1,4 +1,4 @@
-"""Music to dance on a compiled ChoreoLLaMA with int8 weights."""
+"""Music to dance on a compiled ChoreoLLaMA: as it was trained, or with int8 weights."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from torch import Tensor
 
 from kinestream.checkpoints.dance import MusicToDanceModel
 from kinestream.errors import BadInputError
-from kinestream.inference.compiled import hollow
-from kinestream.inference.graph import Precision, Runtime, load_runtime
-from kinestream.inference.llama_program import LlamaProgram, LlamaRows
+from kinestream.inference.compiled.llama import LlamaProgram, LlamaSlots
+from kinestream.inference.graph import Precision, Program, Runtime, array
+from kinestream.inference.networks import Mode
+from kinestream.inference.runtimes import has_kernels, load_runtime
+from kinestream.inference.twins import hollow
 from kinestream.models.choreo_llama import ChoreoLlama
-from kinestream.models.choreo_llama.reading import Rows
-from kinestream.nn.row_linear import few_rows_linear
+from kinestream.models.choreo_llama.reading import CacheSlots
+from kinestream.nn.operations import Affine
 
 
 class CompiledReader:
@@ -28,7 +30,7 @@ class CompiledReader:
     Args:
         llama: weights are read, nothing is changed.
         runtime: what compiles; None takes the fastest for this processor.
-        precision: of the weights; "float32" gives the network's own numbers to rounding.
+        precision: of the weights; "float32" gives the network's own values to rounding.
 
     Raises:
         MissingExtraError: no runtime is given, and this processor's is not installed.
@@ -41,50 +43,55 @@ class CompiledReader:
         with torch.no_grad():
             every = torch.arange(config.num_codes)[None, :, None].expand(1, -1, config.num_codebooks)
             self._inputs = llama.embed_codes(every)[0].transpose(0, 1).float().contiguous()
-            self._heads = llama.head.weight.detach().float().unflatten(0, (config.num_codebooks, -1)).clone()
+            self._heads = [_head(weight, runtime) for weight in llama.head.weight.chunk(config.num_codebooks)]
             self._program = LlamaProgram(llama.backbone, runtime, precision)
 
-    def rows(self) -> Rows:
+    def slots(self) -> CacheSlots:
         """Caches for the compiled layers."""
-        return LlamaRows(self._program)
+        return LlamaSlots(self._program)
 
     def embed(self, codes: Tensor, level: int) -> Tensor:
         """What codes of a level become."""
         return self._inputs[level, codes][:, None]
 
     def logits(self, hidden: Tensor, level: int) -> Tensor:
-        """The logits of a level's codes; one row at a time, since a product of several rows would round otherwise."""
-        return torch.cat([few_rows_linear(row[None], self._heads[level]) for row in hidden])
+        """The logits of a level's codes; one row at a time, since some runtimes round several rows otherwise."""
+        return torch.cat([torch.from_numpy(self._heads[level](array(row[None]))[0]) for row in hidden])
 
 
-_compiled: WeakKeyDictionary[MusicToDanceModel, MusicToDanceModel] = WeakKeyDictionary()
+def _head(weight: Tensor, runtime: Runtime) -> Program:
+    graph = runtime.graph("float32")
+    return graph.compile(graph.linear(graph.input(-1, weight.shape[1]), [Affine(weight)]))
+
+
+_compiled: WeakKeyDictionary[MusicToDanceModel, dict[Mode, MusicToDanceModel]] = WeakKeyDictionary()
 _compiling = threading.Lock()
 
 
-def fast_dance(model: MusicToDanceModel) -> MusicToDanceModel:
-    """The same model with its LLaMA compiled; compiled once, however often it is asked for.
+def compiled_dance(model: MusicToDanceModel, mode: Mode) -> MusicToDanceModel:
+    """The same model with its LLaMA compiled for a mode; compiled once, however often it is asked for.
 
-    The LLaMA's own weights are not in it: when nobody holds the model that was given, they are let go. What makes
-    conditions and motion is shared.
+    The LLaMA's own weights are not in it: when nobody holds the model that was given, they are released. What makes
+    conditions and motion is shared. Exact mode leaves a model as it is where our kernels can't run it.
 
     Raises:
-        MissingExtraError: this processor's runtime is not installed.
-        BadInputError: the model is not on the CPU.
+        MissingExtraError: fast mode, and this processor's runtime is not installed.
+        BadInputError: fast mode, and the model is not on the CPU.
     """
-    if isinstance(model.llama.reader, CompiledReader):
-        return model
     device = model.llama.codebooks.device
+    if model.llama.reader is not None or (mode == "exact" and not (device.type == "cpu" and has_kernels())):
+        return model
     if device.type != "cpu":
         raise BadInputError(
             f"Fast mode runs on the CPU; this model is on {device}. Leave it on the CPU, or use exact mode."
         )
     with _compiling:
-        fast = _compiled.get(model)
-        if fast is None:
+        known = _compiled.setdefault(model, {})
+        if mode not in known:
             twin = without_layers(model.llama)
-            twin.reader = CompiledReader(model.llama)
-            fast = _compiled[model] = replace(model, llama=twin)
-        return fast
+            twin.reader = CompiledReader(model.llama, precision="int8" if mode == "fast" else "float32")
+            known[mode] = replace(model, llama=twin)
+        return known[mode]
 
 
 def without_layers(llama: ChoreoLlama) -> ChoreoLlama:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kinestream.checkpoints import TextToMotionModel
-from kinestream.inference.decoder_program import DecoderProgram
-from kinestream.inference.graph import Precision, Runtime, load_runtime
-from kinestream.inference.head_programs import HeadPrograms, array
+from kinestream.inference.compiled.decoder import DecoderProgram
+from kinestream.inference.compiled.head import HeadPrograms
+from kinestream.inference.compiled.transformer import Contexts, TransformerProgram
+from kinestream.inference.graph import Precision, Runtime, array
 from kinestream.inference.networks import Mode
-from kinestream.inference.paged import PagedMemory
-from kinestream.inference.transformer_program import Contexts, TransformerProgram
+from kinestream.inference.runtimes import load_runtime
+from kinestream.inference.twins import hollow, paged
 from kinestream.models.ar_diffusion.head import SamplingNoise
 from kinestream.nn.diffusion import SolverStep, ancestral_steps, fast_sampling
 from kinestream.nn.motion_convs import ConvStates
@@ -24,15 +23,13 @@ from kinestream.nn.motion_convs import ConvStates
 # On the knee of quality over speed; see docs/performance.md.
 FAST_STEPS = 8
 
-AnyModule = TypeVar("AnyModule", bound=nn.Module)
-
 
 class CompiledNetworks:
-    """The networks of a model, compiled. They hold their own copy of the weights; the model's can be let go.
+    """The networks of a model, compiled. They hold their own copy of the weights; the model's can be released.
 
     Args:
         model: weights are read, nothing is changed.
-        mode: "exact" keeps float32 weights and the whole chain: the networks' own numbers to rounding. "fast" rounds
+        mode: "exact" keeps float32 weights and the whole chain: the networks' own values to rounding. "fast" rounds
             weights to int8 and takes few steps.
         runtime: what compiles; None takes the fastest for this processor.
 
@@ -104,25 +101,5 @@ def without_compiled_weights(model: TextToMotionModel, mode: Mode) -> TextToMoti
     tae = model.tae
     if mode == "fast":
         tae = hollow(model.tae)
-        tae.encoder = _paged(model.tae.encoder, PagedMemory())
+        tae.encoder = paged(model.tae.encoder)
     return replace(model, tae=tae, ar=hollow(model.ar))
-
-
-def hollow(module: AnyModule) -> AnyModule:
-    """A twin of the module, and of all inside, that has its buffers but none of its weights."""
-    twin = copy.copy(module)
-    twin._parameters = {}
-    twin._modules = {name: None if child is None else hollow(child) for name, child in module._modules.items()}
-    return twin
-
-
-def _paged(module: AnyModule, memory: PagedMemory) -> AnyModule:
-    """A twin whose weights lie in paged memory."""
-    twin = copy.copy(module)
-    twin._parameters = {
-        name: None if own is None else nn.Parameter(torch.from_numpy(memory.store(array(own))), requires_grad=False)
-        for name, own in module._parameters.items()
-    }
-    twin._modules = {name: None if child is None else _paged(child, memory) for name, child in module._modules.items()}
-    memory.release()
-    return twin
