@@ -78,11 +78,11 @@ def motion_facts(motion: Motion, path: Path) -> dict[str, Any]:
 def _humanoid_facts(motion: Motion) -> dict[str, Any]:
     from kinestream.motion import foot_contacts
     from kinestream.skeleton import smpl22
-    from kinestream.skeleton.bone_names import find_bones
+    from kinestream.skeleton.bone_finding import bone_map
     from kinestream.skeleton.retarget import retarget
 
     try:
-        bones = find_bones(motion.skeleton.joint_names)
+        bones = bone_map(motion.skeleton)
         body, _ = retarget(motion, smpl22())
     except BadInputError as error:
         return {"bone_family": None, "why_not_humanoid": str(error)}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -152,19 +151,3 @@ def spine_chain(skeleton: Skeleton, joint_of: Mapping[str, int]) -> tuple[int, .
     if joint_of["pelvis"] not in path:
         return path_down(skeleton, joint_of["pelvis"], named[0]) if named else (joint_of["pelvis"],)
     return path_down(skeleton, joint_of["pelvis"], chest)
-
-
-def check_structure(skeleton: Skeleton, joint_of: Mapping[str, int], offsets_m: Float[Tensor, "j 3"]) -> None:
-    """BadInputError unless limbs lie in the hierarchy as a body's do and have a length."""
-    chains: Sequence[tuple[str, ...]] = (("hip", "knee", "ankle", "foot"), ("collar", "shoulder", "elbow", "wrist"))
-    for side in SIDES:
-        for chain in chains:
-            roles = [f"{side}_{part}" for part in chain if f"{side}_{part}" in joint_of]
-            for start, end in pairwise(roles):
-                path = path_down(skeleton, joint_of[start], joint_of[end])
-                if LIMB_BONES.get(start) == end and float(offsets_m[list(path[1:])].norm(dim=-1).sum()) < 1e-4:
-                    names = skeleton.joint_names
-                    raise BadInputError(
-                        f"skeleton {skeleton.name!r}: the bone from {names[path[0]]!r} to {names[path[-1]]!r} has no "
-                        "length, so it has no direction to carry over"
-                    )

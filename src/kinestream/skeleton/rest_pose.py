@@ -17,7 +17,7 @@ from torch import Tensor
 from kinestream.errors import BadInputError
 from kinestream.rotations import quat_conjugate, quat_from_matrix, quat_multiply, quat_rotate
 from kinestream.skeleton.bone_names import USER_MAP, BoneFamily, BoneMap, bone_families
-from kinestream.skeleton.humanoid import SIDES, HumanoidRig, check_structure
+from kinestream.skeleton.humanoid import SIDES, HumanoidRig
 from kinestream.skeleton.rest_estimate import estimated_rest
 from kinestream.skeleton.skeleton import Skeleton, forward_kinematics
 
@@ -51,7 +51,7 @@ def humanoid_rig(
     """The skeleton with the rest pose that can be found for it.
 
     `offsets_m` replaces the skeleton's offsets where a recording animates translations; `example` is a recording on
-    this skeleton. Raises BadInputError when limbs are not in the hierarchy as a body's are, or no rest pose is found.
+    this skeleton. Raises BadInputError when no rest pose is found.
     """
     rig = known_rig(skeleton, bones, offsets_m=offsets_m)
     if rig is not None:
@@ -86,7 +86,6 @@ def _zero_pose(skeleton: Skeleton, bones: BoneMap, offsets_m: Float[Tensor, "j 3
     offsets = (skeleton.offsets_m if offsets_m is None else offsets_m).double()
     rest = _IDENTITY.expand(skeleton.num_joints, 4)
     rig = HumanoidRig(skeleton, bones, offsets, rest, _IDENTITY, "zero pose", family=_family(bones))
-    check_structure(skeleton, rig.joint_of, offsets)
     turn = _turn_to_front(rig)
     return replace(rig, rest_world=turn.expand_as(rest), world_to_y_up=_up_turn(turn))
 

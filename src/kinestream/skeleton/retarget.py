@@ -19,7 +19,7 @@ from torch import Tensor
 
 from kinestream.errors import BadInputError
 from kinestream.rotations import quat_conjugate, quat_multiply, quat_rotate, quat_slerp, quat_unrolled
-from kinestream.skeleton.bone_names import bone_map
+from kinestream.skeleton.bone_finding import bone_map
 from kinestream.skeleton.foot_placement import FootPlacement, level_standing_feet, standing_feet
 from kinestream.skeleton.humanoid import SIDES, HumanoidRig
 from kinestream.skeleton.joint_drivers import joint_drivers, rest_corrections
@@ -79,7 +79,7 @@ def retarget(
     if target_example is None:
         retargeter = _known_retargeter(key, target_skeleton, _pairs(target_map))
     if retargeter is None:
-        source_bones = bone_map(motion.skeleton, source_map)
+        source_bones = bone_map(motion.skeleton, source_map, offsets_m=key.offsets())
         source = humanoid_rig(motion.skeleton, source_bones, offsets_m=key.offsets(), example=motion)
         target = humanoid_rig(target_skeleton, bone_map(target_skeleton, target_map), example=target_example)
         retargeter = Retargeter(source, target)
