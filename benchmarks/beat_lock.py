@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kinestream.data.dance_windows import DanceClips
+from kinestream.data.dance.windows import DanceClips
 from kinestream.features import motion_from_motion272
 from kinestream.metrics import beat_alignment, step_beats
 from kinestream.metrics.on_beat import on_beat_times

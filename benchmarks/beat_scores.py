@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from kinestream.errors import KinestreamError
-from kinestream.evaluation.dance_beats import heard_windows
-from kinestream.evaluation.dance_plan import WINDOW_S, DanceItem, dance_plan, windows_of
+from kinestream.evaluation.dance.beats import heard_windows
+from kinestream.evaluation.dance.plan import WINDOW_S, DanceItem, dance_plan, windows_of
 from kinestream.features import motion_from_motion272
 from kinestream.metrics import beat_alignment, beat_alignment_control, motion_beats, step_beats
 

@@ -22,8 +22,8 @@ import torch
 from kinestream.checkpoints import load_music_to_dance
 from kinestream.conditioning.music import music_features
 from kinestream.io.audio import read_audio
-from kinestream.streaming.dance import DanceSession
-from kinestream.streaming.dance_generate import generate_dance
+from kinestream.streaming.dance.generate import generate_dance
+from kinestream.streaming.dance.session import DanceSession
 
 MODES = ("exact", "fast")
 LIMITS = {"first_frame_s": 2.0, "seconds_a_second": 1.0, "peak_memory_mb": 2000.0}

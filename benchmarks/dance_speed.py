@@ -44,7 +44,7 @@ from kinestream.models.choreo_llama import ChoreoLlama, ChoreoLlamaConfig, Drawi
 from kinestream.models.choreo_llama.model import ModuleReader
 from kinestream.models.choreo_llama.reading import BLOCK, Reader, Rows
 from kinestream.models.choreo_llama.sampling import draw_codes
-from kinestream.streaming.dance_engine import DanceEngine
+from kinestream.streaming.dance.engine import DanceEngine
 
 FPS = 30.0
 OUT = Path("docs/results/dance_speed.json")

@@ -22,7 +22,7 @@ from kinestream.io.render import render
 from kinestream.io.stage import follow, stage_motions
 from kinestream.metrics import step_beats
 from kinestream.motion import Motion
-from kinestream.streaming.dance_generate import generate_dance
+from kinestream.streaming.dance.generate import generate_dance
 
 Times = NDArray[np.float64]
 

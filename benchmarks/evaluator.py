@@ -24,9 +24,9 @@ from torch import Tensor
 from kinestream.checkpoints import TextMotionEvaluator, load_evaluator
 from kinestream.checkpoints.evaluator import DEFAULT_EVALUATOR_DIR, EVALUATOR
 from kinestream.checkpoints.folder import read_model_info
-from kinestream.data.captions import paraphrases
 from kinestream.data.clips import MotionClips, held
 from kinestream.data.manifest import load_manifest
+from kinestream.data.text.captions import paraphrases
 from kinestream.errors import BadInputError, KinestreamError
 from kinestream.io.atomic import atomic_path
 from kinestream.metrics import (
@@ -37,7 +37,7 @@ from kinestream.metrics import (
     r_precision,
     repeat_generators,
 )
-from kinestream.training.evaluator import RETRIEVAL_BATCH, distinct_captions
+from kinestream.training.text.evaluator import RETRIEVAL_BATCH, distinct_captions
 
 COMMAND = "python -m benchmarks.evaluator --data data/built -o docs/results/evaluator.json"
 TARGET_R3 = 0.75

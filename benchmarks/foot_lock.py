@@ -36,8 +36,8 @@ from kinestream.checkpoints.dance import load_rvq_vae
 from kinestream.cli.progress import progress_bar
 from kinestream.data.manifest import load_manifest
 from kinestream.errors import BadInputError, KinestreamError
-from kinestream.evaluation.generation import Wish
-from kinestream.evaluation.reconstruct import reconstructed
+from kinestream.evaluation.text.generation import Wish
+from kinestream.evaluation.text.reconstruct import reconstructed
 from kinestream.features import MOTION272
 from kinestream.io.atomic import atomic_path
 from kinestream.metrics import (
@@ -50,7 +50,7 @@ from kinestream.motion import Motion
 from kinestream.skeleton import smpl22
 from kinestream.streaming import Engine, SessionOptions
 from kinestream.streaming.frames import initial_feet, initial_root, locked_chunk, motion_chunk
-from kinestream.training.rvq_vae import reconstruct
+from kinestream.training.dance.rvq_vae import reconstruct
 
 TOES = [smpl22().index(name) for name in ("left_foot", "right_foot")]
 FPS = MOTION272.fps

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from kinestream.checkpoints.retrieval import load_retrieval
-from kinestream.data.dance_windows import DanceClips
+from kinestream.data.dance.windows import DanceClips
 from kinestream.errors import KinestreamError
-from kinestream.training.retrieval import RECALL_AT, held_out_recall, train_retrieval
+from kinestream.training.dance.retrieval import RECALL_AT, held_out_recall, train_retrieval
 
 WAYS = 3
 

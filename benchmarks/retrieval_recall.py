@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from kinestream.checkpoints.retrieval import load_retrieval
-from kinestream.data.dance_windows import DanceClips
+from kinestream.data.dance.windows import DanceClips
 from kinestream.errors import KinestreamError
-from kinestream.training.retrieval import held_out_recall
+from kinestream.training.dance.retrieval import held_out_recall
 
 
 def measure(model: Path, data: Path, split: str, frames: int | None = None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
     python scripts/package_dance_model.py runs/choreo_llama_default/model --retrieval runs/retrieval_default/model
 
 The library of reference dances stays out: its codes decode to the recordings, which are not ours to pass on. Whoever
-has them builds it with `kinestream.streaming.dance_references` (docs/dance.md). The card is written by
+has them builds it with `kinestream.streaming.dance.references` (docs/dance.md). The card is written by
 scripts/write_dance_card.py afterwards.
 """
 
@@ -17,7 +17,7 @@ import torch
 
 from kinestream.checkpoints.dance import DEFAULT_DANCE_DIR, load_music_to_dance, save_music_to_dance
 from kinestream.checkpoints.retrieval import load_retrieval, save_retrieval
-from kinestream.streaming.dance_references import RETRIEVAL_FOLDER
+from kinestream.streaming.dance.references import RETRIEVAL_FOLDER
 
 PROVENANCE = {
     "data": [

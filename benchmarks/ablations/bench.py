@@ -23,11 +23,11 @@ from benchmarks.ablations.store import Measured, Store
 from kinestream.checkpoints.dance import MusicToDanceModel, load_music_to_dance
 from kinestream.checkpoints.evaluator import TextMotionEvaluator, load_evaluator
 from kinestream.checkpoints.retrieval import load_retrieval
-from kinestream.data.dance_windows import DanceClips
+from kinestream.data.dance.windows import DanceClips
 from kinestream.errors import BadInputError
-from kinestream.evaluation.plan import Item, reconstruction_plan, text_plan
+from kinestream.evaluation.text.plan import Item, reconstruction_plan, text_plan
 from kinestream.training.config import TrainConfig
-from kinestream.training.dance_codes import ReferenceDances
+from kinestream.training.dance.codes import ReferenceDances
 
 # What the packaged model is used with, and generators of the tables too.
 GUIDANCE = 2.5

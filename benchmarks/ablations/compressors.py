@@ -14,17 +14,17 @@ from benchmarks.ablations.store import Measured
 from kinestream.checkpoints import load_causal_tae
 from kinestream.checkpoints.dance import load_rvq_vae
 from kinestream.checkpoints.evaluator import TextMotionEvaluator
-from kinestream.evaluation.plan import Item
-from kinestream.evaluation.reconstruct import reconstructed
+from kinestream.evaluation.text.plan import Item
+from kinestream.evaluation.text.reconstruct import reconstructed
 from kinestream.features import MOTION272, Statistics, positions_from_motion272
 from kinestream.features.recovery import world_joints_from_rotations
 from kinestream.metrics import frechet_distance, jitter_mps3, mpjpe_mm
 from kinestream.models.causal_tae import CausalTAE, CausalTAEConfig, LatentDistribution
 from kinestream.models.rvq_vae import RVQVAE
-from kinestream.training.causal_tae import CausalTAETask, CausalTAETaskConfig
 from kinestream.training.config import TrainConfig, from_table
+from kinestream.training.dance.rvq_vae import RVQVAETask, RVQVAETaskConfig
 from kinestream.training.loop import Task, run
-from kinestream.training.rvq_vae import RVQVAETask, RVQVAETaskConfig
+from kinestream.training.text.causal_tae import CausalTAETask, CausalTAETaskConfig
 
 
 class QuantizedAutoencoder(nn.Module):

@@ -6,7 +6,7 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from kinestream.data.dance_windows import MUSIC_FOLDER
+from kinestream.data.dance.windows import MUSIC_FOLDER
 from kinestream.data.layout import (
     MOTION_FOLDER,
     SPLIT_FOLDER,

@@ -18,8 +18,8 @@ from benchmarks.ablations.recipes import Variant
 from benchmarks.ablations.store import Measured
 from kinestream.checkpoints.dance import MusicToDanceModel
 from kinestream.checkpoints.retrieval import MusicDanceRetrieval
-from kinestream.data.dance_windows import MUSIC_FOLDER, DanceClips
-from kinestream.data.reference_index import ReferenceIndex
+from kinestream.data.dance.reference_index import ReferenceIndex
+from kinestream.data.dance.windows import MUSIC_FOLDER, DanceClips
 from kinestream.errors import BadInputError
 from kinestream.evaluation.plausibility import TOES
 from kinestream.features import MOTION272, motion_from_motion272
@@ -37,9 +37,9 @@ from kinestream.metrics import (
     standardized,
 )
 from kinestream.models.choreo_llama import References, generate_codes
-from kinestream.training.choreo_llama import ChoreoLlamaTask, ChoreoLlamaTaskConfig
 from kinestream.training.config import TrainConfig, from_table
-from kinestream.training.dance_codes import SEARCH_HOP, ReferenceDances
+from kinestream.training.dance.choreo_llama import ChoreoLlamaTask, ChoreoLlamaTaskConfig
+from kinestream.training.dance.codes import SEARCH_HOP, ReferenceDances
 from kinestream.training.loop import run
 from kinestream.training.motion_layouts import motion_layout
 

@@ -20,15 +20,15 @@ from benchmarks.ablations.recipes import Variant
 from benchmarks.ablations.store import Measured
 from kinestream.checkpoints.evaluator import TextMotionEvaluator
 from kinestream.conditioning.text import MINILM_NAME, TextEncoder, check_prompt, text_encoder
-from kinestream.evaluation.plan import Item
-from kinestream.evaluation.text import MATCHING, matching_hits
+from kinestream.evaluation.text.plan import Item
+from kinestream.evaluation.text.protocol import MATCHING, matching_hits
 from kinestream.features import MOTION272, Statistics
 from kinestream.features.recovery import world_joints_from_rotations
 from kinestream.metrics import diversity, frechet_distance, jitter_mps3, repeat_generators
 from kinestream.models.ar_diffusion import ARDiffusion, ARDiffusionConfig, diffusion_loss, replaced_share
-from kinestream.training.ar_diffusion import ARDiffusionTask, ARDiffusionTaskConfig
 from kinestream.training.config import TrainConfig, from_table
 from kinestream.training.loop import Batch, run
+from kinestream.training.text.ar_diffusion import ARDiffusionTask, ARDiffusionTaskConfig
 
 WEIGHTS = "weights.safetensors"
 ROWS = 64

@@ -39,11 +39,11 @@ def runtimes(threads: int) -> dict[str, Runtime]:
     """Those that this machine can use."""
     found: dict[str, Runtime] = {}
     if has_int8_rows():
-        from kinestream.inference.rows_runtime import RowsRuntime
+        from kinestream.inference.cpu.runtime import RowsRuntime
 
         found["rows"] = RowsRuntime(threads)
     try:
-        from kinestream.inference.openvino_runtime import OpenVINORuntime
+        from kinestream.inference.openvino import OpenVINORuntime
     except ModuleNotFoundError:
         return found
     found["OpenVINO"] = OpenVINORuntime(threads)

@@ -34,7 +34,7 @@ from kinestream.checkpoints import TextToMotionModel, load_text_to_motion
 from kinestream.cli.progress import progress_bar
 from kinestream.data.manifest import Manifest, load_manifest
 from kinestream.errors import BadInputError, KinestreamError
-from kinestream.evaluation.generation import OPTIONS, Acted, Studio, Wish
+from kinestream.evaluation.text.generation import OPTIONS, Acted, Studio, Wish
 from kinestream.inference.networks import Mode
 from kinestream.io.atomic import atomic_path
 from kinestream.streaming import Engine

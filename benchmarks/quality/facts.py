@@ -11,7 +11,7 @@ from typing import Any
 from kinestream.checkpoints import TextToMotionModel
 from kinestream.data.layout import TEXT_FOLDER, read_text_lines
 from kinestream.data.manifest import MANIFEST_NAME, Manifest
-from kinestream.evaluation.generation import Wish
+from kinestream.evaluation.text.generation import Wish
 
 SPLITS = ("train", "val", "test")
 

@@ -6,10 +6,10 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
-from kinestream.data.captions import paraphrases, training_captions
 from kinestream.data.manifest import Clip
-from kinestream.evaluation.generation import Wish
-from kinestream.evaluation.plan import seed_of
+from kinestream.data.text.captions import paraphrases, training_captions
+from kinestream.evaluation.text.generation import Wish
+from kinestream.evaluation.text.plan import seed_of
 
 Prompts = Callable[[str, str], Sequence[str]]
 # Held-out paraphrases are what counts; with training captions a miss can be told from a misunderstood sentence.

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.quality.estimates import estimate
 from benchmarks.quality.takes import Take
-from kinestream.evaluation.reconstruct import reconstructed
+from kinestream.evaluation.text.reconstruct import reconstructed
 from kinestream.features import Statistics, motion272_from_motion, motion_from_motion272, positions_from_motion272
 from kinestream.metrics import mpjpe_mm
 from kinestream.models.causal_tae import CausalTAE

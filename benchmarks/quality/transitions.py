@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmarks.quality.estimates import estimate, ratio
 from benchmarks.quality.takes import FPS, Take
-from kinestream.evaluation.generation import Wish
+from kinestream.evaluation.text.generation import Wish
 from kinestream.metrics import peak_jerk_mps3
 from kinestream.metrics.estimates import Statistic
 

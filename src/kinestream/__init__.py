@@ -68,7 +68,7 @@ def generate(
     """One motion that acts the prompts one after the other, on SMPL-22 at 30 fps, from the origin facing +Z.
 
     `seconds` is how long each prompt lasts (None: until the model ends it), `model` a folder in place of the packaged
-    one. The same seed gives the same motion. `kinestream.streaming.generate` makes several samples at once. Raises
+    one. The same seed gives the same motion. `kinestream.streaming.text.generate` makes several samples at once. Raises
     BadInputError for prompts, durations or a model folder that cannot be used.
     """
     from kinestream.checkpoints import load_text_to_motion

@@ -21,7 +21,7 @@ from benchmarks.ablations.studies import STUDIES
 from kinestream.checkpoints import save_model
 from kinestream.checkpoints.folder import RVQ_VAE
 from kinestream.checkpoints.retrieval import MusicDanceRetrieval, save_retrieval
-from kinestream.data.dance_windows import DanceClips
+from kinestream.data.dance.windows import DanceClips
 from kinestream.features import MOTION272, Statistics, motion272_from_motion
 from kinestream.models.retrieval import RetrievalConfig, RetrievalModel
 from kinestream.models.rvq_vae import RVQVAE, RVQVAEConfig

@@ -15,7 +15,7 @@ from kinestream.models.ar_diffusion import head, small_batch
 from kinestream.models.ar_diffusion.head import SamplingNoise
 from kinestream.nn import row_linear
 from kinestream.streaming import Engine, SessionOptions
-from kinestream.streaming.engine import latent_noise
+from kinestream.streaming.text.engine import latent_noise
 from tests.models.released import load_released_ar
 from tests.streaming.conftest import HashEncoder, tiny_model
 

@@ -22,11 +22,11 @@ from benchmarks.quality.report import TARGETS, target_rows
 from benchmarks.quality.takes import Take, evenly
 from benchmarks.quality.transitions import matched_peaks, transitions, window_peaks
 from kinestream.checkpoints import TextToMotionModel, load_text_to_motion, save_text_to_motion
-from kinestream.data.captions import training_captions
 from kinestream.data.manifest import Clip, Manifest
-from kinestream.evaluation import generation
-from kinestream.evaluation.generation import Acted, Job, Studio, Wish, act
-from kinestream.evaluation.reconstruct import reconstructed
+from kinestream.data.text.captions import training_captions
+from kinestream.evaluation.text import generation
+from kinestream.evaluation.text.generation import Acted, Job, Studio, Wish, act
+from kinestream.evaluation.text.reconstruct import reconstructed
 from kinestream.features import MOTION272, Statistics, motion272_from_motion
 from kinestream.models.ar_diffusion import ARDiffusion, ARDiffusionConfig
 from kinestream.models.causal_tae import CausalTAE, CausalTAEConfig

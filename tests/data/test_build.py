@@ -86,7 +86,7 @@ def test_a_second_build_leaves_finished_clips_alone(clips: Path, tmp_path: Path)
 
 
 def test_new_captions_leave_the_motions_alone(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import kinestream.data.build_item as module
+    import kinestream.data.text.build_item as module
 
     root = tmp_path / "set"
     build({"deepmimic": clips}, root, QUICK, progress=False)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from kinestream.data.position_ik import bounded_turn, joint_centre, level_floor, level_knee, named_sideways
+from kinestream.data.dance.position_ik import bounded_turn, joint_centre, level_floor, level_knee, named_sideways
+from kinestream.data.dance.standing_root import standing_slide_m
 from kinestream.data.sources.dance_with_melody import FPS, DanceWithMelody, read_markers
 from kinestream.data.sources.dance_with_melody_body import residual_mm, solve
 from kinestream.data.sources.dance_with_melody_markers import prepared, take_share
-from kinestream.data.standing_root import standing_slide_m
 from kinestream.errors import BadInputError
 from kinestream.features import motion_from_motion272
 from kinestream.motion import Motion, resample

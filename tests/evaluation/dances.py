@@ -11,11 +11,11 @@ import torch
 from kinestream.checkpoints import save_music_to_dance
 from kinestream.checkpoints.retrieval import MusicDanceRetrieval
 from kinestream.conditioning.music import MusicFeatures, music_features
-from kinestream.data.dance_windows import DanceClips
+from kinestream.data.dance.windows import DanceClips
 from kinestream.data.manifest import Clip, Manifest
 from kinestream.features import MOTION272, Statistics
 from kinestream.models.retrieval import RetrievalConfig, RetrievalModel
-from kinestream.streaming.dance_references import build_library, save_library
+from kinestream.streaming.dance.references import build_library, save_library
 from tests.support.tiny_dance import click_track, tiny_dance_model
 
 FRAMES = 288

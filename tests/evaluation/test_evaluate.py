@@ -16,9 +16,10 @@ import torch
 
 from kinestream.cli import main
 from kinestream.errors import BadInputError, KinestreamError
-from kinestream.evaluation import EvaluationSettings, Place, Result, compare, evaluate, generation, load_result
-from kinestream.evaluation.plan import clip_wishes, text_plan
-from kinestream.evaluation.text import matching_hits
+from kinestream.evaluation import EvaluationSettings, Place, Result, compare, evaluate, load_result
+from kinestream.evaluation.text import generation
+from kinestream.evaluation.text.plan import clip_wishes, text_plan
+from kinestream.evaluation.text.protocol import matching_hits
 from kinestream.metrics import r_precision
 from tests.evaluation.conftest import CAPTIONS, write_tiny_model
 

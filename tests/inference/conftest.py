@@ -49,12 +49,12 @@ def runtime(request: pytest.FixtureRequest) -> Runtime:
     """Each runtime that this machine can use, on one thread."""
     if request.param == "rows":
         if not has_int8_rows():
-            pytest.skip("this processor has no AVX-512 VNNI")
-        from kinestream.inference.rows_runtime import RowsRuntime
+            pytest.skip("our kernels don't run on this processor")
+        from kinestream.inference.cpu.runtime import RowsRuntime
 
         return RowsRuntime(1)
     pytest.importorskip("openvino", reason="needs the extra fast")
-    from kinestream.inference.openvino_runtime import OpenVINORuntime
+    from kinestream.inference.openvino import OpenVINORuntime
 
     return OpenVINORuntime(1)
 

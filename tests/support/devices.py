@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from kinestream.checkpoints import TextToMotionModel
-from kinestream.inference import device_graphs
+from kinestream.inference.cuda import graphs as device_graphs
 
 PLACES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 # Tracing takes seconds, so only some tests are run captured on the processor.

@@ -12,7 +12,7 @@ from kinestream.checkpoints import load_causal_tae, load_text_to_motion
 from kinestream.data.clips import MotionClips, StreamPairs
 from kinestream.errors import BadInputError
 from kinestream.training import train_ar_diffusion, train_causal_tae
-from kinestream.training.latents import encode_sequences, pieces_of_clip, pieces_of_pairs
+from kinestream.training.text.latents import encode_sequences, pieces_of_clip, pieces_of_pairs
 
 pytestmark = pytest.mark.slow
 

@@ -27,8 +27,8 @@ from kinestream.checkpoints.folder import (
 )
 from kinestream.checkpoints.released import load_released
 from kinestream.checkpoints.retrieval_inputs import RetrievalInputs
-from kinestream.data.dance_windows import DanceClips
-from kinestream.data.reference_index import Match, ReferenceIndex
+from kinestream.data.dance.reference_index import Match, ReferenceIndex
+from kinestream.data.dance.windows import DanceClips
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272, Statistics
 from kinestream.models.retrieval.config import RetrievalConfig

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kinestream.checkpoints import MusicToDanceModel
     from kinestream.cli.parser import Subparsers
     from kinestream.motion import Motion
-    from kinestream.streaming.dance import DanceChunk, ReferenceSource
+    from kinestream.streaming.dance.session import DanceChunk, ReferenceSource
 
 DESCRIPTION = """\
 Dance to a song (mp3, wav, flac, ogg, m4a ...) and write the dance in every format asked for: .mp4, .html, .glb, .fbx,
@@ -154,8 +154,8 @@ def _check_page_length(outputs: list[Path], length_s: float | None) -> None:
 
 
 def _danced(arguments: argparse.Namespace, model: MusicToDanceModel, length_s: float | None) -> Motion:
-    from kinestream.streaming.dance import DanceOptions
-    from kinestream.streaming.dance_generate import generate_dance
+    from kinestream.streaming.dance.generate import generate_dance
+    from kinestream.streaming.dance.session import DanceOptions
 
     references = _references(arguments, model)
     total = None if length_s is None else math.ceil(length_s * 30)
@@ -185,7 +185,7 @@ def _danced(arguments: argparse.Namespace, model: MusicToDanceModel, length_s: f
 
 def _references(arguments: argparse.Namespace, model: MusicToDanceModel) -> ReferenceSource | None:
     from kinestream.io import read_motion
-    from kinestream.streaming.dance_references import NamedReferences, RetrievedReferences
+    from kinestream.streaming.dance.references import NamedReferences, RetrievedReferences
 
     if arguments.references:
         return NamedReferences(model, [read_motion(path) for path in arguments.references])

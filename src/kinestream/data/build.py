@@ -19,23 +19,23 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from kinestream.data.build_item import ITEM_FORMAT, BuiltItem, BuiltRecording, build_recordings
 from kinestream.data.journal import Journal
 from kinestream.data.layout import MOTION_FOLDER, SPLIT_FOLDER, STATISTICS_FOLDERS, TEXT_FOLDER, read_features
 from kinestream.data.manifest import Clip, Manifest, Pair
-from kinestream.data.pair_build import PAIR_FORMAT, PairPlan, build_pairs, plan_pairs
 from kinestream.data.sources import Recording, Reject, Source
 from kinestream.data.sources.archive import dataset_folder
 from kinestream.data.sources.bandai_namco import BandaiNamco
 from kinestream.data.sources.dance_recording import DanceSource
 from kinestream.data.sources.deepmimic import DeepMimic
 from kinestream.data.splits import Labelled, assign_splits
+from kinestream.data.text.build_item import ITEM_FORMAT, BuiltItem, BuiltRecording, build_recordings
+from kinestream.data.text.pair_build import PAIR_FORMAT, PairPlan, build_pairs, plan_pairs
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272
 from kinestream.io.atomic import atomic_path
 
 SOURCES: Mapping[str, Source] = {source.name: source for source in (BandaiNamco(), DeepMimic())}
-# Importers of dances, which are built by `dance_build` into folders of their own.
+# Importers of dances, which are built by `data.dance.build` into folders of their own.
 DANCE_SOURCE_NAMES = ("dance-with-melody", "aistpp", "finedance", "infinitedance")
 CACHE_FOLDER = ".sources"
 _PREFIXES = ("BN", "DM")
@@ -89,7 +89,7 @@ def build(
     root = Path(output)
     dances = set(inputs) & set(DANCE_SOURCE_NAMES)
     if dances and dances == set(inputs):
-        from kinestream.data.dance_build import build_dances
+        from kinestream.data.dance.build import build_dances
 
         return build_dances(inputs, root, options, hold_out=hold_out, progress=progress)
     if hold_out is not None:

@@ -20,13 +20,17 @@ from kinestream.checkpoints.folder import CAUSAL_TAE
 from kinestream.checkpoints.retrieval import load_retrieval
 from kinestream.data.sources.recording import Reject
 from kinestream.errors import BadInputError
-from kinestream.evaluation.dance import measure_dance, shown_dances
-from kinestream.evaluation.dance_generation import DanceStudio, model_digest
-from kinestream.evaluation.dance_plan import dance_plan
+from kinestream.evaluation.dance.generation import DanceStudio, model_digest
+from kinestream.evaluation.dance.plan import dance_plan
+from kinestream.evaluation.dance.protocol import measure_dance, shown_dances
 from kinestream.evaluation.findings import Findings
-from kinestream.evaluation.generation import OPTIONS, Studio, Wish, write_tensors
 from kinestream.evaluation.page import report_page
-from kinestream.evaluation.plan import (
+from kinestream.evaluation.provenance import data_facts, model_facts, run_facts
+from kinestream.evaluation.result import EMBEDDINGS_NAME, PAGE_NAME, RESULT_NAME, Result
+from kinestream.evaluation.settings import EvaluationSettings, Place, Progress
+from kinestream.evaluation.shown import Shown, shown_samples
+from kinestream.evaluation.text.generation import OPTIONS, Studio, Wish, write_tensors
+from kinestream.evaluation.text.plan import (
     Item,
     Plan,
     clip_wishes,
@@ -35,18 +39,14 @@ from kinestream.evaluation.plan import (
     switch_wishes,
     text_plan,
 )
-from kinestream.evaluation.provenance import data_facts, model_facts, run_facts
-from kinestream.evaluation.reconstruct import reconstructed
-from kinestream.evaluation.reconstruction import measure_reconstruction
-from kinestream.evaluation.result import EMBEDDINGS_NAME, PAGE_NAME, RESULT_NAME, Result
-from kinestream.evaluation.settings import EvaluationSettings, Place, Progress
-from kinestream.evaluation.shown import Shown, shown_samples
-from kinestream.evaluation.stream import HALF_WINDOW, measure_stream
-from kinestream.evaluation.text import measure_text
+from kinestream.evaluation.text.protocol import measure_text
+from kinestream.evaluation.text.reconstruct import reconstructed
+from kinestream.evaluation.text.reconstruction import measure_reconstruction
+from kinestream.evaluation.text.stream import HALF_WINDOW, measure_stream
 from kinestream.io.atomic import atomic_path
 from kinestream.streaming import Engine
-from kinestream.streaming.dance_engine import check_streams
-from kinestream.streaming.dance_references import LIBRARY_FILE, RETRIEVAL_FOLDER
+from kinestream.streaming.dance.engine import check_streams
+from kinestream.streaming.dance.references import LIBRARY_FILE, RETRIEVAL_FOLDER
 
 PIECES = "pieces"
 MIN_ITEMS = 4

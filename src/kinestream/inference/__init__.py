@@ -2,8 +2,8 @@
 or captured on a device."""
 
 from kinestream.inference.compiled import CompiledNetworks, without_compiled_weights
+from kinestream.inference.cuda.networks import DeviceNetworks, on_host
 from kinestream.inference.dance import CompiledReader, fast_dance
-from kinestream.inference.device_networks import DeviceNetworks, on_host
 from kinestream.inference.graph import Graph, Program, load_runtime
 from kinestream.inference.networks import Mode, ModuleNetworks, Networks
 

@@ -1,7 +1,7 @@
 """The backend interface: a graph of some twenty operations that a runtime compiles to a program on arrays.
 
 A runtime is a class with the methods of `Graph`. Nothing else of this project knows which one is used: our own
-(`rows_runtime`) where the processor has AVX-512 VNNI, elsewhere OpenVINO (`openvino_runtime`).
+(`cpu.runtime`) where the processor has AVX-512 VNNI, elsewhere OpenVINO (`openvino`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kinestream.errors import MissingExtraError
+from kinestream.inference.cpu.features import instructions
 
 Array = npt.NDArray[np.float32]
 Node = Any
@@ -139,11 +140,11 @@ def load_runtime(threads: int | None = None) -> Runtime:
         MissingExtraError: it is the extra's, and that is not installed.
     """
     if has_int8_rows():
-        from kinestream.inference.rows_runtime import RowsRuntime
+        from kinestream.inference.cpu.runtime import RowsRuntime
 
         return RowsRuntime(threads)
     try:
-        from kinestream.inference.openvino_runtime import OpenVINORuntime
+        from kinestream.inference.openvino import OpenVINORuntime
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.split(".")[0] != "openvino":
             raise
@@ -152,14 +153,8 @@ def load_runtime(threads: int | None = None) -> Runtime:
 
 
 def has_int8_rows() -> bool:
-    """Whether `rows_kernels` can run: the processor has AVX-512 VNNI, and numba compiles for this very processor."""
-    import llvmlite.binding
-    import numba
-
-    config: Any = numba.config
-    features = llvmlite.binding.get_host_cpu_features()
-    able = all(features.get(name, False) for name in ("avx512f", "avx512vnni"))
-    return able and not (config.CPU_NAME or config.CPU_FEATURES or config.DISABLE_JIT)
+    """Whether our kernels can run on this processor."""
+    return instructions() is not None
 
 
 def quantised(layers: Sequence[Affine]) -> tuple[npt.NDArray[np.int8], Array]:

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Generic, Literal, Protocol, TypeVar
 
 from kinestream.errors import BadInputError, KinestreamError, TooManyStreamsError
-from kinestream.streaming.session import is_whole
+from kinestream.streaming.text.session import is_whole
 
 StreamState = Literal["queued", "live", "paused", "ended", "failed", "left"]
 

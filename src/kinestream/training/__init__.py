@@ -1,11 +1,11 @@
 """One training loop and a recipe for each model."""
 
-from kinestream.training.ar_diffusion import train_ar_diffusion
-from kinestream.training.causal_tae import train_causal_tae
-from kinestream.training.choreo_llama import train_choreo_llama
-from kinestream.training.evaluator import train_evaluator
-from kinestream.training.retrieval import train_retrieval
-from kinestream.training.rvq_vae import train_rvq_vae
+from kinestream.training.dance.choreo_llama import train_choreo_llama
+from kinestream.training.dance.retrieval import train_retrieval
+from kinestream.training.dance.rvq_vae import train_rvq_vae
+from kinestream.training.text.ar_diffusion import train_ar_diffusion
+from kinestream.training.text.causal_tae import train_causal_tae
+from kinestream.training.text.evaluator import train_evaluator
 
 __all__ = [
     "train_ar_diffusion",

@@ -11,8 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from kinestream.data.captions import canonical_content, canonical_style
 from kinestream.data.sources.recording import Recording, Reject, Segment, SourceListing, files_under
+from kinestream.data.text.captions import canonical_content, canonical_style
 from kinestream.errors import BadInputError
 from kinestream.io.bvh import read_bvh
 from kinestream.motion import Motion

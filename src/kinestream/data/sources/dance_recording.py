@@ -91,14 +91,14 @@ class Genre:
 @lru_cache(maxsize=1)
 def genres() -> tuple[Genre, ...]:
     """The taxonomy of InfiniteDance's Table 6 in its order, then genres of our own data that it lacks."""
-    table = json.loads(files("kinestream.data").joinpath("dance_genres.json").read_text(encoding="utf-8"))
+    table = json.loads(files("kinestream.data.dance").joinpath("genres.json").read_text(encoding="utf-8"))
     paper = [Genre(name, group, True) for group, names in table["classes"].items() for name in names]
     return (*paper, *(Genre(name, group, False) for group, names in table["added"].items() for name in names))
 
 
 @lru_cache(maxsize=1)
 def _aliases() -> dict[str, str]:
-    table = json.loads(files("kinestream.data").joinpath("dance_genres.json").read_text(encoding="utf-8"))
+    table = json.loads(files("kinestream.data.dance").joinpath("genres.json").read_text(encoding="utf-8"))
     known = {_key(genre.name): genre.name for genre in genres()}
     return known | {_key(alias): name for alias, name in table["aliases"].items()}
 

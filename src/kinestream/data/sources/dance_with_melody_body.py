@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from kinestream.data.position_ik import (
+from kinestream.data.dance.position_ik import (
     bounded_turn,
     flat_foot_offset,
     frame_from_axes,
@@ -21,8 +21,8 @@ from kinestream.data.position_ik import (
     placed_ankles,
     smoothed,
 )
+from kinestream.data.dance.standing_root import filled
 from kinestream.data.sources.dance_with_melody_markers import LEFT, RIGHT, SIDES, Prepared, Side
-from kinestream.data.standing_root import filled
 from kinestream.motion import Motion
 from kinestream.rotations import (
     quat_about_axis,

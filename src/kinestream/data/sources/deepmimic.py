@@ -20,8 +20,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kinestream.data.captions import canonical_content
 from kinestream.data.sources.recording import Recording, Reject, SourceListing, files_under
+from kinestream.data.text.captions import canonical_content
 from kinestream.errors import BadInputError
 from kinestream.motion import Motion
 from kinestream.rotations import (

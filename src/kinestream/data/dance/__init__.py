@@ -1,0 +1,1 @@
+"""Dances with their music: clocks, floors, windows, references."""

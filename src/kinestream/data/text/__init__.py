@@ -1,0 +1,1 @@
+"""Recordings with captions: the grammar, contextual pairs, one item of a build."""

@@ -1,0 +1,168 @@
+"""Captions from labels: a grammar kept as data (captions.json), training captions and held-out paraphrases."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import re
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+from kinestream.errors import BadInputError
+
+_VERB = re.compile(r"\[([^/\]]+)/([^/\]]+)/([^/\]]+)\]")
+_SIDE = re.compile(r"\b(left|right)\b", re.IGNORECASE)
+_OTHER_SIDE = {"left": "right", "right": "left"}
+
+
+class Forms(NamedTuple):
+    """One verb phrase in the three forms that sentences need."""
+
+    base: str
+    third: str
+    ing: str
+
+
+@lru_cache(maxsize=1)
+def _grammar() -> dict[str, Any]:
+    text = files("kinestream.data.text").joinpath("captions.json").read_text(encoding="utf-8")
+    grammar: dict[str, Any] = json.loads(text)
+    return grammar
+
+
+def contents() -> tuple[str, ...]:
+    """All content labels that the grammar can describe."""
+    return tuple(_grammar()["contents"])
+
+
+def styles() -> tuple[str, ...]:
+    """All style labels that the grammar can describe."""
+    return tuple(_grammar()["styles"])
+
+
+def canonical_content(label: str) -> str:
+    """The grammar's name of a dataset's content label; BadInputError when it knows none."""
+    return _canonical(label, "content_aliases", "contents")
+
+
+def canonical_style(label: str) -> str:
+    """The grammar's name of a dataset's style label ("elderly" is "old"); BadInputError when it knows none."""
+    return _canonical(label, "style_aliases", "styles")
+
+
+def _canonical(label: str, aliases: str, known: str) -> str:
+    name: str = _grammar()[aliases].get(label, label)
+    if name not in _grammar()[known]:
+        raise BadInputError(f"no captions for the label {label!r}; known {known}: {', '.join(_grammar()[known])}")
+    return name
+
+
+def forms(phrase: str) -> Forms:
+    """Base, third-person and -ing form of a phrase that writes its verbs as [walk/walks/walking]."""
+    return Forms(*(_VERB.sub(rf"\{k}", phrase) for k in (1, 2, 3)))
+
+
+def swap_sides(text: str) -> str:
+    """Left becomes right and right becomes left, as in a mirror; capitals stay."""
+
+    def other(match: re.Match[str]) -> str:
+        word = match.group(0)
+        swapped = _OTHER_SIDE[word.lower()]
+        return swapped.capitalize() if word[0].isupper() else swapped
+
+    return _SIDE.sub(other, text)
+
+
+def training_captions(content: str, style: str) -> tuple[str, ...]:
+    """Every caption that the grammar gives for a content and style (canonical labels), the frequent persons only."""
+    grammar = _grammar()
+    verbs, words = grammar["contents"][content]["verbs"], grammar["styles"][style]
+    found: dict[str, None] = {}
+    kinds = [kind for kind, share in zip(("plain", "styled"), _shares(content, style), strict=True) if share > 0]
+    for kind in kinds:
+        for template in grammar["templates"][kind]:
+            for verb in verbs:
+                for fill in _fillings(template, words, grammar["persons"], grammar["nouns"]):
+                    found[_sentence(template, forms(verb), fill)] = None
+    return tuple(found)
+
+
+def sample_captions(content: str, style: str, count: int, seed: str, *, mirrored: bool = False) -> list[str]:
+    """`count` different captions for one recording, the same for the same `seed` (the recording's name).
+
+    Labels are canonical. A normal style is left unsaid in most captions. With `mirrored` left and right are swapped,
+    so `content` is then the label of the recording before mirroring.
+    """
+    grammar = _grammar()
+    words = grammar["styles"][style]
+    rng = random.Random(int.from_bytes(hashlib.sha256(f"captions {seed}".encode()).digest()[:8], "big"))
+    verbs: list[str] = grammar["contents"][content]["verbs"]
+    found: dict[str, None] = {}
+    for _ in range(count * 20):
+        if len(found) == count:
+            break
+        kind = "plain" if rng.random() < _shares(content, style)[0] else "styled"
+        template = rng.choice(grammar["templates"][kind])
+        persons = grammar["persons"] if rng.random() < 0.85 else grammar["rare_persons"]
+        fill = rng.choice(_fillings(template, words, persons, grammar["nouns"]))
+        found[_sentence(template, forms(rng.choice(verbs)), fill)] = None
+    return [swap_sides(caption) if mirrored else caption for caption in found]
+
+
+def paraphrases(content: str, style: str) -> list[str]:
+    """Prompts for evaluation, made of words that no training caption uses for this content and style.
+
+    Every held-out verb phrase with every held-out word of the style (for "normal" also without one). Accepts the
+    labels of the datasets as well as canonical ones.
+    """
+    content, style = canonical_content(content), canonical_style(style)
+    grammar = _grammar()
+    held = grammar["styles"][style]["held_out"]
+    prompts: dict[str, None] = {}
+    for phrase in grammar["contents"][content]["held_out"]:
+        verb = forms(phrase)
+        if style == "normal":
+            prompts[f"a person {verb.third}"] = None
+            prompts[verb.third] = None
+        for manner in held.get("manners", []):
+            prompts[f"a person {verb.third} {manner}"] = None
+        for adverb in held.get("adverbs", []):
+            prompts[f"{verb.third} {adverb}"] = None
+        for adjective in held.get("adjectives", []):
+            prompts[f"{_article(adjective)} {adjective} person {verb.third}"] = None
+    return list(prompts)
+
+
+def _shares(content: str, style: str) -> tuple[float, float]:
+    """How often captions leave the style unsaid, and how often they name it."""
+    grammar = _grammar()
+    plain = float(grammar["styles"][style].get("plain_share", 0.0))
+    if plain > 0 and grammar["contents"][content].get("only_plain"):
+        plain = 1.0
+    return plain, 1.0 - plain
+
+
+def _fillings(template: str, words: dict[str, Any], persons: list[str], nouns: list[str]) -> list[dict[str, str]]:
+    """Every way to fill a template's places other than the verb's."""
+    fills: list[dict[str, str]] = [{}]
+    choices = {"adverb": words["adverbs"], "manner": words["manners"], "person": persons, "noun": nouns}
+    for name, options in choices.items():
+        if "{" + name + "}" in template:
+            fills = [{**fill, name: option} for fill in fills for option in options]
+    if "adjective}" in template:
+        fills = [
+            {**fill, "adjective": option, "a_adjective": f"{_article(option)} {option}"}
+            for fill in fills
+            for option in words["adjectives"]
+        ]
+    return fills
+
+
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeiou" else "a"
+
+
+def _sentence(template: str, verb: Forms, fill: dict[str, str]) -> str:
+    return template.format(base=verb.base, third=verb.third, ing=verb.ing, **fill)

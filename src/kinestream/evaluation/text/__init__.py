@@ -1,0 +1,1 @@
+"""Protocols of text to motion: text, stream and reconstruction."""

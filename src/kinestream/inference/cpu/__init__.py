@@ -1,0 +1,1 @@
+"""Programs of few rows on the processor by kernels of our own."""

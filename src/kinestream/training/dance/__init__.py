@@ -1,0 +1,1 @@
+"""Recipes of music to dance: tokenizer, retrieval, ChoreoLLaMA."""

@@ -1,0 +1,1 @@
+"""Recipes of text to motion: autoencoder, autoregressive model, evaluator."""
