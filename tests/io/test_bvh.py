@@ -215,7 +215,8 @@ def skeletons(draw: st.DrawFn) -> Skeleton:
     names = draw(st.lists(NAMES, min_size=1, max_size=12, unique=True))
     parents = [-1, *(draw(st.integers(0, joint - 1)) for joint in range(1, len(names)))]
     length = st.floats(-2, 2, width=32)
-    offsets = [[draw(length) for _ in range(3)] for _ in names]
+    # Not zero: an OFFSET of zero is taken from the position channels.
+    offsets = [draw(st.lists(length, min_size=3, max_size=3).filter(any)) for _ in names]
     tipped = draw(st.sets(st.sampled_from(names)))
     tips = {name: (draw(length), draw(length), draw(length)) for name in sorted(tipped)}
     return Skeleton("random", tuple(names), tuple(parents), torch.tensor(offsets), tips)

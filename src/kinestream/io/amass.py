@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from kinestream.errors import BadInputError
 from kinestream.io.arrays import read_headers, write_npz

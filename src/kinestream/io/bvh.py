@@ -94,7 +94,7 @@ def read_bvh_file(
 
 def read_bvh_hierarchy(path: str | os.PathLike[str]) -> BvhHierarchy:
     """Only the joints of a BVH file (a rig), with channel orders, in file units; its MOTION part may be empty."""
-    text = read_bvh_text(Path(path), hierarchy_only=True)
+    text = read_bvh_text(Path(path), frames="not read")
     warn(text.warnings)
     return text.hierarchy
 
@@ -108,13 +108,13 @@ def read_bvh_rig(
     rotations are a natural pose, or isn't there: then frames, if any, are not looked at.
     """
     path = Path(path)
-    text = read_bvh_text(path, hierarchy_only=True)
+    text = read_bvh_text(path, frames="not read")
     warn(text.warnings)
     hierarchy, take = text.hierarchy, None
     shown = _shows_its_bones(hierarchy) and find_up(hierarchy.to_skeleton("", 1.0), None, None, "y").rest is not None
     if not shown:
         try:
-            take = read_bvh_text(path, fps=_ANY_FPS)
+            take = read_bvh_text(path, fps=_ANY_FPS, frames="if any")
         except BadInputError as error:
             warn([f"{error}; the rig's frames are left out"])
     if take is None or take.values is None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,8 @@ MAX_JOINT_FRAMES = 20_000_000
 
 _COMMON_FPS = (24.0, 25.0, 30.0, 48.0, 50.0, 60.0, 72.0, 90.0, 100.0, 120.0, 144.0, 200.0, 240.0)
 _NTSC_FPS = (24_000 / 1001, 30_000 / 1001, 60_000 / 1001, 120_000 / 1001)
+Frames = Literal["needed", "if any", "not read"]
+
 _SAME_SCALE = 1e-3
 _Floats = npt.NDArray[np.float64]
 
@@ -41,7 +44,7 @@ _ENCODINGS = (
 class BvhText:
     """A BVH file's hierarchy (in file units), rate, numbers [frames, channels], and what was odd about its text.
 
-    `values` is None where only the hierarchy was read.
+    `values` is None where there are no frames, or they were not to be read.
     """
 
     hierarchy: BvhHierarchy
@@ -50,8 +53,9 @@ class BvhText:
     warnings: tuple[str, ...]
 
 
-def read_bvh_text(path: Path, *, fps: float | None = None, hierarchy_only: bool = False) -> BvhText:
-    """Read a file's text; `fps` replaces the rate that it says. `hierarchy_only` does not look at the frames.
+def read_bvh_text(path: Path, *, fps: float | None = None, frames: Frames = "needed") -> BvhText:
+    """Read a file's text; `fps` replaces the rate that it says. `frames` says whether a file may lack them, and "not
+    read" does not even look at them.
 
     BadInputError, with the line where there is one, for files that are no whole, sound BVH.
     """
@@ -61,10 +65,11 @@ def read_bvh_text(path: Path, *, fps: float | None = None, hierarchy_only: bool 
     hierarchy = _hierarchy(data, found.start() if found else None, path, notes)
     if found is None:
         raise BadInputError(f"{path}: no MOTION line after the hierarchy; the file was cut off")
-    if hierarchy_only:
+    line = _FRAMES_LINE.match(data, found.end())
+    if frames == "not read" or (frames == "if any" and line is not None and int(line[1]) == 0):
         return BvhText(hierarchy, 0.0, None, tuple(notes))
-    frames, rate, start = _motion_header(data, found.end(), path, fps)
-    values = _values(data, start, frames, hierarchy, path, notes)
+    count, rate, start = _motion_header(data, found.end(), path, fps)
+    values = _values(data, start, count, hierarchy, path, notes)
     return BvhText(hierarchy, rate, _without_scale(values, hierarchy, path), tuple(notes))
 
 
@@ -241,110 +246,6 @@ def _without_scale(values: _Floats, hierarchy: BvhHierarchy, path: Path) -> _Flo
     return values
 
 
-_LINE = re.compile(rb"(?:^|[\r\n])[ \t]*MOTION[ \t]*(?=[\r\n]|\Z)", re.IGNORECASE)
-_FRAMES_LINE = re.compile(rb"\s*Frames[ \t]*:[ \t]*(\d{1,15})[ \t]*(?=[\r\n]|\Z)", re.IGNORECASE)
-_FRAME_TIME_LINE = re.compile(rb"\s*Frame[ \t]*Time[ \t]*:[ \t]*(\S{1,40})[ \t]*(?=[\r\n]|\Z)", re.IGNORECASE)
-
-
-def _split(data: bytes, path: Path) -> tuple[BvhHierarchy, int]:
-    """The hierarchy and the position after the MOTION line."""
-    found = _MOTION_LINE.search(data, 0, MAX_HEADER_BYTES)
-    header = data[: found.start() if found else MAX_HEADER_BYTES]
-    if header.count(b"\n") + header.count(b"\r") > MAX_HEADER_LINES:
-        raise BadInputError(f"{path}: no MOTION line in the first {MAX_HEADER_LINES} lines")
-    try:
-        text = header.decode("utf-8")
-    except UnicodeDecodeError:
-        text = header.decode("latin-1")
-    # Not str.splitlines: that also breaks lines at characters which may stand in names.
-    hierarchy = parse_hierarchy(re.split(r"\r\n|\n|\r", text), str(path))
-    if not found:
-        raise BadInputError(f"{path}: no MOTION line after the hierarchy; the file was cut off")
-    return hierarchy, found.end()
-
-
-def _line_number(data: bytes, position: int) -> int:
-    head = data[:position]
-    return 1 + head.count(b"\n") + head.count(b"\r") - head.count(b"\r\n")
-
-
-def _parse_motion_header(data: bytes, start: int, path: Path) -> tuple[int, float, int]:
-    """(frames, fps, where the numbers begin)."""
-    line = _FRAMES_LINE.match(data, start)
-    if not line:
-        raise _bad_line(data, start, path, "expected 'Frames: COUNT' after MOTION")
-    frames = int(line[1])
-    if frames == 0:
-        raise BadInputError(f"{path}, line {_line_number(data, line.end())}: the file has no frames")
-    time_line = _FRAME_TIME_LINE.match(data, line.end())
-    try:
-        fps = _fps_from_frame_time(time_line[1].decode("ascii")) if time_line else None
-    except (UnicodeDecodeError, ValueError):
-        fps = None
-    if fps is None or time_line is None:
-        message = "expected 'Frame Time: SECONDS' (between 0.00001 and 10,000) after Frames"
-        raise _bad_line(data, line.end(), path, message)
-    return frames, fps, time_line.end()
-
-
-def _bad_line(data: bytes, position: int, path: Path, message: str) -> BadInputError:
-    rest = data[position : position + 400]
-    position += len(rest) - len(rest.lstrip())
-    shown = ascii(rest.lstrip().split(b"\n")[0][:60].decode("latin-1").strip())
-    return BadInputError(f"{path}, line {_line_number(data, position)}: {message}, got {shown}")
-
-
-def _fps_from_frame_time(text: str) -> float | None:
-    """Frames per second; None where the time is not a usable number.
-
-    Files print few digits, so a common rate whose frame time agrees to within one of the last printed digit is taken to
-    be meant (0.033: 30); rarer whole rates and NTSC rates such as 29.97 only where they agree to 0.1 % besides.
-    """
-    seconds = float(text)
-    if not 1e-5 <= seconds <= 1e4:
-        return None
-    fps = 1.0 / seconds
-    if fps >= 1.0 and abs(fps - round(fps)) < 1e-9 * fps:
-        return float(round(fps))
-    mantissa, _, exponent = text.lower().partition("e")
-    digits = len(mantissa.partition(".")[2]) - (int(exponent) if exponent else 0)
-    last_digit = 10.0**-digits if digits < 15 else 0.0
-
-    def nearest(rates: Sequence[float], tolerance: float) -> list[float]:
-        close = [rate for rate in rates if abs(1.0 / rate - seconds) <= min(last_digit, tolerance * seconds)]
-        return sorted(close, key=lambda rate: abs(1.0 / rate - seconds))
-
-    whole = [float(round(fps))] if fps >= 1.0 else []
-    found = nearest(_COMMON_FPS, 0.025) or nearest(whole, 0.001) or nearest(_NTSC_FPS, 0.001)
-    return found[0] if found else fps
-
-
-def _parse_values(data: bytes, start: int, frames: int, hierarchy: BvhHierarchy, path: Path) -> _Floats:
-    """The numbers as [frames, channels]; memory is bounded by the file's size, whatever it announces."""
-    channels = hierarchy.num_channels
-    if channels == 0:
-        raise BadInputError(f"{path}: no joint has CHANNELS, so the file holds no motion")
-    body = data[start:]
-    # Bytes above the space begin a token where the byte before is not one.
-    inked = np.frombuffer(body, dtype=np.uint8) > 32
-    count = int(np.count_nonzero(inked[1:] & ~inked[:-1])) + int(inked[:1].sum())
-    if count != frames * channels:
-        raise _wrong_count(data, start, count, frames, channels, path)
-    if frames * len(hierarchy.joint_names) > MAX_JOINT_FRAMES:
-        raise BadInputError(
-            f"{path}: {frames} frames of {len(hierarchy.joint_names)} joints are too many for one file; cut it in parts"
-        )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", DeprecationWarning)  # older numpy only warns of trailing garbage
-            values = np.fromstring(body, dtype=np.float64, sep=" ")
-    except (ValueError, DeprecationWarning):
-        values = np.empty(0)
-    if values.size != count or not np.isfinite(values).all():
-        raise _bad_number(data, start, path)
-    return values.reshape(frames, channels)
-
-
 _LINE = re.compile(rb"[^\r\n]+")
 _WORD = re.compile(rb"\S+")
 
@@ -377,7 +278,7 @@ def _bad_number(body: bytes, first_line: int, channels: int, hierarchy: BvhHiera
             label = labels[column] if column < len(labels) else "another figure"
             line = first_line - 1 + _line_number(body, found.start())
             return BadInputError(
-                f"{path}, line {line}: expected finite numbers, got {ascii(word[:40].decode('latin-1'))} as {label} in "
+                f"{path}, line {line}: expected finite numbers, got {word[:40].decode('latin-1')!a} as {label} in "
                 f"frame {index // channels + 1}; write a number there (the frame's before, say), or delete the frame "
                 "and lower Frames by one"
             )

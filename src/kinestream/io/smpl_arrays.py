@@ -71,7 +71,8 @@ def pose_rotvec(array: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> Flo
     values = torch.from_numpy(np.ascontiguousarray(array))
     if values.ndim == 4:
         return rotvec_from_quat(quat_from_matrix(values[:, :22]))
-    return values.reshape(len(values), -1, 3)[:, :22].contiguous()
+    joints = values if values.ndim == 3 else values.unflatten(1, (-1, 3))
+    return joints[:, :22].contiguous()
 
 
 def read_smpl_arrays(path: Path, headers: Mapping[str, Header]) -> SmplArrays:
