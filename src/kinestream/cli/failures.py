@@ -76,11 +76,11 @@ def _saying_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         as_ever = warnings.showwarning
 
-        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if issubclass(category, InputWarning):
                 print(f"kinestream: warning: {' '.join(str(message).split())}", file=sys.stderr)
             else:
-                as_ever(message, category, *where)
+                as_ever(message, category, *where, **more)
 
         warnings.showwarning = show
         yield

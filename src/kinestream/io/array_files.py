@@ -94,8 +94,8 @@ def _one_array(path: Path, headers: Mapping[str, Header]) -> tuple[str, tuple[in
         raise BadInputError(f"{path}: holds pickled Python objects, which are never loaded. {how_to_convert(path)}")
     shapes = ", ".join(f"{name!a} {shape}" if name else str(shape) for name, (shape, _) in list(headers.items())[:10])
     raise BadInputError(
-        f"{path}: expected body parameters ('poses', 'trans'), or one array of SMPL poses (frames, 66 | 72 | 85 | 156 | "
-        "159 | 165 | 322), of features (frames, 259 | 263 | 264 | 272) or of joint positions (frames, 22, 3), got "
+        f"{path}: expected body parameters ('poses', 'trans'), or one array of SMPL poses (frames, 66 | 72 | 85 | 156 "
+        "| 159 | 165 | 322), of features (frames, 259 | 263 | 264 | 272) or of joint positions (frames, 22, 3), got "
         f"{shapes or 'no arrays'}"
     )
 
@@ -164,9 +164,7 @@ def _position_file(
         raise BadInputError(f"{path}: the recording has no frames")
     notes = []
     if fps is None:
-        notes.append(
-            f"{path}: the array says no rate; it is read as {_POSITIONS_FPS:g} frames per second (HumanML3D's)"
-        )
+        notes.append(f"{path}: the array says no rate; it is read as {_POSITIONS_FPS:g} a second, as HumanML3D")
     rate = checked_fps(_POSITIONS_FPS if fps is None else fps, str(path))
     bones = _bone_lengths(positions)
     if float(bones.max()) <= 0.0 or float(positions.abs().max()) > 1e6:

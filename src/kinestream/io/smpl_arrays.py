@@ -51,7 +51,7 @@ class SmplArrays:
 
 def own_names(headers: Mapping[str, Header]) -> dict[str, str]:
     """The file's array for each name without the dictionary that it came from."""
-    return {_PREFIX.sub("", name): name for name in reversed(headers)}
+    return {_PREFIX.sub("", name): name for name in reversed(list(headers))}
 
 
 def is_smpl(headers: Mapping[str, Header]) -> bool:
@@ -83,8 +83,8 @@ def read_smpl_arrays(path: Path, headers: Mapping[str, Header]) -> SmplArrays:
         shape = headers[names[whole]][0]
         if not is_pose_shape(shape):
             raise BadInputError(
-                f"{path}: expected {whole!r} of shape (frames, {' | '.join(map(str, POSE_WIDTHS))}), or (frames, joints, "
-                f"3) with {', '.join(map(str, POSE_JOINTS))} joints, got {shape}"
+                f"{path}: expected {whole!r} of shape (frames, {' | '.join(map(str, POSE_WIDTHS))}), or (frames, "
+                f"joints, 3) with {', '.join(map(str, POSE_JOINTS))} joints, got {shape}"
             )
         pose = pose_rotvec(read_numbers(path, [names[whole]])[names[whole]])
     else:

@@ -57,7 +57,7 @@ def _best_chains(
 ) -> list[dict[str, int]]:
     """The readings of this limb that fit best, nearest to the root first."""
     above: list[tuple[int, ...]] = []
-    best, found = (0, 0), []
+    best, found = (0, 0), list[dict[str, int]]()
     for joint, (parent, reading) in enumerate(zip(skeleton.parents, readings, strict=True)):
         chain = above[parent] if parent >= 0 else ()
         mine = reading.side == side and any(part in parts for part in reading.parts)

@@ -178,8 +178,8 @@ def limbs_by_structure(skeleton: Skeleton, offsets_m: Tensor) -> dict[str, int] 
         children = skeleton.children(joint)
         for k, a in enumerate(children):
             for b in children[k + 1 :]:
-                if _mirrors(chains[a][1], chains[b][1]) and len(chains[a][0]) >= _MIN_CHAIN:
-                    pairs.append((sum(chains[a][1]), joint, a, b))
+                mirrored = _mirrors(chains[a][1], chains[b][1]) and len(chains[a][0]) >= _MIN_CHAIN
+                pairs += [(sum(chains[a][1]), joint, a, b)] if mirrored else []
     pairs.sort(reverse=True)
     pairs = [pair for pair in pairs if pair[0] > 0.4 * pairs[0][0]]
     if len(pairs) != 2:

@@ -1,7 +1,7 @@
 """Read what a single bone's name says: side and body part, in whatever order, case and spelling.
 
-The words live in `definitions/bone_words.json`. A name alone often leaves a choice ("shoulder" is a collarbone in one rig
-and an upper arm in the next); the bones around it decide (`bone_limbs`).
+The words live in `definitions/bone_words.json`. A name alone often leaves a choice ("shoulder" is a collarbone in one
+rig and an upper arm in the next); the bones around it decide (`bone_limbs`).
 """
 
 from __future__ import annotations

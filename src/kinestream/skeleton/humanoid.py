@@ -74,7 +74,7 @@ class HumanoidRig:
 
     @cached_property
     def sole_points(self) -> tuple[tuple[int, tuple[float, float, float]], ...]:
-        """What may touch the floor of a standing body: (joint, point in its frame) for ankles, toes, their End Sites."""
+        """What may touch the floor: (joint, point in its frame) for ankles, toes and their End Sites."""
         roles = [f"{side}_{part}" for side in SIDES for part in ("ankle", "foot")]
         joints = [self.joint_of[role] for role in roles if role in self.joint_of]
         points = [(joint, (0.0, 0.0, 0.0)) for joint in joints]
