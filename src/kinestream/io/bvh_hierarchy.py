@@ -25,7 +25,7 @@ _MAX_METRES = 1e6
 _UNIT_LIMITS = (
     (3.7, 1.0),
     (9.7, 0.3048),
-    (26.5, 0.1),
+    (28.5, 0.1),
     (55.0, 0.0254 / 0.45),
     (110.0, 0.0254),
     (664.0, 0.01),
@@ -77,7 +77,7 @@ class BvhHierarchy:
         """Metres per file unit, guessed from the skeleton's size (BVH files do not say).
 
         The longest way along the bones from tip to tip is about 2.1 m in a grown person, however the rest pose lies.
-        Lengths up to 3.7 are read as metres, up to 9.7 as feet, up to 26.5 as decimetres, up to 55 as 0.45 inch steps
+        Lengths up to 3.7 are read as metres, up to 9.7 as feet, up to 28.5 as decimetres, up to 55 as 0.45 inch steps
         (the CMU conversions), up to 110 as inches, up to 664 as centimetres, above as millimetres. BadInputError where
         the skeleton has no length.
         """
