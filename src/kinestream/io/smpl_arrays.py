@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kinestream.errors import BadInputError
-from kinestream.io.arrays import Header, read_arrays, read_numbers
+from kinestream.io.arrays import Header, how_to_convert, read_arrays, read_numbers
 from kinestream.rotations import quat_from_matrix, rotvec_from_quat
 
 # Root, then the body's 21 joints (66); 23 joints (SMPL: 72); with fingers (SMPL-H: 156), jaw (159), eyes (SMPL-X: 165).
@@ -81,6 +81,8 @@ def read_smpl_arrays(path: Path, headers: Mapping[str, Header]) -> SmplArrays:
     whole = next((key for key in _WHOLE_KEYS if key in names), None)
     if whole is not None:
         shape = headers[names[whole]][0]
+        if headers[names[whole]][1].hasobject:
+            raise BadInputError(f"{path}: {whole!r} is a pickled Python object, never loaded. {how_to_convert(path)}")
         if not is_pose_shape(shape):
             raise BadInputError(
                 f"{path}: expected {whole!r} of shape (frames, {' | '.join(map(str, POSE_WIDTHS))}), or (frames, "
