@@ -209,6 +209,24 @@ CONVENTIONS: Mapping[str, Mapping[str, str]] = {
     "lower case": sided([n.lower() for n in _TRUNK], "{side}{part}", [n.lower() for n in _MIXAMO], ("left", "right")),
     "shoulder, elbow, hand": sided(("Hips", "Torso", "Chest", "Neck", "Head"), "{part}{side}",
         ("Collar", "Shoulder", "Elbow", "Hand", "Hip", "Knee", "Foot", "Toe"), _L),
+    "vrchat": sided(("Hips", "Spine", "Chest", "Neck", "Head"), "{side} {part}",
+        ("shoulder", "arm", "elbow", "wrist", "leg", "knee", "ankle", "toe"), _LEFT),
+    "mocopi": sided(("root", "torso_1", "torso_4", "neck_1", "head"), "{side}_{part}",
+        ("shoulder", "up_arm", "low_arm", "hand", "up_leg", "low_leg", "foot", "toes"), _l),
+    "advanced skeleton": sided(("Root_M", "Spine1_M", "Chest_M", "Neck_M", "Head_M"), "{part}_{side}",
+        ("Scapula", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Toes"), _L),
+    "mgear": sided(("spine_C0_pelvis_jnt", "spine_C0_01_jnt", "spine_C0_04_jnt", "neck_C0_0_jnt", "neck_C0_head_jnt"),
+        "{part}", [""] * 8, _L) | {
+            f"{side}_{role}": f"{part.format(s=s)}_jnt"
+            for side, s in (("left", "L0"), ("right", "R0"))
+            for role, part in zip(
+                ("collar", "shoulder", "elbow", "wrist", "hip", "knee", "ankle", "foot"),
+                ("clavicle_{s}_0", "arm_{s}_0_0", "arm_{s}_1_0", "hand_{s}_0", "leg_{s}_0_0", "leg_{s}_1_0", "foot_{s}_0", "toe_{s}_1"), strict=True)},
+    "source engine": sided([f"ValveBiped.Bip01_{n}" for n in ("Pelvis", "Spine", "Spine4", "Neck1", "Head1")],
+        "ValveBiped.Bip01_{side}_{part}",
+        ("Clavicle", "UpperArm", "Forearm", "Hand", "Thigh", "Calf", "Foot", "Toe0"), _L),
+    "numbered halves": sided(_TRUNK, "{side}_{part}",
+        ("Shoulder", "Arm1", "Arm2", "Hand", "Leg1", "Leg2", "Foot", "Toe"), _L),
     "german": sided(("Becken", "Wirbelsaeule1", "Brust", "Hals", "Kopf"), "{part}_{side}",
         ("Schulter", "Oberarm", "Unterarm", "Hand", "Oberschenkel", "Unterschenkel", "Fuss", "Zehen"), ("L", "R")),
 }  # fmt: skip

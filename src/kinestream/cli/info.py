@@ -13,6 +13,8 @@ from kinestream.cli.reading import READING_USAGE, add_reading_options, read_as_a
 from kinestream.errors import BadInputError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from kinestream.cli.parser import Subparsers
     from kinestream.io.motion_file import MotionFile
     from kinestream.motion import Motion
@@ -79,28 +81,28 @@ def motion_facts(read: MotionFile, path: Path) -> dict[str, Any]:
         "path_length_m": round(float(step.sum()), 3),
         "animated_translations": motion.joint_translations_m is not None,
     }
-    return facts | _humanoid_facts(motion) | ({"warnings": list(read.warnings)} if read.warnings else {})
+    return facts | _humanoid_facts(motion, positions) | ({"warnings": list(read.warnings)} if read.warnings else {})
 
 
-def _humanoid_facts(motion: Motion) -> dict[str, Any]:
-    from kinestream.motion import foot_contacts
-    from kinestream.skeleton import smpl22
+def _humanoid_facts(motion: Motion, positions_m: Tensor) -> dict[str, Any]:
+    from kinestream.motion import contacts_from_positions
     from kinestream.skeleton.bone_finding import bone_map
-    from kinestream.skeleton.retarget import retarget
 
     try:
         bones = bone_map(motion.skeleton)
-        body, _ = retarget(motion, smpl22())
     except BadInputError as error:
         return {"bone_family": None, "why_not_humanoid": str(error)}
-    contacts = foot_contacts(body).float()
-    feet = {"left": contacts[:, :2].amax(dim=1), "right": contacts[:, 2:].amax(dim=1)}
+    stands = {}
+    for side in ("left", "right"):
+        roles = [role for role in (f"{side}_ankle", f"{side}_foot") if role in bones.bone_of]
+        feet = positions_m[:, [motion.skeleton.index(bones.bone_of[role]) for role in roles]]
+        stands[side] = round(float(contacts_from_positions(feet, motion.fps).any(dim=1).float().mean()), 3)
     return {
         "bone_family": bones.family,
         "smpl22_joints_matched": len(bones.bone_of),
         "smpl22_joints_unmatched": list(bones.unmatched_roles),
         "bones_found_by": dict(Counter(bones.how.values())),
-        "foot_contact_share": {side: round(float(value.mean()), 3) for side, value in feet.items()},
+        "foot_contact_share": stands,
     }
 
 
