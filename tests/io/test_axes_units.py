@@ -261,3 +261,10 @@ def test_arrays_say_their_axis_by_how_the_body_stands(tmp_path: Path) -> None:
         assert (found.up, found.up_how) == (up, "movement")
         head = found.motion.joint_positions_m()[:, 15, 1] - found.motion.joint_positions_m()[:, 7, 1]
         assert float(head.min()) > 1.3
+
+
+def test_a_seated_bodys_feet_stand_although_thighs_and_shins_share_their_leg_otherwise(tmp_path: Path) -> None:
+    """SMPL's shins are longer by share: limbs that only took the source's directions would sink by 2 cm."""
+    bend = {f"{side}_{part}": (0, turn, 0) for side in ("left", "right") for part, turn in (("hip", -90), ("knee", 90))}
+    body = Body(names=NAMES, turns=bend, root_at=[(0, 52, 0)] * 10)
+    assert _onto_smpl(read(tmp_path, body).motion).abs().max() < 0.01

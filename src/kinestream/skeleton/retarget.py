@@ -162,7 +162,7 @@ class Retargeter:
         return _calibration(self.source, self.target)
 
     @cached_property
-    def _placement(self) -> FootPlacement | None:
+    def _placement(self) -> FootPlacement:
         return FootPlacement.between(self.source, self.target)
 
     def __call__(self, motion: AnyMotion, *, floor: Floor = "contacts") -> tuple[AnyMotion, RetargetReport]:
@@ -179,11 +179,10 @@ class Retargeter:
         result = quat_multiply(turn, calibration.after)
         pelvis = self._pelvis_position(positions, world, result)
         pelvis[:, 1] += self.target.ankle_height_m - self.scale * ankle_height
-        if self._placement is not None:
-            padded = result.new_zeros(result.shape[0], self.target.skeleton.num_joints, 4)
-            padded[:, calibration.joints] = result
-            self._placement.apply(padded, turn[:, calibration.feet], positions, ankle_height)
-            result = padded[:, calibration.joints]
+        padded = result.new_zeros(result.shape[0], self.target.skeleton.num_joints, 4)
+        padded[:, calibration.joints] = result
+        self._placement.apply(padded, pelvis, turn[:, calibration.feet], positions, ankle_height)
+        result = padded[:, calibration.joints]
         moved = self._assemble(motion, result, pelvis)
         poses = (positions, world), self._pose(moved)
         report = measure_retarget(self.source, self.target, *poses, self.scale, calibration.target_rest)
