@@ -37,8 +37,9 @@ _MIN_STANDING = 3
 _FEW_STANDING = 0.02
 _SAME_LEVEL_LEGS = 0.03
 _SAME_FLOOR_LEGS = 0.008
-# Feet of a lone pose that are higher than this are in the air.
+# Feet of a lone pose that are higher than this are in the air; a body that never stands and is this deep has sunk in.
 _IN_THE_AIR_LEGS = 0.25
+_SUNK_LEGS = 0.1
 
 
 class _MotionFields(Protocol):
@@ -218,7 +219,7 @@ class Retargeter:
             return resting + found if found < _IN_THE_AIR_LEGS * leg else resting
         if int(standing.sum()) < _MIN_STANDING:
             lowest = float(levels.quantile(0.05))
-            return resting + lowest if lowest < -_SAME_LEVEL_LEGS * leg else resting
+            return resting + lowest if lowest < -_SUNK_LEGS * leg else resting
         levels = levels[standing].sort().values
         first = levels[min(len(levels) - 1, max(_MIN_STANDING, int(_FEW_STANDING * len(levels))) - 1)]
         found = float(levels[levels <= first + _SAME_LEVEL_LEGS * leg].median())
