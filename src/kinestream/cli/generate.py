@@ -193,7 +193,7 @@ def _on_rig(motions: Sequence[Motion], rig: Rig, joint_map: dict[str, str] | Non
 
     moved = []
     for motion in motions:
-        on_rig, report = retarget(motion, rig.skeleton, target_map=joint_map)
+        on_rig, report = retarget(motion, rig.skeleton, target_map=joint_map, target_example=rig.example)
         moved.append(on_rig)
     print(report, file=sys.stderr)
     return moved
