@@ -78,7 +78,7 @@ def _options() -> argparse.ArgumentParser:
     return options
 
 
-def measure(given: argparse.Namespace, config: ClassifierConfig | None = None) -> dict[str, Any]:
+def measure(given: argparse.Namespace) -> dict[str, Any]:
     """All figures, as they go into the JSON file."""
     few = given.sentences is not None and given.sentences < 4
     if min(given.repeats, given.processes) < 1 or given.seed < 0 or few:
@@ -87,7 +87,7 @@ def measure(given: argparse.Namespace, config: ClassifierConfig | None = None) -
         )
     torch.set_num_threads(given.processes)
     manifest = load_manifest(given.data)
-    classifier = _classifier(given, manifest, config or ClassifierConfig())
+    classifier = _classifier(given, manifest)
     asks, strange = (_evenly(own, given.sentences) for own in (load_known_asks(), load_unknown()))
     usual = usual_speeds(load_takes(given.data, manifest.split_clips("train", mirrored=False)))
     real = _recorded(given, manifest, classifier, usual)
@@ -124,12 +124,12 @@ def measure(given: argparse.Namespace, config: ClassifierConfig | None = None) -
     }
 
 
-def _classifier(given: argparse.Namespace, manifest: Manifest, config: ClassifierConfig) -> Classifier:
+def _classifier(given: argparse.Namespace, manifest: Manifest) -> Classifier:
     train, val = (load_takes(given.data, manifest.split_clips(split)) for split in ("train", "val"))
     if not train or not val:
         raise BadInputError(f"{given.data}: the classifier needs clips in the splits train and val")
     with progress_bar("training the classifier", "epochs") as update:
-        return cached_classifier(train, val, config, given.cache, update)
+        return cached_classifier(train, val, ClassifierConfig(), given.cache, update)
 
 
 def _recorded(

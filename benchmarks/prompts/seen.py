@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,6 @@ from kinestream.metrics import (
     acting_side,
     count_repeats,
     count_steps,
-    degrees,
     reaching_side,
     still_seconds,
     travel_angle_rad,
@@ -67,12 +67,12 @@ class Seen:
     @property
     def travel_deg(self) -> float:
         """Direction of travel, 0 forward, positive to the left."""
-        return degrees(float(travel_angle_rad(self.travel)))
+        return math.degrees(float(travel_angle_rad(self.travel)))
 
     @cached_property
     def turned_deg(self) -> float:
         """How far it turns, positive to the left."""
-        return degrees(float(turned_rad(self.take.joints_m)))
+        return math.degrees(float(turned_rad(self.take.joints_m)))
 
     @cached_property
     def steps(self) -> int:

@@ -66,10 +66,7 @@ def detection(known: Tensor, unknown: Tensor, threshold: float | None = None) ->
             "known_said": _below(calibration_half(known.tolist()), threshold),
         },
         "roc": [
-            {
-                "known_said": rate,
-                "unknown_said": round(float((others < mine.double().quantile(rate)).double().mean()), 4),
-            }
+            {"known_said": rate, "unknown_said": _below(others.tolist(), float(mine.double().quantile(rate)))}
             for rate in ROC_POINTS
         ],
     }

@@ -27,7 +27,7 @@ from kinestream.metrics.estimates import (
 )
 from kinestream.metrics.geometric import geometric_features
 from kinestream.metrics.ground import floating_share, floor_clearance_m, floor_penetration_m, penetration_share
-from kinestream.metrics.heading import degrees, facing, travel_angle_rad, travelled_m, turned_rad
+from kinestream.metrics.heading import facing, travel_angle_rad, travelled_m, turned_rad
 from kinestream.metrics.inputs import joints_and_rate
 from kinestream.metrics.kinetic import kinetic_features, published_pose
 from kinestream.metrics.latency import Latency, latency_summary
@@ -61,7 +61,6 @@ __all__ = [
     "chance_recall",
     "count_repeats",
     "count_steps",
-    "degrees",
     "diversity",
     "facing",
     "feature_scores",

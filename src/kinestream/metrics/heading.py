@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -65,8 +63,3 @@ def travel_angle_rad(travel_m: Float[Tensor, "*b 2"]) -> Float[Tensor, "*b"]:
     """Direction of `travelled_m`: 0 forward, positive to the left, ±π backward."""
     angle: Tensor = torch.atan2(travel_m[..., 1], travel_m[..., 0])
     return angle
-
-
-def degrees(angle_rad: float) -> float:
-    """For people: radians in degrees."""
-    return math.degrees(angle_rad)
