@@ -61,7 +61,9 @@ def test_a_body_faces_where_it_looks_whatever_way_it_is_carried() -> None:
 
 @pytest.mark.parametrize("angle", [90.0, -90.0, 180.0, -360.0, 30.0, 720.0])
 def test_a_turn_has_its_angle_and_its_side(angle: float) -> None:
-    path = torch.cat((torch.zeros(20), torch.linspace(0.0, math.radians(angle), 60), torch.full((20,), math.radians(angle))))
+    path = torch.cat(
+        (torch.zeros(20), torch.linspace(0.0, math.radians(angle), 60), torch.full((20,), math.radians(angle)))
+    )
     assert math.degrees(float(turned_rad(turned(standing(100), path)))) == pytest.approx(angle, abs=1.0)
 
 
