@@ -31,6 +31,8 @@ SPEEDS = {"old": "slow", "tired": "slow", "active": "fast", "youthful": "fast"}
 STEADY = ("walk", "run", "walk-turn-left", "walk-turn-right")
 # Pairs of recordings that are asked for their order; chains of one content that are asked for their number.
 PAIRS, CHAINS = 60, 60
+# Recordings of a content, evenly over its styles, that tell its usual speed.
+TYPICAL = 20
 
 
 def label_ask(take: Take) -> Ask:
@@ -71,9 +73,15 @@ def composed(takes: Sequence[Take], seed: int) -> list[tuple[Ask, Take]]:
 
 
 def usual_speeds(takes: Sequence[Take]) -> dict[str, float]:
-    """The median recording's mean speed of all joints, m/s, for each content."""
-    speeds: dict[str, list[float]] = defaultdict(list)
+    """The median recording's mean speed of all joints, m/s, for each content; of `TYPICAL` recordings at most."""
+    by_content: dict[str, list[Take]] = defaultdict(list)
     for take in takes:
         if take.num_frames > 1:
-            speeds[take.content].append(float(take.joints_m.diff(dim=0).norm(dim=-1).mean()) * FPS)
+            by_content[take.content].append(take)
+    speeds = {
+        content: [
+            float(take.joints_m.diff(dim=0).norm(dim=-1).mean()) * FPS for take in own[:: -(-len(own) // TYPICAL)]
+        ]
+        for content, own in by_content.items()
+    }
     return {content: float(torch.tensor(own).median()) for content, own in sorted(speeds.items())}
