@@ -58,7 +58,7 @@ class DeepMimic:
         trunk = {"root": "pelvis", "chest": "spine3", "neck": "neck"}
         return trunk | {name: name for name, _, _, _ in _definition() if name.startswith(("left_", "right_"))}
 
-    def find(self, root: Path) -> SourceListing:
+    def find(self, root: Path) -> SourceListing[Recording]:
         """All `humanoid3d_ACTION.txt` under `root`; actions without captions are rejects."""
         recordings, rejects = [], []
         for path in files_under(root, "humanoid3d_", ".txt"):

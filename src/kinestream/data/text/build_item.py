@@ -15,7 +15,7 @@ import numpy as np
 
 from kinestream.data.layout import MOTION_FOLDER, TEXT_FOLDER, TextLine, safe_name, text_line
 from kinestream.data.prepare import checked_features, smpl22_motion
-from kinestream.data.sources import Recording, Segment, Source
+from kinestream.data.sources import Recording, Segment, TextSource
 from kinestream.data.sources.archive import file_sha256
 from kinestream.data.text.captions import sample_captions, swap_sides
 from kinestream.errors import BadInputError
@@ -64,7 +64,7 @@ def build_recordings(
     root: Path,
     captions: int,
     mirrored: bool,
-    sources: Mapping[str, Source],
+    sources: Mapping[str, TextSource],
 ) -> list[BuiltRecording]:
     """Build some recordings into `root`; those that `known` has with the same bytes and labels are left as they are."""
     return [
@@ -74,7 +74,7 @@ def build_recordings(
 
 
 def _build_recording(
-    recording: Recording, known: BuiltRecording | None, root: Path, captions: int, mirrored: bool, source: Source
+    recording: Recording, known: BuiltRecording | None, root: Path, captions: int, mirrored: bool, source: TextSource
 ) -> BuiltRecording:
     digest, labels = _source_digest(recording), _label_digest(recording)
     if known is not None and known.sha256 == digest and _is_complete(known, root):
