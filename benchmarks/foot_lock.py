@@ -32,7 +32,7 @@ from torch import Tensor
 from benchmarks.quality.plan import clip_wishes
 from benchmarks.quality.takes import Take, evenly, load_takes
 from kinestream.checkpoints import load_text_to_motion
-from kinestream.checkpoints.dance import load_rvq_vae
+from kinestream.checkpoints.folder import load_rvq_vae
 from kinestream.cli.progress import progress_bar
 from kinestream.data.manifest import load_manifest
 from kinestream.errors import BadInputError, KinestreamError

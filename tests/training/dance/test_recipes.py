@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from kinestream.checkpoints.bundle import DEFAULT_MODEL_DIR
-from kinestream.checkpoints.dance import load_music_to_dance, load_rvq_vae
-from kinestream.checkpoints.folder import load_causal_tae
+from kinestream.checkpoints.dance import load_music_to_dance
+from kinestream.checkpoints.folder import load_causal_tae, load_rvq_vae
 from kinestream.checkpoints.retrieval import MusicDanceRetrieval, save_retrieval
 from kinestream.data.dance.windows import DanceClips
 from kinestream.errors import BadInputError

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kinestream.checkpoints.dance import MusicToDanceModel, load_music_to_dance, load_rvq_vae, save_music_to_dance
-from kinestream.checkpoints.folder import CHOREO_LLAMA
+from kinestream.checkpoints.dance import MusicToDanceModel, load_music_to_dance, save_music_to_dance
+from kinestream.checkpoints.folder import CHOREO_LLAMA, load_rvq_vae
 from kinestream.checkpoints.infinitedance import load_llama_weights
 from kinestream.checkpoints.retrieval import load_retrieval
 from kinestream.conditioning.music import MUSIC_SLICES

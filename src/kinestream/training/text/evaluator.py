@@ -21,7 +21,7 @@ from kinestream.checkpoints.evaluator import (
     save_evaluator,
     word_pieces,
 )
-from kinestream.checkpoints.evaluator_released import load_distilbert
+from kinestream.checkpoints.motionstreamer import load_distilbert
 from kinestream.conditioning.text import MINILM_NAME, text_encoder
 from kinestream.data.clips import MotionClips
 from kinestream.errors import BadInputError
