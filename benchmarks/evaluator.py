@@ -24,10 +24,11 @@ from torch import Tensor
 from kinestream.checkpoints import TextMotionEvaluator, load_evaluator
 from kinestream.checkpoints.evaluator import DEFAULT_EVALUATOR_DIR, EVALUATOR
 from kinestream.checkpoints.folder import read_model_info
-from kinestream.data.clips import MotionClips, held
+from kinestream.data.clips import MotionClips
 from kinestream.data.manifest import load_manifest
 from kinestream.data.text.captions import paraphrases
 from kinestream.errors import BadInputError, KinestreamError
+from kinestream.features import held
 from kinestream.io.atomic import atomic_path
 from kinestream.metrics import (
     Estimate,

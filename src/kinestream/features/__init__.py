@@ -14,6 +14,7 @@ from kinestream.features.layout import (
     HUMANML264,
     MOTION272,
     FeatureLayout,
+    held,
     layout_by_name,
 )
 from kinestream.features.motion272 import (
@@ -36,6 +37,7 @@ __all__ = [
     "RootIntegrator",
     "RootState",
     "Statistics",
+    "held",
     "humanml259_from_motion",
     "humanml263_from_motion",
     "humanml264_from_motion",

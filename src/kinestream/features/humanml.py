@@ -1,4 +1,4 @@
-"""The layouts of HumanML3D's family: 263 numbers a frame, the dance release's 264, and InfiniteDance's 259.
+"""The layouts of HumanML3D's family: 263 values a frame, the dance release's 264, and InfiniteDance's 259.
 
 All three describe a frame in the heading of the body. The heading is that of the line across hips and shoulders,
 smoothed over time as the published preprocessing does (Guo et al., Generating Diverse and Natural 3D Human Motions from

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from kinestream.errors import BadInputError
@@ -70,3 +72,16 @@ def layout_by_name(name: str) -> FeatureLayout:
     if name not in _KNOWN:
         raise BadInputError(f"unknown feature layout {name!r}; known: {', '.join(sorted(_KNOWN))}")
     return _KNOWN[name]
+
+
+def held(features: Float[Tensor, "t d"], count: int, layout: FeatureLayout = MOTION272) -> Float[Tensor, "n d"]:
+    """Features with their last pose held, standing still, up to `count` frames; longer ones stay as they are."""
+    if len(features) >= count:
+        return features
+    last = features[-1:].clone()
+    for name in ("root_velocity", "velocities", "yaw_velocity"):
+        if name in layout.slices:
+            last[:, layout.slices[name]] = 0.0
+    if "heading_change_rot6d" in layout.slices:
+        last[:, layout.slices["heading_change_rot6d"]] = last.new_tensor((1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
+    return torch.cat((features, last.expand(count - len(features), -1)))
