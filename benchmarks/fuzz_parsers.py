@@ -1,6 +1,6 @@
 """Feed damaged files to every parser: each must give a sound value or one clear BadInputError, in bounded time.
 
-    python benchmarks/fuzz_parsers.py --mutations 20000 --seed 0 [REAL_FILE ...]
+    python -m benchmarks.fuzz_parsers --mutations 20000 --seed 0 [REAL_FILE ...]
 
 Small files of each kind are made here; real ones may be added on the command line. A file that raises anything else,
 takes longer than --seconds or gives an unsound motion is kept in --keep and named; the exit status is then 1.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import random
 import re
 import resource
@@ -26,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.harness import command_line, run, show
 from kinestream.errors import BadInputError
 from kinestream.io import read_motion
 from kinestream.io.amass import read_amass_npz, write_amass_npz
@@ -105,7 +105,7 @@ def _made_seeds() -> dict[str, list[bytes]]:
 
 
 def _stored(data: bytes) -> bytes:
-    """The same archive uncompressed, so that damage reaches the numbers and not only the checksum."""
+    """The same archive uncompressed, so that damage reaches the values and not only the checksum."""
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as source, zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as target:
         for name in source.namelist():
@@ -264,15 +264,17 @@ def fuzz(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the bench; 0 where every file was handled."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = command_line("fuzz_parsers", __doc__, threads=1)
     options.add_argument("files", nargs="*", type=Path, help="real files to damage too (bvh, npz, npy, json)")
     options.add_argument("--mutations", type=int, default=20_000)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--seconds", type=float, default=5.0, help="longest time one file may take")
     options.add_argument("--memory-mb", type=int, default=1500, help="most memory the run may ever hold")
     options.add_argument("--keep", type=Path, default=Path("fuzz-failures"), help="where failing files go")
-    given = options.parse_args(arguments)
-    torch.set_num_threads(1)
+    return run(options, _bench, arguments)
+
+
+def _bench(given: argparse.Namespace) -> int:
     start, outcomes, failures = time.perf_counter(), Counter[str](), 0
     for number, (outcome, failure) in enumerate(fuzz(parsers(given.files), given.mutations, given.seed, given.seconds)):
         outcomes[outcome] += 1
@@ -286,7 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     took = time.perf_counter() - start
     result = {"mutations": given.mutations, "seed": given.seed, "failures": failures, "peak_mb": round(peak_mb)}
-    print(json.dumps({**result, "seconds": round(took, 1), "outcomes": dict(sorted(outcomes.items()))}, indent=1))
+    show({**result, "seconds": round(took, 1), "outcomes": dict(sorted(outcomes.items()))})
     return 1 if failures or peak_mb > given.memory_mb else 0
 
 

@@ -124,7 +124,7 @@ def _generate(
 ) -> tuple[list[Motion], list[tuple[float, float, str]]]:
     """The samples, and when each prompt is acted (no captions where that differs from sample to sample)."""
     engine = open_engine(arguments)
-    from kinestream.streaming import SessionOptions, StepResult, generate
+    from kinestream.streaming import Chunk, SessionOptions, generate
 
     known = [value for value in seconds if value is not None]
     fixed = len(known) == len(seconds)
@@ -134,12 +134,12 @@ def _generate(
     began = time.perf_counter()
     with progress_bar("generating") as update:
 
-        def on_step(results: Sequence[StepResult]) -> None:
+        def on_step(chunks: Sequence[Chunk]) -> None:
             nonlocal done
-            done += sum(result.motion.num_frames for result in results)
+            done += sum(chunk.num_frames for chunk in chunks)
             update(done, total)
-            if results[0].started:
-                starts.append((results[0].first_frame / results[0].motion.fps, results[0].prompt))
+            if chunks[0].began:
+                starts.append((chunks[0].start_s, chunks[0].prompt))
 
         motions = generate(
             engine,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kinestream.cli.outputs import aligned
 from kinestream.cli.parser import add_verb, existing_file, positive_float
 from kinestream.errors import BadInputError, KinestreamError
 
@@ -142,8 +143,7 @@ def lines(inspection: Inspection, source: Path) -> list[str]:
         )
         for finding in inspection.findings[:MOST_LINES]
     ]
-    widths = [max(len(row[column]) for row in cells) for column in range(6)]
-    rows += ["  " + "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells]
+    rows += [f"  {line}" for line in aligned(cells)]
     left = len(inspection.findings) - len(cells)
     rows += [f"  and {left} more (--json shows them)"] if left else []
     shares = [f"{spoken(check)} {share:.1%}" for check, share in inspection.flagged_share.items() if share > 0.0]

@@ -39,7 +39,7 @@ def add_model_options(parser: Parser) -> None:
         "--fast",
         action="store_true",
         help="many times faster, nearly the same motion: few sampling steps and int8 weights, on a GPU bfloat16 (needs "
-        "the extra fast where the processor has no AVX-512 VNNI)",
+        "the extra fast where the processor has no AVX2)",
     )
     parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda, cuda:1 (default: cpu)")
 

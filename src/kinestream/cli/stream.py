@@ -16,7 +16,7 @@ from kinestream.errors import BadInputError
 
 if TYPE_CHECKING:
     from kinestream.cli.parser import Subparsers
-    from kinestream.streaming import Clock, Session, StepResult
+    from kinestream.streaming import Chunk, Clock, Session
 
 FPS = 30.0
 # Frames that leave later than this are worth a word.
@@ -111,7 +111,7 @@ class PromptStream:
 
     def run(self, seconds: float | None = None) -> None:
         """Stream until nothing can come any more, or for `seconds` of motion."""
-        self._write([header(self.session.engine.frames_per_latent)])
+        self._write([header(self.session.engine.frames_per_step)])
         self._handle(self.reader.take(wait=True))
         enough = math.inf if seconds is None else round(seconds * FPS)
         while not self._quit and self._made_frames < enough:
@@ -121,12 +121,12 @@ class PromptStream:
                     return
                 self._handle(self.reader.take(wait=True))
                 continue
-            result = self.session.advance()
-            if result is None:  # the last prompt ended by itself
+            chunk = self.session.advance()
+            if chunk is None:  # the last prompt ended by itself
                 continue
-            if result.idle and self.reader.ended and not self.session.queued_prompts:
+            if chunk.idle and self.reader.ended and not self.session.queued_prompts:
                 return
-            self._send(result)
+            self._send(chunk)
 
     def _take_waiting_lines(self) -> None:
         while not self._quit and (line := self.reader.take(wait=False)) is not None:
@@ -158,19 +158,19 @@ class PromptStream:
         if acts_now:
             self._arrivals[line.text] = line.came_s
 
-    def _send(self, result: StepResult) -> None:
-        frames = result.motion.num_frames
+    def _send(self, chunk: Chunk) -> None:
+        frames = chunk.num_frames
         late = self.clock.wait(frames)
         if self._began is None:
             self._began = time.perf_counter()
-        self._write(frame_lines(result))
+        self._write(frame_lines(chunk))
         self._made_frames += frames
         if late > LATE_S:
-            say(f"frame {result.first_frame} is {late:.2f} s late")
-        if result.started and result.kind == "text":
-            came = self._arrivals.pop(result.prompt, None)
+            say(f"frame {chunk.first_frame} is {late:.2f} s late")
+        if "prompt" in chunk.began:
+            came = self._arrivals.pop(chunk.prompt, None)
             latency = "" if came is None else f", {1000 * (time.perf_counter() - came):.0f} ms after it was given"
-            say(f'"{result.prompt}" from {result.first_frame / FPS:.2f} s{latency}')
+            say(f'"{chunk.prompt}" from {chunk.start_s:.2f} s{latency}')
 
     def _write(self, lines: list[dict[str, Any]]) -> None:
         self.out.write("".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines))
@@ -184,7 +184,7 @@ class PromptStream:
             say(f"{made_s:.1f} s of motion in {took:.1f} s ({made_s / took:.1f} x real time)")
 
 
-def header(frames_per_latent: int) -> dict[str, Any]:
+def header(frames_per_step: int) -> dict[str, Any]:
     """The stream's first line: how to read the others."""
     from kinestream.skeleton import smpl22
 
@@ -193,7 +193,7 @@ def header(frames_per_latent: int) -> dict[str, Any]:
         "format": "kinestream-frames",
         "version": 1,
         "fps": FPS,
-        "frames_per_step": frames_per_latent,
+        "frames_per_step": frames_per_step,
         "units": "metres",
         "up": "y",
         "rotations": "local, quaternions wxyz",
@@ -201,18 +201,18 @@ def header(frames_per_latent: int) -> dict[str, Any]:
     }
 
 
-def frame_lines(result: StepResult) -> list[dict[str, Any]]:
+def frame_lines(chunk: Chunk) -> list[dict[str, Any]]:
     """A line a frame: number, time, prompt, root position in metres, local rotations (wxyz) in the skeleton's order."""
-    motion = result.motion
+    motion = chunk.motion
     rows = zip(motion.root_position_m.double().tolist(), motion.local_rotations.double().tolist(), strict=True)
     return [
         {
             "type": "frame",
             "frame": number,
             "time_s": round(number / FPS, 4),
-            "prompt": result.prompt,
+            "prompt": chunk.prompt,
             "root_position_m": [round(value, 5) for value in root],
             "rotations": [[round(value, 6) for value in rotation] for rotation in rotations],
         }
-        for number, (root, rotations) in enumerate(rows, start=result.first_frame)
+        for number, (root, rotations) in enumerate(rows, start=chunk.first_frame)
     ]
