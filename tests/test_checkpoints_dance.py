@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from kinestream.checkpoints.dance import MusicToDanceModel, load_music_to_dance, load_rvq_vae, save_music_to_dance
-from kinestream.checkpoints.folder import RVQ_VAE, save_model
+from kinestream.checkpoints.dance import MusicToDanceModel, load_music_to_dance, save_music_to_dance
+from kinestream.checkpoints.folder import RVQ_VAE, load_rvq_vae, save_model
 from kinestream.checkpoints.infinitedance import import_infinitedance, load_llama_weights
 from kinestream.errors import BadInputError
 from kinestream.features import Statistics

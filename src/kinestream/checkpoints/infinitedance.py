@@ -1,8 +1,7 @@
-"""Import of InfiniteDance's released tokenizer and ChoreoLLaMA; code inside their pickles never runs."""
+"""Import of InfiniteDance's released tokenizer, ChoreoLLaMA and retrieval network."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,11 +10,14 @@ from torch import Tensor
 
 from kinestream.checkpoints.dance import MusicToDanceModel, save_music_to_dance
 from kinestream.checkpoints.folder import build_network, check_names_and_shapes
-from kinestream.checkpoints.released import load_released
+from kinestream.checkpoints.released import check_names, file_hashes, load_released, renamed, shapes
+from kinestream.checkpoints.retrieval import MusicDanceRetrieval, save_retrieval
 from kinestream.errors import BadInputError
 from kinestream.features import Statistics
 from kinestream.models.choreo_llama import released_keys as llama_keys
 from kinestream.models.choreo_llama.model import ChoreoLlama
+from kinestream.models.retrieval import released_keys as retrieval_keys
+from kinestream.models.retrieval.model import RetrievalModel
 from kinestream.models.rvq_vae import released_keys as tokenizer_keys
 from kinestream.models.rvq_vae.model import RVQVAE
 
@@ -56,14 +58,14 @@ def import_infinitedance(
         tokenizer=codes,
         llama=network,
         statistics=statistics,
-        music_statistics=Statistics(torch.zeros(config.music_dim), torch.ones(config.music_dim)),
+        music_statistics=_neutral(config.music_dim),
         genres=tuple(genres) if genres is not None else tuple(f"style-{i}" for i in range(config.num_genres)),
         music_features=RELEASED_MUSIC,
         layout=RELEASED_LAYOUT,
         provenance={
             "source": "InfiniteDance, released checkpoints",
             "licence": "InfiniteDance Non-Commercial Research License",
-            "files": {path.name: _sha256(path) for path in (tokenizer, llama)},
+            "files": file_hashes(tokenizer, llama),
         },
     )
     save_music_to_dance(out, model)
@@ -72,45 +74,68 @@ def import_infinitedance(
 
 def _import_tokenizer(path: Path) -> RVQVAE:
     released = _used(load_released(path, "net"), tokenizer_keys.UNUSED_PREFIXES)
-    config = tokenizer_keys.config_from_released_shapes(_shapes(released))
+    config = tokenizer_keys.config_from_released_shapes(shapes(released))
     names = {*tokenizer_keys.released_key_map(config).values(), *tokenizer_keys.codebook_names(config)}
-    _check(released, names, path)
-    model = build_network(RVQVAE, config, tokenizer_keys.tensors_from_released(released, config), where=str(path))
-    assert isinstance(model, RVQVAE)
-    return model
+    check_names(released, names, path)
+    return build_network(RVQVAE, config, tokenizer_keys.tensors_from_released(released, config), where=str(path))
 
 
 def _import_llama(path: Path, codebooks: Tensor, num_heads: int | None, bridge_heads: int | None) -> ChoreoLlama:
     released = _used(load_released(path, "model"), llama_keys.UNUSED_PREFIXES)
     levels, codes, width = codebooks.shape
     config = llama_keys.config_from_released_shapes(
-        _shapes(released), (levels, codes, width), num_heads=num_heads, bridge_heads=bridge_heads
+        shapes(released), (levels, codes, width), num_heads=num_heads, bridge_heads=bridge_heads
     )
-    _check(released, llama_keys.expected_names(config), path)
+    check_names(released, llama_keys.expected_names(config), path)
     tensors = llama_keys.tensors_from_released(released, config, codebooks)
-    model = build_network(ChoreoLlama, config, tensors, where=str(path))
-    assert isinstance(model, ChoreoLlama)
-    return model
+    return build_network(ChoreoLlama, config, tensors, where=str(path))
 
 
 def _used(released: Mapping[str, Tensor], unused: tuple[str, ...]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in released.items() if not name.startswith(unused)}
 
 
-def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+def import_infinitedance_retrieval(
+    checkpoint: str | Path,
+    out: str | Path,
+    *,
+    dance_stats: str | Path | None = None,
+    music_stats: str | Path | None = None,
+    num_heads: int = retrieval_keys.RELEASED_NUM_HEADS,
+) -> MusicDanceRetrieval:
+    """Turn the authors' retrieval network into a model folder `out`, and give it.
 
+    checkpoint: their .ckpt (a state dict under "state_dict", "model." before the names) or .safetensors with the same
+    names. dance_stats, music_stats: an npz with mean and std, or a folder with Mean.npy and Std.npy; without them the
+    features pass as they come. It reads the release's 264-d motion and 55-d music.
 
-def _check(released: Mapping[str, Tensor], names: set[str], path: Path) -> None:
-    """All of these names, no others, and finite numbers."""
-    check_names_and_shapes(
-        released, {name: released[name].shape if name in released else torch.Size() for name in names}, where=str(path)
+    Raises:
+        BadInputError: a file is missing, damaged, holds more than tensors, or is of another model.
+        KinestreamError: the folder can't be written.
+    """
+    checkpoint = Path(checkpoint)
+    released = load_released(checkpoint, "state_dict")
+    released = {name.removeprefix(retrieval_keys.PREFIX): value for name, value in released.items()}
+    config = retrieval_keys.config_from_released_shapes(shapes(released), num_heads)
+    tensors = renamed(released, retrieval_keys.released_key_map(config), checkpoint)
+    retrieval = MusicDanceRetrieval(
+        build_network(RetrievalModel, config, tensors, where=str(checkpoint)),
+        _neutral(config.dance_dim) if dance_stats is None else Statistics.load(dance_stats),
+        _neutral(config.music_dim) if music_stats is None else Statistics.load(music_stats),
+        config.max_frames,
+        RELEASED_LAYOUT,
+        {
+            "source": "InfiniteDance, released retrieval network",
+            "files": file_hashes(checkpoint),
+            "normalised": {"dance": dance_stats is not None, "music": music_stats is not None},
+        },
     )
+    save_retrieval(out, retrieval)
+    return retrieval
 
 
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _neutral(width: int) -> Statistics:
+    return Statistics(torch.zeros(width), torch.ones(width))
 
 
 def load_llama_weights(folder: str | Path, model: ChoreoLlama) -> None:
@@ -126,6 +151,5 @@ def load_llama_weights(folder: str | Path, model: ChoreoLlama) -> None:
     for file in files:
         found |= {name.removeprefix("model."): tensor for name, tensor in load_released(file, "").items()}
     layers = {name: value for name, value in found.items() if not name.startswith(("embed_tokens.", "lm_head."))}
-    expected = {name: tuple(value.shape) for name, value in model.backbone.llama.state_dict().items()}
-    check_names_and_shapes(layers, expected, where=str(folder))
+    check_names_and_shapes(layers, shapes(model.backbone.llama.state_dict()), where=str(folder))
     model.backbone.llama.load_state_dict(layers)

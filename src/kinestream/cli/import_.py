@@ -103,7 +103,7 @@ def _import_infinitedance(arguments: argparse.Namespace) -> None:
         raise BadInputError("import infinitedance: expected --tokenizer and --llama together, or --retrieval alone")
     if arguments.retrieval is not None:
         existing_file(arguments.retrieval, "the released retrieval network's checkpoint")
-        from kinestream.checkpoints.retrieval import import_infinitedance_retrieval
+        from kinestream.checkpoints.infinitedance import import_infinitedance_retrieval
 
         import_infinitedance_retrieval(arguments.retrieval, arguments.output, dance_stats=arguments.stats)
     else:

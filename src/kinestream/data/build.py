@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from kinestream.data.journal import Journal
-from kinestream.data.layout import (
-    MOTION_FOLDER,
-    SPLIT_FOLDER,
-    STATISTICS_FOLDERS,
-    TEXT_FOLDER,
-    TextLine,
-    read_features,
+from kinestream.data.build_steps import (
+    SET_FOLDERS,
+    check_trainable,
+    find_all,
+    make_folders,
+    remove_leftovers,
+    source_entry,
+    write_splits,
+    write_statistics,
 )
+from kinestream.data.dance.build import DANCE_SOURCES, build_dances
+from kinestream.data.journal import Journal
+from kinestream.data.layout import MOTION_FOLDER, TEXT_FOLDER, TextLine
 from kinestream.data.manifest import Clip, Manifest, Pair
 from kinestream.data.processes import chunks, run_in_processes
-from kinestream.data.sources import Recording, Reject, Source
-from kinestream.data.sources.archive import dataset_folder
+from kinestream.data.sources import Recording, Reject, TextSource
 from kinestream.data.sources.bandai_namco import BandaiNamco
 from kinestream.data.sources.cmu import CMU
-from kinestream.data.sources.dance_recording import DanceSource
 from kinestream.data.sources.deepmimic import DeepMimic
 from kinestream.data.sources.kit_ml import with_kit_ml
 from kinestream.data.sources.motions import NAME_PREFIX, OwnMotions
@@ -39,12 +39,10 @@ from kinestream.data.text.mixing import Judge, make_mixes
 from kinestream.data.text.pair_build import PAIR_FORMAT, PairPlan, build_pairs, plan_pairs
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272
-from kinestream.io.atomic import atomic_path
 
-SOURCES: Mapping[str, Source] = {source.name: source for source in (BandaiNamco(), DeepMimic(), CMU(), OwnMotions())}
-# Importers of dances, which are built by `data.dance.build` into folders of their own.
-DANCE_SOURCE_NAMES = ("dance-with-melody", "aistpp", "finedance", "infinitedance")
-CACHE_FOLDER = ".sources"
+SOURCES: Mapping[str, TextSource] = {
+    source.name: source for source in (BandaiNamco(), DeepMimic(), CMU(), OwnMotions())
+}
 _PREFIXES = ("BN", "DM", "CMU_", NAME_PREFIX, MIX_PREFIX)
 _RECORDINGS_A_TASK = 8
 _PAIRS_A_TASK = 32
@@ -101,7 +99,7 @@ def build(
     `kit_ml` is a file of KIT-ML's captions for CMU's recordings (see `data.sources.kit_ml`). `judge` gives a motion's
     penalties by check and is needed for mixes: a top-level function, as it goes to other processes.
 
-    Dances (DANCE_SOURCE_NAMES) make a set with music, see `build_dances`, also for `hold_out`, a folder of songs; they
+    Dances (DANCE_SOURCES) make a set with music, see `build_dances`, also for `hold_out`, a folder of songs; they
     are not mixed with other sources.
     A second run skips recordings whose source bytes and parameters are unchanged; an interrupted one goes on where it
     stopped. Recordings that cannot be used become rejects with a reason. BadInputError for unknown sources, folders
@@ -109,36 +107,30 @@ def build(
     """
     options = options or BuildOptions()
     root = Path(output)
-    dances = set(inputs) & set(DANCE_SOURCE_NAMES)
+    dances = set(inputs) & set(DANCE_SOURCES)
     if options.mixes and judge is None:
         raise BadInputError("mixes are made only where they can be checked: give a judge, or no mixes")
     if kit_ml is not None and "cmu" not in inputs:
         raise BadInputError("KIT-ML's captions describe CMU's recordings: give the source cmu too")
     if dances and dances == set(inputs):
-        from kinestream.data.dance.build import build_dances
-
-        return build_dances(inputs, root, options, hold_out=hold_out, progress=progress)
+        return build_dances(
+            inputs, root, mirror=options.mirror, workers=options.workers, hold_out=hold_out, progress=progress
+        )
     if hold_out is not None:
         raise BadInputError("songs can be held out of sets of dances only")
     if not inputs or set(inputs) - set(SOURCES):
         given = ", ".join(inputs) or "none"
         hint = ". Dances and other recordings are built into folders of their own" if dances else ""
-        raise BadInputError(f"expected sources out of {', '.join((*SOURCES, *DANCE_SOURCE_NAMES))}, got {given}{hint}")
-    try:
-        for folder in (MOTION_FOLDER, TEXT_FOLDER, SPLIT_FOLDER, STATISTICS_FOLDERS[0]):
-            (root / folder).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInputError(f"cannot make the output folder {root}: {error}") from None
-    recordings, rejects, used = _find_all(inputs, root, progress)
+        raise BadInputError(f"expected sources out of {', '.join((*SOURCES, *DANCE_SOURCES))}, got {given}{hint}")
+    make_folders(root, SET_FOLDERS)
+    recordings, rejects, used = find_all(SOURCES, inputs, root, "recordings", progress=progress)
     if kit_ml is not None:
         recordings, unfit = with_kit_ml(recordings, kit_ml)
         rejects += unfit
     built = _build_all(recordings, root, options, progress)
     clips, failed = _clips(recordings, built)
     rejects += failed
-    if not any(clip.split == "train" for clip in clips):
-        first = f"{rejects[0].name}: {rejects[0].reason}" if rejects else "none"
-        raise BadInputError(f"{root}: nothing to train on; {len(rejects)} recordings were rejected; the first: {first}")
+    check_trainable(root, clips, rejects, "recordings")
     if all(clip.source == OwnMotions.name and clip.split == "train" for clip in clips):
         raise BadInputError(
             f"{root}: only {clips[0].recording_id} can be used ({len(rejects)} files were rejected), and at least two "
@@ -166,25 +158,6 @@ def build(
     )
     manifest.save(root)
     return manifest
-
-
-def _find_all(
-    inputs: Mapping[str, str | Path], root: Path, progress: bool
-) -> tuple[list[Recording], list[Reject], dict[str, str]]:
-    recordings: list[Recording] = []
-    rejects: list[Reject] = []
-    used = {}
-    for name, path in inputs.items():
-        folder = dataset_folder(Path(path), root / CACHE_FOLDER, progress=progress)
-        listing = SOURCES[name].find(folder)
-        recordings += listing.recordings
-        rejects += listing.rejects
-        used[name] = Path(path).name
-    names = [recording.name for recording in recordings]
-    if len(set(names)) != len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})[:3]
-        raise BadInputError(f"the sources hold recordings twice: {', '.join(twice)}; give each folder once")
-    return recordings, rejects, used
 
 
 def _build_all(
@@ -264,43 +237,6 @@ def _lasts_s(line: TextLine, item: BuiltItem) -> float:
     return round(min(line.end_s or whole, whole) - line.start_s, 3)
 
 
-def write_splits(root: Path, clips: Sequence[Clip]) -> None:
-    """Write split/{train,val,test}.txt."""
-    for split in ("train", "val", "test"):
-        with atomic_path(root / SPLIT_FOLDER / f"{split}.txt") as path:
-            path.write_text("".join(f"{clip.name}\n" for clip in clips if clip.split == split), encoding="utf-8")
-
-
-def write_statistics(root: Path, clips: Sequence[Clip]) -> None:
-    """Write mean_std/Mean.npy and Std.npy of the train split's files."""
-    names = [clip.name for clip in clips if clip.split == "train"]
-    mean, std = grouped_statistics(read_features(root / MOTION_FOLDER / f"{name}.npy", mmap=True) for name in names)
-    for name, values in (("Mean", mean), ("Std", std)):
-        with atomic_path(root / STATISTICS_FOLDERS[0] / f"{name}.npy") as path:
-            np.save(path, values.astype(np.float32))
-
-
-def grouped_statistics(arrays: Iterable[NDArray[np.float32]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean per column, and the standard deviation averaged over each part of the layout, as published.
-
-    A shared deviation keeps columns that hardly vary (the root's own x and z are always 0) from being blown up.
-    """
-    count, total, squares = 0, np.zeros(MOTION272.width), np.zeros(MOTION272.width)
-    for array in arrays:
-        values = array.astype(np.float64)
-        count += len(values)
-        total += values.sum(axis=0)
-        squares += (values**2).sum(axis=0)
-    if count == 0:
-        raise BadInputError("expected at least one clip to take statistics from")
-    mean = total / count
-    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
-    std = np.empty_like(deviation)
-    for part in MOTION272.slices.values():
-        std[part] = max(float(deviation[part].mean()), 1e-4)
-    return mean, std
-
-
 def _make_pairs(root: Path, clips: Sequence[Clip], options: BuildOptions, progress: bool) -> list[Pair]:
     plans: list[PairPlan] = []
     most = min(DEFAULT_PAIRS, PAIRS_A_CLIP * sum(clip.split == "train" for clip in clips))
@@ -327,29 +263,6 @@ def _make_pairs(root: Path, clips: Sequence[Clip], options: BuildOptions, progre
 
 def _pair_task(task: tuple[Path, Sequence[PairPlan], Mapping[str, Pair]]) -> list[Pair]:
     return build_pairs(*task)
-
-
-def remove_leftovers(root: Path, folders: Sequence[str], kept: Set[str], prefixes: tuple[str, ...]) -> None:
-    """Remove what an earlier build left in `folders` and this one does not have; only names that a build writes."""
-    for folder in folders:
-        for path in (root / folder).glob("*"):
-            if path.stem not in kept and path.stem.removeprefix("M_").startswith(prefixes):
-                path.unlink()
-
-
-def source_entry(
-    source: Source | DanceSource, given: str, clips: Sequence[Clip], rejects: Sequence[Reject]
-) -> dict[str, Any]:
-    """What a manifest says of one source; `given` is the name of the folder or archive."""
-    own = [clip for clip in clips if clip.source == source.name and not clip.mirrored and not clip.made]
-    return {
-        "given": given,
-        "licence": source.licence,
-        "citation": source.citation,
-        "recordings": len(own),
-        "hours": round(sum(clip.frames for clip in own) / MOTION272.fps / 3600.0, 3),
-        "rejects": sum(reject.source == source.name for reject in rejects),
-    }
 
 
 def _notes(clips: Sequence[Clip]) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from kinestream.data.sources.babel_272_stream import StreamPair, stream_pairs
 from kinestream.data.sources.humanml3d_272 import ClipPart, clip_parts
 from kinestream.data.sources.recording import Reject
 from kinestream.errors import BadInputError
-from kinestream.features import MOTION272, Statistics
+from kinestream.features import Statistics
 
 
 @dataclass(frozen=True)
@@ -82,17 +82,6 @@ class StreamPairs:
         """All frames of a pair, un-normalised, fp32."""
         pair = self.pairs[index]
         return _frames(pair.path, 0, pair.frames)
-
-
-def held(features: Float[Tensor, "t 272"], count: int) -> Float[Tensor, "n 272"]:
-    """The features with their last pose held, standing still, up to `count` frames; longer ones stay as they are."""
-    if len(features) >= count:
-        return features
-    last = features[-1:].clone()
-    last[:, MOTION272.slices["root_velocity"]] = 0.0
-    last[:, MOTION272.slices["velocities"]] = 0.0
-    last[:, MOTION272.slices["heading_change_rot6d"]] = last.new_tensor((1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
-    return torch.cat((features, last.expand(count - len(features), -1)))
 
 
 def _frames(path: Path, start: int, stop: int) -> Tensor:

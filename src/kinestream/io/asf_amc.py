@@ -14,7 +14,9 @@ from torch import Tensor
 
 from kinestream.errors import BadInputError
 from kinestream.io.asf import AsfSkeleton, fixed_axes_rotation, read_asf
-from kinestream.io.bvh import MAX_JOINT_FRAMES
+from kinestream.io.axes import find_up, upright
+from kinestream.io.bvh_text import MAX_JOINT_FRAMES
+from kinestream.io.motion_file import MotionFile
 from kinestream.io.text_bytes import read_text_bytes
 from kinestream.motion import Motion
 from kinestream.rotations import quat_conjugate, quat_multiply, quat_rotate
@@ -53,6 +55,22 @@ def read_asf_amc(
         raise BadInputError(f"metres_per_unit must be a positive number, got {metres_per_unit}")
     values = _Reader(str(path), skeleton).read(read_text_bytes(path, "AMC").decode("latin-1"))
     return _motion(skeleton, values, path, metres_per_unit, CMU_FPS if fps is None else fps)
+
+
+def read_amc_file(
+    path: Path, *, fps: float | None = None, metres_per_unit: float | None = None, up: str | None = None
+) -> MotionFile:
+    """An AMC file, with the ASF beside it, upright: `up` None finds the up axis from rest pose and movement."""
+    raw = read_asf_amc(path, fps=fps, metres_per_unit=metres_per_unit)
+    found = find_up(raw.skeleton, raw, up, "y")
+    unit = read_asf(asf_beside(path)).metres_per_unit() if metres_per_unit is None else metres_per_unit
+    return MotionFile(
+        motion=upright(raw, found),
+        up=found.world,
+        up_how=found.how,
+        metres_per_unit=unit,
+        unit_how="the ASF's" if metres_per_unit is None else "given",
+    )
 
 
 def asf_beside(path: Path) -> Path:

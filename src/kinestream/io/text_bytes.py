@@ -12,7 +12,7 @@ MAX_FILE_BYTES = 256 * 2**20
 def read_text_bytes(path: Path, kind: str) -> bytes:
     """A text file's bytes without a byte order mark; `kind` ("BVH") is what messages call it.
 
-    BadInputError for what is missing, too large, empty, UTF-16 or binary.
+    UTF-16 becomes UTF-8. BadInputError for what is missing, too large, empty, damaged or binary.
     """
     try:
         if not path.is_file():
@@ -24,7 +24,10 @@ def read_text_bytes(path: Path, kind: str) -> bytes:
     except (OSError, ValueError) as error:
         raise BadInputError(f"cannot read {str(path)[:200]!r}: {error}") from error
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise BadInputError(f"{path}: UTF-16 text; save the {kind} file as UTF-8 or ASCII")
+        try:
+            data = data.decode("utf-16").encode("utf-8")
+        except UnicodeError:
+            raise BadInputError(f"{path}: damaged UTF-16 text; save the {kind} file as UTF-8 or ASCII") from None
     data = data.removeprefix(b"\xef\xbb\xbf")
     if not data.strip():
         raise BadInputError(f"{path}: the file is empty")

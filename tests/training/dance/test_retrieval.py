@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmarks.retrieval_recall import main
-from kinestream.checkpoints.retrieval import import_infinitedance_retrieval, load_retrieval, save_retrieval
+from kinestream.checkpoints.infinitedance import import_infinitedance_retrieval
+from kinestream.checkpoints.retrieval import load_retrieval, save_retrieval
 from kinestream.checkpoints.retrieval_inputs import RetrievalInputs
 from kinestream.conditioning.music import MUSIC_SLICES, MUSIC_WIDTH
 from kinestream.data.dance.reference_index import ReferenceIndex

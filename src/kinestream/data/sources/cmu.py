@@ -37,7 +37,7 @@ class CMU:
     citation: str = "mocap.cs.cmu.edu, created with funding from NSF EIA-0196217"
     bone_map: None = None
 
-    def find(self, root: Path) -> SourceListing:
+    def find(self, root: Path) -> SourceListing[Recording]:
         """All `SUBJECT_TRIAL.amc` under `root`; what has no description, no known rate or no skeleton is a reject."""
         recordings, rejects = [], []
         index = _read_index(root)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from kinestream.data.layout import MOTION_FOLDER, TEXT_FOLDER, TextLine, read_features, safe_name, text_line
 from kinestream.data.prepare import MIN_FRAMES, checked_features, smpl22_motion
-from kinestream.data.sources import Recording, Segment, Source
+from kinestream.data.sources import Recording, Segment, TextSource
 from kinestream.data.sources.archive import file_sha256
 from kinestream.data.text.captions import contents, sample_captions, swap_sides
 from kinestream.data.text.measured import measured
@@ -79,7 +79,7 @@ def build_recordings(
     captions: int,
     mirrored: bool,
     tempo_percent: int,
-    sources: Mapping[str, Source],
+    sources: Mapping[str, TextSource],
 ) -> list[BuiltRecording]:
     """Build some recordings into `root`; those that `known` has with the same bytes and labels are left as they are."""
     return [
@@ -97,7 +97,7 @@ def _build_recording(
     captions: int,
     mirrored: bool,
     tempo_percent: int,
-    source: Source,
+    source: TextSource,
 ) -> BuiltRecording:
     digest, labels = _source_digest(recording), _label_digest(recording)
     if known is not None and known.sha256 == digest and _is_complete(known, root):
