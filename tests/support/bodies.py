@@ -67,7 +67,7 @@ class Body:
         """(key, name, parent's key, OFFSET, End Site), parents first."""
         rows: list[tuple[str, str, str | None, Vector, Vector | None]] = []
         for role, (parent, offset, tip) in BONES.items():
-            if role in self.left_out or parent in self.left_out and role.endswith("foot"):
+            if role in self.left_out or (parent in self.left_out and role.endswith("foot")):
                 continue
             while parent in self.left_out:
                 _, up, _ = BONES[parent]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,7 +38,7 @@ def import_motionstreamer(
     out: str | Path,
     *,
     num_heads: int | None = None,
-    end_latent: EndLatentSource = "normalized-zero",
+    end_latent: EndLatentSource | Path = "normalized-zero",
     stop_threshold: float = RELEASED_STOP_THRESHOLD,
 ) -> TextToMotionModel:
     """Turn the authors' files into a model folder `out`, and give the model.
@@ -45,8 +46,9 @@ def import_motionstreamer(
     tae, ar: .pth or .pt files (a state dict under "net" and "trans", with or without "module." before the names) or
     .safetensors with the same names. stats: an npz with mean and std, or a folder with Mean.npy and Std.npy. The
     configurations are read off the tensors' shapes; `num_heads` only where it isn't the released hidden_dim / 64.
-    end_latent: the release used one posterior sample of the mean pose, "normalized-zero", and its weights were trained
-    towards that; the posterior mean is its centre.
+    end_latent: the release used one posterior sample of the mean pose and trained towards it: its file
+    reference_end_latent_t2m_272.npy as a Path. Without the file "normalized-zero", the posterior's mean, is its centre.
+    The provenance says which it is.
 
     Raises:
         BadInputError: a file is missing, damaged, holds more than tensors, or is of another model.
@@ -59,18 +61,32 @@ def import_motionstreamer(
         tae=autoencoder,
         ar=transformer,
         statistics=statistics,
-        end_latent=reference_end_latent(autoencoder, statistics, end_latent),
+        end_latent=_end_latent(autoencoder, statistics, end_latent),
         stop_threshold=stop_threshold,
         text_encoder=SENTENCE_T5_NAME,
         provenance={
             "source": "MotionStreamer, released checkpoints",
-            "end_latent": end_latent,
+            "end_latent": end_latent.name if isinstance(end_latent, Path) else end_latent,
             "files": file_hashes(tae, ar),
         },
         empty_text_known=False,
     )
     save_text_to_motion(out, model)
     return model
+
+
+def _end_latent(tae: CausalTAE, statistics: Statistics, source: EndLatentSource | Path) -> Tensor:
+    if not isinstance(source, Path):
+        return reference_end_latent(tae, statistics, source)
+    width = tae.config.latent_dim
+    try:
+        values = np.load(source, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise BadInputError(f"{source}: expected the reference end latent as an array (.npy): {error}.") from error
+    if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or values.size != width:
+        got = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else "an archive"
+        raise BadInputError(f"{source}: expected {width} floats, one latent of this autoencoder, got {got}.")
+    return torch.from_numpy(values.astype(np.float32).reshape(width))
 
 
 def _import_tae(path: Path) -> CausalTAE:

@@ -68,11 +68,19 @@ def _unpickled(path: Path, beside_settings: bool) -> Any:
         whole = _unpickled_inert(path) if beside_settings else None
         if whole is not None:
             return whole
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise BadInputError(
-            f"{path} can't be loaded safely: it is damaged or holds more than tensors. Nothing in it was run. "
-            f"({first_line[:200]})"
+            f"{path} can't be loaded safely: it is damaged or holds more than tensors{_foreign(path)}. Nothing in it "
+            "was run. Give the authors' own file, or its tensors saved as .safetensors."
         ) from error
+
+
+def _foreign(path: Path) -> str:
+    """The names of objects that loading would have made, for a message; nothing where the file can't be looked into."""
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # not a zip archive, cut off, ...
+        return ""
+    return f" ({', '.join(sorted(names)[:3])})" if names else ""
 
 
 def _unpickled_inert(path: Path) -> Any:
