@@ -31,6 +31,7 @@ from benchmarks.harness import command_line, run, show
 from kinestream.errors import BadInputError, InputWarning
 from kinestream.io import read_motion
 from kinestream.io.amass import read_amass_npz, write_amass_npz
+from kinestream.io.asf import read_asf
 from kinestream.io.bvh import read_bvh, read_bvh_hierarchy, read_bvh_rig, write_bvh
 from kinestream.io.smpl85 import read_smpl85, write_smpl85
 from kinestream.motion import Motion
@@ -40,6 +41,52 @@ from kinestream.skeleton.bone_names import read_bone_map
 from kinestream.skeleton.retarget import retarget
 
 MAX_MESSAGE = 700
+SMALL_ASF = """\
+:version 1.10
+:units
+  length 0.45
+  angle deg
+:root
+   order TX TY TZ RX RY RZ
+   axis XYZ
+   position 0 0 0
+   orientation 0 0 0
+:bonedata
+  begin
+     id 1
+     name trunk
+     direction 0 1 0
+     length 9
+     axis 0 0 0 XYZ
+     dof rx ry rz
+     limits (-180.0 180.0)
+  end
+  begin
+     id 2
+     name arm
+     direction 1 0 0
+     length 9
+     axis 20 -30 90 XYZ
+     dof rz
+  end
+:hierarchy
+  begin
+    root trunk
+    trunk arm
+  end
+"""
+SMALL_AMC = """\
+:FULLY-SPECIFIED
+:DEGREES
+1
+root 0 18 0 0 0 0
+trunk 0 0 0
+arm 0
+2
+root 4.5 18 -9 10 20 30
+trunk 15 -25 35
+arm 40
+"""
 
 
 @dataclass(frozen=True)
@@ -85,6 +132,8 @@ def parsers(extra: Sequence[Path] = ()) -> list[Parser]:
         ("read_bvh_rig", ".bvh", lambda path: read_bvh_rig(path)[2], ".bvh"),
         ("retarget", ".bvh", lambda path: retarget(read_motion(path), smpl22())[0], ".bvh"),
         ("read_bone_map", ".json", read_bone_map, ".json"),
+        ("read_asf", ".asf", read_asf, ".asf"),
+        ("read_motion amc", ".amc", read_motion, ".amc"),
         ("Skeleton.from_json", ".json", Skeleton.from_json, ".json"),
     ]
     return [Parser(name, suffix, read, tuple(made[kind])) for name, suffix, read, kind in table]
@@ -93,6 +142,7 @@ def parsers(extra: Sequence[Path] = ()) -> list[Parser]:
 def _made_seeds() -> dict[str, list[bytes]]:
     motion = small_motion()
     seeds: dict[str, list[bytes]] = {".bvh": [], ".npz": [], ".npy": [], ".json": [smpl22().to_json().encode()]}
+    seeds[".asf"], seeds[".amc"] = [SMALL_ASF.encode()], [SMALL_AMC.encode()]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "seed"
         write_bvh(motion, path)
@@ -287,11 +337,13 @@ def fuzz(
     """Yields each mutation's outcome, and the failure if it is one; mutation k is the same for the same seed."""
     every_seed = [data for parser in table for data in parser.seeds]
     with tempfile.TemporaryDirectory() as folder:
+        # The skeleton that damaged .amc files find beside them, whatever they are called.
+        (Path(folder) / "amc.asf").write_text(SMALL_ASF, encoding="utf-8")
         for number in range(mutations):
             parser = table[number % len(table)]
             rng = random.Random(f"{seed}-{number}")
             data = mutated(rng.choice(parser.seeds), every_seed, rng)
-            path = Path(folder) / f"case{parser.suffix}"
+            path = Path(folder) / f"{'amc' if parser.suffix == '.amc' else 'case'}{parser.suffix}"
             path.write_bytes(data)
             outcome, problem = problem_with(parser, path, seconds)
             yield f"{parser.name}: {outcome}", Failure(parser.name, number, data, problem) if problem else None

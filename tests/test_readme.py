@@ -80,3 +80,18 @@ def test_a_worked_example_on_a_page_runs_as_written(
     said = capsys.readouterr().out
     assert "'train': {'recordings': 1" in said
     assert "no caption" in said
+
+
+def test_readme_lines_fit_a_screen() -> None:
+    assert [line for line in README.splitlines() if len(line) >= 120] == []
+
+
+def test_every_cell_of_the_table_of_peers_has_a_source() -> None:
+    table = README[README.index("<table>") : README.index("</table>")]
+    cells = re.findall(r"<td>(.*)</td>", table)
+    assert len(cells) == 7 * len(re.findall(r"^<th>[a-z ]+</th>$", table, flags=re.MULTILINE)[1:])
+    listed = set(re.findall(r"<sup>(\d+)</sup> \[", README))
+    for cell in cells:
+        own = re.search(r'<a href="([^"#]+)', cell)
+        number = re.search(r"<sup>(\d+)</sup>", cell)
+        assert (own and (REPOSITORY / own.group(1)).exists()) or (number and number.group(1) in listed), cell

@@ -218,7 +218,7 @@ def test_after_the_end_of_the_input_a_stream_acts_what_waits_and_takes_no_more(
 
 def test_chunks_follow_each_other_without_a_gap(kind: Kind, engine: StreamEngine[Any]) -> None:
     session = finished(kind, engine)
-    frames = 0
+    frames, before = 0, ""
     for number, chunk in enumerate(session):
         assert (chunk.index, chunk.first_frame) == (number, frames)
         assert chunk.start_s == pytest.approx(frames / 30)

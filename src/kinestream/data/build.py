@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
-import multiprocessing.connection
-import os
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -29,50 +23,63 @@ from kinestream.data.layout import (
     read_features,
 )
 from kinestream.data.manifest import Clip, Manifest, Pair
+from kinestream.data.processes import chunks, run_in_processes
 from kinestream.data.sources import Recording, Reject, Source
 from kinestream.data.sources.archive import dataset_folder
 from kinestream.data.sources.bandai_namco import BandaiNamco
+from kinestream.data.sources.cmu import CMU
 from kinestream.data.sources.dance_recording import DanceSource
 from kinestream.data.sources.deepmimic import DeepMimic
+from kinestream.data.sources.kit_ml import with_kit_ml
 from kinestream.data.sources.motions import NAME_PREFIX, OwnMotions
 from kinestream.data.splits import MIN_FILES_FOR_TEST, Labelled, assign_file_splits, assign_splits
 from kinestream.data.text.build_item import ITEM_FORMAT, BuiltItem, BuiltRecording, build_recordings
+from kinestream.data.text.mixing import PREFIX as MIX_PREFIX
+from kinestream.data.text.mixing import Judge, make_mixes
 from kinestream.data.text.pair_build import PAIR_FORMAT, PairPlan, build_pairs, plan_pairs
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272
 from kinestream.io.atomic import atomic_path
 
-SOURCES: Mapping[str, Source] = {source.name: source for source in (BandaiNamco(), DeepMimic(), OwnMotions())}
+SOURCES: Mapping[str, Source] = {source.name: source for source in (BandaiNamco(), DeepMimic(), CMU(), OwnMotions())}
 # Importers of dances, which are built by `data.dance.build` into folders of their own.
 DANCE_SOURCE_NAMES = ("dance-with-melody", "aistpp", "finedance", "infinitedance")
 CACHE_FOLDER = ".sources"
-_PREFIXES = ("BN", "DM", NAME_PREFIX)
+_PREFIXES = ("BN", "DM", "CMU_", NAME_PREFIX, MIX_PREFIX)
 _RECORDINGS_A_TASK = 8
 _PAIRS_A_TASK = 32
 DEFAULT_PAIRS = 3000
 PAIRS_A_CLIP = 10
 
-Task = TypeVar("Task")
-Result = TypeVar("Result")
-
 
 @dataclass(frozen=True)
 class BuildOptions:
     """What to make: captions a recording that the grammar writes, mirrored copies, contextual pairs of the train split
-    (a tenth as many of the validation split; None: 3000, at most ten a clip), and the number of processes."""
+    (a tenth as many of the validation split; None: 3000, at most ten a clip), and the number of processes.
+
+    `tempo_percent` of the train recordings get a copy at another tempo, and `mixes` clips are tried that have the legs
+    of one recording and the arms of another.
+    """
 
     captions_per_recording: int = 12
     mirror: bool = True
     pairs: int | None = None
     workers: int = 2
+    tempo_percent: int = 0
+    mixes: int = 0
 
     def __post_init__(self) -> None:
-        ranges = ((1, self.captions_per_recording, 200), (0, self.pairs or 0, 1_000_000), (1, self.workers, 64))
-        if not all(low <= value <= high for low, value, high in ranges):
-            raise BadInputError(
-                "expected 1 to 200 captions a recording, 0 to 1000000 pairs and 1 to 64 workers, got "
-                f"{self.captions_per_recording}, {self.pairs} and {self.workers}"
-            )
+        highest = {
+            "captions_per_recording": 200,
+            "pairs": 1_000_000,
+            "workers": 64,
+            "tempo_percent": 100,
+            "mixes": 100_000,
+        }
+        for name, high in highest.items():
+            low = 1 if name in ("captions_per_recording", "workers") else 0
+            if not low <= (getattr(self, name) or 0) <= high:
+                raise BadInputError(f"expected {name} from {low} to {high}, got {getattr(self, name)}")
 
     def parameters(self) -> dict[str, Any]:
         """What decides the result; the number of processes does not."""
@@ -85,9 +92,14 @@ def build(
     options: BuildOptions | None = None,
     *,
     hold_out: str | Path | None = None,
+    kit_ml: str | Path | None = None,
+    judge: Judge | None = None,
     progress: bool = True,
 ) -> Manifest:
     """Build the data set at `output` from {source name: folder or .tar archive} and return its manifest.
+
+    `kit_ml` is a file of KIT-ML's captions for CMU's recordings (see `data.sources.kit_ml`). `judge` gives a motion's
+    penalties by check and is needed for mixes: a top-level function, as it goes to other processes.
 
     Dances (DANCE_SOURCE_NAMES) make a set with music, see `build_dances`, also for `hold_out`, a folder of songs; they
     are not mixed with other sources.
@@ -98,6 +110,10 @@ def build(
     options = options or BuildOptions()
     root = Path(output)
     dances = set(inputs) & set(DANCE_SOURCE_NAMES)
+    if options.mixes and judge is None:
+        raise BadInputError("mixes are made only where they can be checked: give a judge, or no mixes")
+    if kit_ml is not None and "cmu" not in inputs:
+        raise BadInputError("KIT-ML's captions describe CMU's recordings: give the source cmu too")
     if dances and dances == set(inputs):
         from kinestream.data.dance.build import build_dances
 
@@ -114,6 +130,9 @@ def build(
     except OSError as error:
         raise BadInputError(f"cannot make the output folder {root}: {error}") from None
     recordings, rejects, used = _find_all(inputs, root, progress)
+    if kit_ml is not None:
+        recordings, unfit = with_kit_ml(recordings, kit_ml)
+        rejects += unfit
     built = _build_all(recordings, root, options, progress)
     clips, failed = _clips(recordings, built)
     rejects += failed
@@ -125,6 +144,12 @@ def build(
             f"{root}: only {clips[0].recording_id} can be used ({len(rejects)} files were rejected), and at least two "
             "are needed: one to train on, one to validate with. Cut it in two, or add another source"
         )
+    if judge is not None and options.mixes:
+        made, unsound = make_mixes(
+            root, clips, options.mixes, options.captions_per_recording, judge, options.workers, progress=progress
+        )
+        clips += made
+        rejects += unsound
     write_splits(root, clips)
     write_statistics(root, clips)
     pairs = _make_pairs(root, clips, options, progress)
@@ -165,13 +190,14 @@ def _find_all(
 def _build_all(
     recordings: Sequence[Recording], root: Path, options: BuildOptions, progress: bool
 ) -> dict[str, BuiltRecording]:
-    digest = hashlib.sha256(json.dumps(options.parameters() | {"pairs": 0}, sort_keys=True).encode()).hexdigest()
+    settings = options.parameters() | {"pairs": 0, "mixes": 0}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     built: dict[str, BuiltRecording] = {}
     with Journal(root / "build.journal.jsonl", digest, BuiltRecording.from_dict) as journal:
         known = journal.known
         tasks = [
-            (chunk, {r.name: known.get(r.name) for r in chunk}, root, options.captions_per_recording, options.mirror)
-            for chunk in _chunks(recordings, _RECORDINGS_A_TASK)
+            (chunk, {r.name: known.get(r.name) for r in chunk}, root, options)
+            for chunk in chunks(recordings, _RECORDINGS_A_TASK)
         ]
         with tqdm(total=len(recordings), desc="recordings", unit="clip", disable=not progress) as bar:
             for results in run_in_processes(_build_task, tasks, options.workers):
@@ -182,55 +208,26 @@ def _build_all(
     return built
 
 
-def _build_task(task: tuple[Sequence[Recording], Mapping[str, Any], Path, int, bool]) -> list[BuiltRecording]:
-    recordings, known, root, captions, mirrored = task
-    return build_recordings(recordings, known, root, captions, mirrored, SOURCES)
-
-
-def run_in_processes(work: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> Iterator[Result]:
-    """Results as they come; one process works in place. An error or Ctrl-C drops the tasks that have not begun."""
-    if workers == 1 or len(tasks) <= 1:
-        yield from map(work, tasks)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
-        waiting: set[Future[Result]] = {pool.submit(work, task) for task in tasks}
-        try:
-            while waiting:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _start_worker() -> None:
-    """One thread a process, and no process that outlives the one that asked for the work."""
-    torch.set_num_threads(1)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_exit_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _exit_with(sentinel: int) -> None:
-    multiprocessing.connection.wait([sentinel])
-    os._exit(1)
-
-
-def _chunks(items: Sequence[Task], size: int) -> list[Sequence[Task]]:
-    return [items[k : k + size] for k in range(0, len(items), size)]
+def _build_task(task: tuple[Sequence[Recording], Mapping[str, Any], Path, BuildOptions]) -> list[BuiltRecording]:
+    recordings, known, root, options = task
+    captions, mirrored, tempo = options.captions_per_recording, options.mirror, options.tempo_percent
+    return build_recordings(recordings, known, root, captions, mirrored, tempo, SOURCES)
 
 
 def _clips(recordings: Sequence[Recording], built: Mapping[str, BuiltRecording]) -> tuple[list[Clip], list[Reject]]:
     good = [r for r in recordings if not built[r.name].reject]
     rejects = [Reject(r.name, r.source, built[r.name].reject) for r in recordings if built[r.name].reject]
-    splits = assign_splits([Labelled(r.name, r.content, r.style, r.only_train) for r in good if not r.captions])
-    splits |= assign_file_splits([r.name for r in good if r.captions])
+    # Source by source, so that another source never moves a recording to another split.
+    splits = assign_file_splits([r.name for r in good if r.captions])
+    for source in sorted({r.source for r in good}):
+        own = [r for r in good if r.source == source and not r.captions]
+        splits |= assign_splits([Labelled(r.name, r.content, r.style, r.only_train) for r in own])
     clips = [
         _clip(recording, built[recording.name].sha256, item, splits[recording.name])
         for recording in good
         for item in built[recording.name].items
+        # What is held out are recordings as they are.
+        if item.tempo == 1.0 or splits[recording.name] == "train"
     ]
     return clips, rejects
 
@@ -250,10 +247,16 @@ def _clip(recording: Recording, sha256: str, item: BuiltItem, split: str) -> Cli
         captions=item.captions,
         mirrored=item.mirrored,
         sha256=sha256,
-        details={"longest_caption_s": max(_lasts_s(line, item) for line in recording.captions)}
-        if recording.captions
-        else {},
+        details=_details(recording, item),
     )
+
+
+def _details(recording: Recording, item: BuiltItem) -> dict[str, Any]:
+    """What else is known of a clip: its tempo where that was changed, how long a caption of its own reaches."""
+    details: dict[str, Any] = {} if item.tempo == 1.0 else {"tempo": item.tempo}
+    if recording.captions:
+        details["longest_caption_s"] = max(_lasts_s(line, item) for line in recording.captions)
+    return details
 
 
 def _lasts_s(line: TextLine, item: BuiltItem) -> float:
@@ -312,7 +315,7 @@ def _make_pairs(root: Path, clips: Sequence[Clip], options: BuildOptions, progre
         known = journal.known
         tasks = [
             (root, chunk, {plan.name: known[plan.name] for plan in chunk if plan.name in known})
-            for chunk in _chunks(plans, _PAIRS_A_TASK)
+            for chunk in chunks(plans, _PAIRS_A_TASK)
         ]
         for results in run_in_processes(_pair_task, tasks, options.workers):
             for pair in results:
@@ -338,7 +341,7 @@ def source_entry(
     source: Source | DanceSource, given: str, clips: Sequence[Clip], rejects: Sequence[Reject]
 ) -> dict[str, Any]:
     """What a manifest says of one source; `given` is the name of the folder or archive."""
-    own = [clip for clip in clips if clip.source == source.name and not clip.mirrored]
+    own = [clip for clip in clips if clip.source == source.name and not clip.mirrored and not clip.made]
     return {
         "given": given,
         "licence": source.licence,
@@ -350,7 +353,7 @@ def source_entry(
 
 
 def _notes(clips: Sequence[Clip]) -> tuple[str, ...]:
-    labelled = [clip for clip in clips if clip.source != OwnMotions.name]
+    labelled = [clip for clip in clips if clip.source != OwnMotions.name and not clip.made]
     own = [clip for clip in clips if clip.source == OwnMotions.name and not clip.mirrored]
     few = sorted({c.content for c in labelled} - {c.content for c in labelled if c.split == "test"})
     counts = {content: sum(c.content == content and not c.mirrored for c in labelled) for content in few}
@@ -358,6 +361,8 @@ def _notes(clips: Sequence[Clip]) -> tuple[str, ...]:
     if few:
         listed = ", ".join(f"{content} ({count})" for content, count in counts.items())
         notes.append(f"Few-shot contents that are only in train (number of recordings): {listed}.")
+    if any(clip.made for clip in clips):
+        notes.append("Clips with `base` or `tempo` in their details are made from recordings of the train split.")
     if own:
         of_split = {split: sum(clip.split == split for clip in own) for split in ("train", "val", "test")}
         listed = ", ".join(f"{count} in {split}" for split, count in of_split.items())

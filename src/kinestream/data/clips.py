@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kinestream.data.layout import STREAM_SPLITS, statistics_folder
-from kinestream.data.manifest import MANIFEST_NAME, load_manifest
+from kinestream.data.manifest import MANIFEST_NAME, MIX_MARK, load_manifest
 from kinestream.data.sources.babel_272_stream import StreamPair, stream_pairs
 from kinestream.data.sources.humanml3d_272 import ClipPart, clip_parts
 from kinestream.data.sources.recording import Reject
@@ -106,11 +106,15 @@ def _frames(path: Path, start: int, stop: int) -> Tensor:
 
 
 def _content_weights(root: Path, split: str) -> dict[str, float]:
-    """(Clips of the same content)^(-2/3) relative to the mean, by clip name; empty without a manifest."""
+    """(Clips of the same content)^(-2/3) relative to the mean, by clip name; empty without a manifest.
+
+    A mix counts as its first content, so that many combinations do not drown what was recorded.
+    """
     if not (root / MANIFEST_NAME).is_file():
         return {}
     clips = load_manifest(root).split_clips(split)
-    counts = Counter(clip.content for clip in clips)
-    weights = {clip.name: float(counts[clip.content]) ** (-2 / 3) for clip in clips}
+    contents = {clip.name: clip.content.partition(MIX_MARK)[0] for clip in clips}
+    counts = Counter(contents.values())
+    weights = {name: float(counts[content]) ** (-2 / 3) for name, content in contents.items()}
     mean = sum(weights.values()) / max(1, len(weights))
     return {name: weight / mean for name, weight in weights.items()}

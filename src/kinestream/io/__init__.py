@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["READ_SUFFIXES", "WRITE_SUFFIXES", "read_motion", "read_motion_file", "write_motion"]
 
-READ_SUFFIXES = (".bvh", ".npz", ".npy")
+READ_SUFFIXES = (".bvh", ".amc", ".npz", ".npy")
 WRITE_SUFFIXES = (".bvh", ".glb", ".fbx", ".mp4", ".html", ".npz", ".npy")
 
 _PICKLE_SUFFIXES = (".pkl", ".pickle", ".pt", ".pth")
@@ -46,12 +46,12 @@ def read_motion_file(
     metres_per_unit: float | None = None,
     up: str | None = None,
 ) -> MotionFile:
-    """A file's motion with how it was read: BVH, or npz and npy arrays (`kinestream.io.array_files` lists them).
+    """A file's motion with how it was read: BVH, AMC with its ASF beside it, or npz and npy arrays.
 
-    `fps` replaces the rate that a file says, and is needed where it says none; `up` ("x", "y", "z", "-y", ...) is the
-    file's up axis and `metres_per_unit` its unit (None: found from rest pose, movement and size). Features have rate,
-    axes and unit by definition. Raises BadInputError for files that are not what their name says, are damaged, or have
-    another suffix.
+    `kinestream.io.array_files` lists the arrays. `fps` replaces the rate that a file says, and is needed where it says
+    none (AMC: 120 then); `up` ("x", "y", "z", "-y", ...) is the file's up axis and `metres_per_unit` its unit (None:
+    found from rest pose, movement and size). Features have rate, axes and unit by definition. Raises BadInputError for
+    files that are not what their name says, are damaged, or have another suffix.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -69,6 +69,10 @@ def read_motion_file(
         from kinestream.io.bvh import read_bvh_file
 
         return read_bvh_file(path, fps=fps, metres_per_unit=metres_per_unit, up=up)
+    if suffix == ".amc":
+        from kinestream.io.asf_amc import read_amc_file
+
+        return read_amc_file(path, fps=fps, metres_per_unit=metres_per_unit, up=up)
     if suffix in _PICKLE_SUFFIXES and path.is_file():
         from kinestream.io.arrays import how_to_convert
 

@@ -15,9 +15,10 @@ import torch
 from kinestream.errors import BadInputError
 from kinestream.io.axes import FoundUp, find_up, spread_frames, turned_skeleton, upright
 from kinestream.io.bvh_hierarchy import BvhHierarchy
-from kinestream.io.bvh_text import MAX_FILE_BYTES, read_bvh_text
+from kinestream.io.bvh_text import read_bvh_text
 from kinestream.io.bvh_writing import SAME_TRANSLATION_M, write_bvh
 from kinestream.io.motion_file import BvhLayout, MotionFile, warn
+from kinestream.io.text_bytes import MAX_FILE_BYTES
 from kinestream.motion import Motion
 from kinestream.rotations import quat_from_euler_rad
 from kinestream.skeleton import Skeleton

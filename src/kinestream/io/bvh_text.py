@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from kinestream.errors import BadInputError
 from kinestream.io.bvh_hierarchy import BvhHierarchy, parse_hierarchy
+from kinestream.io.text_bytes import read_text_bytes
 
-MAX_FILE_BYTES = 256 * 2**20
 MAX_HEADER_BYTES = 16 * 2**20
 MAX_HEADER_LINES = 400_000
 MAX_JOINT_FRAMES = 20_000_000
@@ -59,7 +59,7 @@ def read_bvh_text(path: Path, *, fps: float | None = None, frames: Frames = "nee
 
     BadInputError, with the line where there is one, for files that are no whole, sound BVH.
     """
-    data = _read_bytes(path)
+    data = read_text_bytes(path, "BVH")
     found = _MOTION_LINE.search(data, 0, MAX_HEADER_BYTES)
     notes: list[str] = []
     hierarchy = _hierarchy(data, found.start() if found else None, path, notes)
@@ -71,29 +71,6 @@ def read_bvh_text(path: Path, *, fps: float | None = None, frames: Frames = "nee
     count, rate, start = _motion_header(data, found.end(), path, fps)
     values = _values(data, start, count, hierarchy, path, notes)
     return BvhText(hierarchy, rate, _without_scale(values, hierarchy, path), tuple(notes))
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        if not path.is_file():
-            raise BadInputError(f"{path}: no such file" if not path.exists() else f"{path}: not a file")
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise BadInputError(f"{path}: {size >> 20} MiB; BVH files above {MAX_FILE_BYTES >> 20} MiB are refused")
-        data = path.read_bytes()
-    except (OSError, ValueError) as error:
-        raise BadInputError(f"cannot read {str(path)[:200]!r}: {error}") from error
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        try:
-            data = data.decode("utf-16").encode("utf-8")
-        except UnicodeError:
-            raise BadInputError(f"{path}: damaged UTF-16 text; save the BVH file as UTF-8 or ASCII") from None
-    data = data.removeprefix(b"\xef\xbb\xbf")
-    if not data.strip():
-        raise BadInputError(f"{path}: the file is empty")
-    if b"\0" in data:
-        raise BadInputError(f"{path}: binary data, not a BVH text file")
-    return data
 
 
 _MOTION_LINE = re.compile(rb"(?:^|[\r\n])[ \t]*MOTION[ \t]*(?=[\r\n]|\Z)", re.IGNORECASE)

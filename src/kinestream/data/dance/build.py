@@ -18,7 +18,6 @@ from kinestream.data.build import (
     CACHE_FOLDER,
     BuildOptions,
     remove_leftovers,
-    run_in_processes,
     source_entry,
     write_splits,
     write_statistics,
@@ -28,6 +27,7 @@ from kinestream.data.dance.songs import SONG_FOLDER, SONG_FORMAT, Song, analysed
 from kinestream.data.journal import Journal
 from kinestream.data.layout import MOTION_FOLDER, SPLIT_FOLDER, STATISTICS_FOLDERS, TEXT_FOLDER
 from kinestream.data.manifest import Clip, Manifest
+from kinestream.data.processes import run_in_processes
 from kinestream.data.sources.aistpp import Aistpp
 from kinestream.data.sources.archive import dataset_folder
 from kinestream.data.sources.dance_recording import DanceRecording, DanceSource, audio_named, genre_named

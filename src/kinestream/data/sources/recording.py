@@ -30,6 +30,8 @@ class Recording:
     `only_train` keeps few-shot recordings out of validation and test. `segments` replaces the labels where parts of the
     recording show different things; empty means the labels hold for all of it. `captions` are the recording's own
     sentences, taken as they are in place of those that the grammar makes of the labels, which then may be any words.
+    `written` are sentences besides the grammar's, and all there are for a content that it does not know. `fps` is the
+    rate where the file says none.
     """
 
     name: str
@@ -43,6 +45,8 @@ class Recording:
     only_train: bool = False
     segments: tuple[Segment, ...] = ()
     captions: tuple[TextLine, ...] = ()
+    written: tuple[TextLine, ...] = ()
+    fps: float | None = None
 
 
 @dataclass(frozen=True)
