@@ -44,11 +44,14 @@ def onto_smpl(path: Path, fps: float | None = None) -> tuple[Motion, dict[str, l
 
 BASE = {"left": [0.50, 0.87, 0.0], "right": [-0.34, -0.94, 0.0], "trunk": [0.0, 1.0, -0.08]}
 NAMES = (
-    "biovision_classic", "cc_iclone", "daz_genesis8", "index_suffix", "mixamo_plain", "mmd_japanese", "optitrack_motive",
+    "biovision_classic", "cc_iclone", "daz_genesis8", "index_suffix", "mixamo_plain", "mmd_japanese",
+    "optitrack_motive",
     "rokoko_newton", "slimevr", "suffix_side_thigh", "xsens_mvn",
 )  # fmt: skip
-PLAIN = ("base", "zup", "zup_motion_yup_rest", "decimetres", "frames_one_more", "comma_decimals", "two_roots",
-         "wrong_frame_time", "zero_offsets_positions", "positions_all", *(f"names_{name}" for name in NAMES))  # fmt: skip
+PLAIN = (
+    "base", "zup", "zup_motion_yup_rest", "decimetres", "frames_one_more", "comma_decimals", "two_roots",
+    "wrong_frame_time", "zero_offsets_positions", "positions_all", *(f"names_{name}" for name in NAMES),
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PLAIN)

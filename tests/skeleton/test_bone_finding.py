@@ -58,26 +58,49 @@ ORDINARY = {
     "no hands": Body(names=MIXAMO, left_out=("left_wrist", "right_wrist")),
     "no neck": Body(names=MIXAMO, left_out=("neck",)),
     "one spine joint": Body(names=MIXAMO, left_out=("spine3",)),
-    "fingers": Body(names=MIXAMO, extras=[Extra(f"LeftHandIndex{k}", below="left_wrist", offset=(3, 0, k)) for k in (1, 2)]),
-    "twist bones below": Body(names=MIXAMO, extras=[Extra("LeftArmTwist", below="left_shoulder"), Extra("LeftLegRoll", below="left_knee")]),
-    "twist bones between": Body(names=MIXAMO, extras=[Extra("LeftUpLegTwist", above="left_knee", share=0.5), Extra("RightUpLegTwist", above="right_knee", share=0.5)]),
+    "fingers": Body(
+        names=MIXAMO, extras=[Extra(f"LeftHandIndex{k}", below="left_wrist", offset=(3, 0, k)) for k in (1, 2)]
+    ),
+    "twist bones below": Body(
+        names=MIXAMO, extras=[Extra("LeftArmTwist", below="left_shoulder"), Extra("LeftLegRoll", below="left_knee")]
+    ),
+    "twist bones between": Body(
+        names=MIXAMO,
+        extras=[
+            Extra("LeftUpLegTwist", above="left_knee", share=0.5),
+            Extra("RightUpLegTwist", above="right_knee", share=0.5),
+        ],
+    ),
     "limbs of two bones": Body(
         names=CONVENTIONS["makehuman"],
         extras=[
             Extra(f"{part}02.{side[0].upper()}", above=f"{side}_{below}", share=0.5)
             for side in ("left", "right")
-            for part, below in (("upperleg", "knee"), ("lowerleg", "ankle"), ("upperarm", "elbow"), ("lowerarm", "wrist"))
+            for part, below in (
+                ("upperleg", "knee"),
+                ("lowerleg", "ankle"),
+                ("upperarm", "elbow"),
+                ("lowerarm", "wrist"),
+            )
         ],
     ),
-    "hip connectors": Body(names=MIXAMO, extras=[Extra("LHipJoint", above="left_hip"), Extra("RHipJoint", above="right_hip")]),
+    "hip connectors": Body(
+        names=MIXAMO, extras=[Extra("LHipJoint", above="left_hip"), Extra("RHipJoint", above="right_hip")]
+    ),
     "a shoulder between collarbone and arm": Body(
         names=CONVENTIONS["makehuman"],
-        extras=[Extra("shoulder01.L", above="left_shoulder", share=0.4), Extra("shoulder01.R", above="right_shoulder", share=0.4)],
+        extras=[
+            Extra("shoulder01.L", above="left_shoulder", share=0.4),
+            Extra("shoulder01.R", above="right_shoulder", share=0.4),
+        ],
     ),
     "a prop": Body(names=MIXAMO, extras=[Extra("Sword", below="right_wrist", offset=(-60, 0, 0))]),
     "a tail": Body(names=MIXAMO, extras=[Extra("Tail1", below="pelvis", offset=(0, 0, -40))]),
-    "eyes and jaw": Body(names=MIXAMO, extras=[Extra("LeftEye", below="head"), Extra("RightEye", below="head"), Extra("Jaw", below="head")]),
-}  # fmt: skip
+    "eyes and jaw": Body(
+        names=MIXAMO,
+        extras=[Extra("LeftEye", below="head"), Extra("RightEye", below="head"), Extra("Jaw", below="head")],
+    ),
+}
 
 
 @pytest.mark.parametrize("kind", ORDINARY)
@@ -114,12 +137,13 @@ TORN = {
     "left and right exchanged": _swapped(MIXAMO, {f"left_{part}": f"right_{part}" for part in PARTS}),
     "arms of the other side": _swapped(MIXAMO, {f"left_{part}": f"right_{part}" for part in PARTS[:4]}),
     "arms named as legs": _swapped(
-        MIXAMO, {f"{side}_{a}": f"{side}_{b}" for side in ("left", "right") for a, b in zip(PARTS[:4], PARTS[4:], strict=True)}
+        MIXAMO,
+        {f"{side}_{a}": f"{side}_{b}" for side in ("left", "right") for a, b in zip(PARTS[:4], PARTS[4:], strict=True)},
     ),
     "knee and ankle exchanged": _swapped(MIXAMO, {"left_knee": "left_ankle"}),
     "sides mixed within a leg": _swapped(MIXAMO, {"left_knee": "right_knee"}),
     "hand and head exchanged": _swapped(MIXAMO, {"left_elbow": "head"}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", TORN)

@@ -18,7 +18,7 @@ BONES: Mapping[str, tuple[str | None, Vector, Vector | None]] = {
     "neck": ("spine3", (0, 22, 0), None),
     "head": ("neck", (0, 10, 1), (0, 17, 0)),
     **{
-        f"{side}_{part}": (None if parent is None else parent.format(side=side), (s * x, y, z), tip and (s * tip[0], tip[1], tip[2]))
+        f"{side}_{part}": (parent.format(side=side), (s * x, y, z), tip and (s * tip[0], tip[1], tip[2]))
         for side, s in (("left", 1), ("right", -1))
         for part, parent, (x, y, z), tip in (
             ("collar", "spine3", (4, 17, 0), None),
@@ -31,7 +31,7 @@ BONES: Mapping[str, tuple[str | None, Vector, Vector | None]] = {
             ("foot", "{side}_ankle", (0, -7, 13), (0, 0, 6)),
         )
     },
-}  # fmt: skip
+}
 STANDING_CM = 94.0
 """Height of the pelvis when the toes are on the floor."""
 
@@ -221,7 +221,8 @@ CONVENTIONS: Mapping[str, Mapping[str, str]] = {
             for side, s in (("left", "L0"), ("right", "R0"))
             for role, part in zip(
                 ("collar", "shoulder", "elbow", "wrist", "hip", "knee", "ankle", "foot"),
-                ("clavicle_{s}_0", "arm_{s}_0_0", "arm_{s}_1_0", "hand_{s}_0", "leg_{s}_0_0", "leg_{s}_1_0", "foot_{s}_0", "toe_{s}_1"), strict=True)},
+                ("clavicle_{s}_0", "arm_{s}_0_0", "arm_{s}_1_0", "hand_{s}_0",
+                 "leg_{s}_0_0", "leg_{s}_1_0", "foot_{s}_0", "toe_{s}_1"), strict=True)},
     "source engine": sided([f"ValveBiped.Bip01_{n}" for n in ("Pelvis", "Spine", "Spine4", "Neck1", "Head1")],
         "ValveBiped.Bip01_{side}_{part}",
         ("Clavicle", "UpperArm", "Forearm", "Hand", "Thigh", "Calf", "Foot", "Toe0"), _L),
