@@ -22,8 +22,7 @@ import torch
 from kinestream.checkpoints import load_music_to_dance
 from kinestream.conditioning.music import music_features
 from kinestream.io.audio import read_audio
-from kinestream.streaming.dance.generate import generate_dance
-from kinestream.streaming.dance.session import DanceSession
+from kinestream.streaming import DanceEngine, DanceSession, generate_dance
 
 MODES = ("exact", "fast")
 LIMITS = {"first_frame_s": 2.0, "seconds_a_second": 1.0, "peak_memory_mb": 2000.0}
@@ -33,8 +32,11 @@ def first_frame_s(song: Path, session: DanceSession) -> float:
     """Seconds from a path to the first frames; the song is read a second at a time."""
     begun = time.perf_counter()
     start = 0.0
-    while not session.push(read_audio(song, start_s=start, end_s=start + 1.0).samples):
+    while not session.ready:
+        sound = read_audio(song, start_s=start, end_s=start + 1.0)
+        session.hear(sound.samples, sound.rate_hz)
         start += 1.0
+    session.step()
     return time.perf_counter() - begun
 
 
@@ -43,12 +45,11 @@ def measure(given: argparse.Namespace) -> dict[str, float]:
     torch.set_num_threads(given.threads)
     begun = time.perf_counter()
     model = load_music_to_dance(given.model)
-    rate_hz = read_audio(given.song, start_s=0.0, end_s=1.0).rate_hz
-    session = DanceSession(model, rate_hz, mode=given.mode)
+    engine = DanceEngine(model, mode=given.mode)
     loaded = time.perf_counter() - begun
-    first = first_frame_s(given.song, session)
+    first = first_frame_s(given.song, engine.session())
     begun = time.perf_counter()
-    motion = generate_dance(given.song, model, end_s=given.seconds, mode=given.mode)
+    motion = generate_dance(given.song, engine, end_s=given.seconds)
     whole = time.perf_counter() - begun
     begun = time.perf_counter()
     music_features(read_audio(given.song, end_s=given.seconds))

@@ -1,8 +1,8 @@
 """How soon the first frame comes, how fast the rest follow, and what it takes: ratios against a plain loop.
 
-The plain loop (`benchmarks.engine.plain_loop`) is what the same networks do without streaming. Both are timed in the
-same run, alternating, and in processor seconds, so that the ratio holds on a busy machine too; figures in seconds and
-times real time are wall-clock ones.
+The plain loop (`benchmarks.engine.plain_loop`) is what the same networks do without streaming; it gives latents, where
+a stream's step gives posed frames. Both are timed in the same run, alternating, and in processor seconds, so that the
+ratio holds on a busy machine too; figures in seconds and times real time are wall-clock ones.
 
     python -m benchmarks.streaming_latency                    # the packaged model
     python -m benchmarks.streaming_latency --random           # the default size with random weights
@@ -110,7 +110,7 @@ def first_frame_seconds(engine: Engine, repeats: int) -> list[float]:
 
 def measure(model: TextToMotionModel, engine: Engine, latents: int) -> dict[str, float]:
     """All figures of one model."""
-    seconds_per_latent = engine.frames_per_latent / MOTION272.fps
+    seconds_per_latent = engine.frames_per_step / MOTION272.fps
     # A prompt that ended would leave a body at rest, which costs next to nothing: nothing ends here.
     options = SessionOptions(max_prompt_s=3_600.0, stop_threshold=0.0)
     session = engine.session(options=options)
@@ -151,8 +151,8 @@ def session_kilobytes_per_second(session: Session) -> float:
     """Tensor memory that a session keeps for each second that it can be rewound."""
     total = 0
     for record in session.timeline:
-        result = record.result
-        kept = [result.latent, result.features, result.motion.local_rotations, result.motion.root_position_m]
+        chunk = record.chunk
+        kept = [chunk.tokens, chunk.features, chunk.motion.local_rotations, chunk.motion.root_position_m]
         kept += [*record.root, *(record.decoder.convs if record.decoder else ())]
         total += sum(tensor.numel() * tensor.element_size() for tensor in kept)
     return total / 1024 / (session.num_frames / MOTION272.fps)

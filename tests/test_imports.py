@@ -93,8 +93,8 @@ def test_a_module_outside_every_layer_is_caught(house: Callable[..., list[str]])
     assert "no layer" in finding
 
 
-def test_the_public_surface_has_at_most_fifteen_names_and_all_resolve() -> None:
-    assert len(kinestream.__all__) <= 15
+def test_the_public_surface_has_at_most_twenty_names_and_all_resolve() -> None:
+    assert len(kinestream.__all__) <= 20
     for name in kinestream.__all__:
         assert getattr(kinestream, name) is not None
 

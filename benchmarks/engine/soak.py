@@ -35,7 +35,7 @@ from kinestream.checkpoints import load_text_to_motion
 from kinestream.errors import TooManyStreamsError
 from kinestream.features import MOTION272
 from kinestream.inference import CompiledNetworks
-from kinestream.streaming import Engine, Scheduler, Session, SessionOptions, StepResult, Stream
+from kinestream.streaming import Chunk, Engine, Scheduler, Session, SessionOptions, Stream
 
 OUT = Path("docs/results/soak.json")
 TEXTS = (
@@ -201,7 +201,7 @@ class Soak:
         return stream, stream.session.branch()
 
     def _compare_step(self, stream: Stream, twin: Session) -> None:
-        made, alone = stream.session.timeline[twin.index].result, twin.advance()
+        made, alone = stream.session.timeline[twin.index].chunk, twin.advance()
         self.report.counts["compared"] += 1
         if alone is None or (alone.prompt, alone.kind) != (made.prompt, made.kind):
             self._fail(f"latent {made.index} of a stream belongs to another prompt when it is made alone")
@@ -217,10 +217,10 @@ class Soak:
             self.report.failures.append(what)
 
 
-def digest(result: StepResult) -> bytes:
+def digest(chunk: Chunk) -> bytes:
     """Of every number that a step gives."""
-    found = hashlib.blake2b(result.prompt.encode(), digest_size=12)
-    for tensor in (result.latent, result.features, result.motion.local_rotations, result.motion.root_position_m):
+    found = hashlib.blake2b(chunk.prompt.encode(), digest_size=12)
+    for tensor in (chunk.tokens, chunk.features, chunk.motion.local_rotations, chunk.motion.root_position_m):
         found.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return found.digest()
 
@@ -252,7 +252,7 @@ def run(soak: Soak, share_done: Callable[[], float], say: Callable[[str], None] 
         report.failures.append(
             f"a latent took {1000 * last:.1f} ms in the last quarter, {1000 * first:.1f} in the first"
         )
-    seconds_of_motion = report.counts["latents"] * soak.engine.frames_per_latent / MOTION272.fps
+    seconds_of_motion = report.counts["latents"] * soak.engine.frames_per_step / MOTION272.fps
     return {
         "mode": soak.engine.networks.mode,
         "compared_as": "whole streams, bit for bit" if soak.whole else f"single latents, within {STEP_TOLERANCE}",

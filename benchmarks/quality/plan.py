@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 from kinestream.data.manifest import Clip
 from kinestream.data.text.captions import paraphrases, training_captions
+from kinestream.evaluation.items import seed_of
 from kinestream.evaluation.text.generation import Wish
-from kinestream.evaluation.text.plan import seed_of
 
 Prompts = Callable[[str, str], Sequence[str]]
 # Held-out paraphrases are what counts; with training captions a miss can be told from a misunderstood sentence.

@@ -8,9 +8,8 @@ import torch
 from benchmarks.engine.soak import Soak, run
 from kinestream.checkpoints import load_text_to_motion
 from kinestream.inference import Mode, ModuleNetworks
-from kinestream.inference.graph import has_int8_rows
-from kinestream.streaming import Engine
-from kinestream.streaming.text.timeline import StepResult
+from kinestream.inference.runtimes import has_kernels
+from kinestream.streaming import Chunk, Engine
 from tests.streaming.conftest import HashEncoder, tiny_model
 
 
@@ -21,8 +20,8 @@ def ticks(count: int) -> object:
 
 @pytest.mark.parametrize("mode", ["exact", "fast"])
 def test_streams_of_the_packaged_model_are_the_same_bits_in_any_company(mode: Mode) -> None:
-    if mode == "exact" and not has_int8_rows():
-        pytest.skip("this processor has no AVX-512 VNNI")
+    if mode == "exact" and not has_kernels():
+        pytest.skip("our kernels don't run on this processor")
     found = run(Soak(Engine(load_text_to_motion(), mode=mode), 4, seed=1), ticks(25), lambda _: None)  # type: ignore[arg-type]
     assert [what for what in found["failed"] if "stream" in what] == []
     assert found["compared"] == found["latents"] > 20
@@ -44,7 +43,7 @@ def test_a_stream_that_hears_its_neighbours_is_found(monkeypatch: pytest.MonkeyP
     engine = plain()
     step = engine.step
 
-    def leaking(sessions: list[object]) -> list[StepResult | None]:
+    def leaking(sessions: list[object]) -> list[Chunk | None]:
         results = step(sessions)  # type: ignore[arg-type]
         if len(results) > 1:
             for result in results:

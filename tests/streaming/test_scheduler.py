@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from kinestream.errors import BadInputError, KinestreamError, TooManyStreamsError
-from kinestream.streaming import Engine, Scheduler, Session, SessionOptions, StepResult, Stream
+from kinestream.streaming import Chunk, Engine, Scheduler, Session, SessionOptions, Stream
 
 MakeEngine = Callable[..., Engine]
 CHEAP = SessionOptions(sampling_steps=2, guidance=1.0, foot_lock=False)
@@ -22,7 +22,7 @@ def walker(engine: Engine, seed: int = 0, options: SessionOptions = CHEAP) -> Se
     return session
 
 
-def read_all(stream: Stream) -> list[StepResult]:
+def read_all(stream: Stream) -> list[Chunk]:
     found = []
     while (result := stream.read()) is not None:
         found.append(result)
@@ -31,7 +31,7 @@ def read_all(stream: Stream) -> list[StepResult]:
 
 def test_streams_join_and_leave_at_any_step_and_are_as_if_alone(engine: Engine) -> None:
     scheduler = Scheduler(engine, max_streams=4, batch=3, max_unread=2)
-    given: dict[int, list[StepResult]] = {seed: [] for seed in range(6)}
+    given: dict[int, list[Chunk]] = {seed: [] for seed in range(6)}
     streams: dict[int, Stream] = {}
     for count in range(36):
         if count % 5 == 0 and count // 5 < 6:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from kinestream.checkpoints import MusicToDanceModel
     from kinestream.cli.parser import Subparsers
     from kinestream.motion import Motion
-    from kinestream.streaming.dance.session import DanceChunk, ReferenceSource
+    from kinestream.streaming import Chunk
+    from kinestream.streaming.dance.session import ReferenceSource
 
 DESCRIPTION = """\
 Dance to a song (mp3, wav, flac, ogg, m4a ...) and write the dance in every format asked for: .mp4, .html, .glb, .fbx,
@@ -66,7 +67,7 @@ def add_parser(verbs: Subparsers) -> None:
         "--fast",
         action="store_true",
         help="faster, and as good a dance, but another one: int8 weights (needs the extra fast where the processor has "
-        "no AVX-512 VNNI)",
+        "no AVX2)",
     )
     parser.add_argument(
         "--no-foot-lock", dest="foot_lock", action="store_false", help="leave sliding feet as the model made them"
@@ -124,10 +125,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _compiled(model: MusicToDanceModel) -> MusicToDanceModel:
-    from kinestream.inference import fast_dance
+    from kinestream.inference import compiled_dance
 
     with preparing():
-        fast = fast_dance(model)
+        fast = compiled_dance(model, "fast")
     for note in fast.llama.reader.notes if fast.llama.reader is not None else ():
         print(f"kinestream: {note}", file=sys.stderr)
     return fast
@@ -154,16 +155,15 @@ def _check_page_length(outputs: list[Path], length_s: float | None) -> None:
 
 
 def _danced(arguments: argparse.Namespace, model: MusicToDanceModel, length_s: float | None) -> Motion:
-    from kinestream.streaming.dance.generate import generate_dance
-    from kinestream.streaming.dance.session import DanceOptions
+    from kinestream.streaming import DanceOptions, generate_dance
 
     references = _references(arguments, model)
     total = None if length_s is None else math.ceil(length_s * 30)
     began = time.perf_counter()
     with progress_bar("dancing") as update:
 
-        def on_chunk(chunk: DanceChunk) -> None:
-            done = chunk.first_frame + chunk.motion.num_frames
+        def on_chunk(chunk: Chunk) -> None:
+            done = chunk.first_frame + chunk.num_frames
             update(done, None if total is None else max(total, done))
 
         motion = generate_dance(

@@ -18,6 +18,7 @@ DESCRIPTION = """\
 Turn recordings into the folder layout that training reads (HumanML3D-272's: motion_data, texts, split, mean_std, and a
 manifest.json with counts, hours, licences and rejects). The build uses all cores and goes on where it was stopped.
 
+  kinestream data build --motions FOLDER -o data/mine
   kinestream data build --bandai-namco PATH --deepmimic PATH -o data/built
   kinestream data build --dance-with-melody PATH -o data/dances
 """
@@ -27,10 +28,16 @@ Build one data set from the recordings that you have; at least one source is nee
 its archive or as the folder that holds Bandai-Namco-Research-Motiondataset-1 and -2, DeepMimic's clips as their
 folder. Dances are built into a folder of their own, with features of their songs and splits by song.
 
+--motions is for your own motion files, any that `kinestream convert` reads, in sub-folders too. Their captions stand in
+NAME.txt beside NAME.bvh, one sentence a line, or in one table FOLDER/ANY.csv with the columns file, caption and, if you
+like, start and end (seconds).
+
+  kinestream data build --motions my_takes -o data/mine
   kinestream data build --bandai-namco bandai-namco-motion.tar.xz --deepmimic deepmimic-clips -o data/built
   kinestream data build --dance-with-melody dance-with-melody -o data/dances
 """
-_SOURCES = ("bandai-namco", "deepmimic", "dance-with-melody", "aistpp", "finedance", "infinitedance")
+_SOURCES = ("motions", "bandai-namco", "deepmimic", "dance-with-melody", "aistpp", "finedance", "infinitedance")
+_SHOWN_REJECTS = 5
 
 
 def add_parser(verbs: Subparsers) -> None:
@@ -48,6 +55,7 @@ def add_parser(verbs: Subparsers) -> None:
         formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
+    build.add_argument("--motions", type=Path, metavar="FOLDER", help="your own motion files with their captions")
     build.add_argument("--bandai-namco", type=Path, metavar="PATH", help="Bandai-Namco Research Motion Dataset 1 and 2")
     build.add_argument("--deepmimic", type=Path, metavar="PATH", help="DeepMimic's reference clips (a folder)")
     build.add_argument("--dance-with-melody", type=Path, metavar="PATH", help="Dance with Melody (with its audio)")
@@ -55,10 +63,17 @@ def add_parser(verbs: Subparsers) -> None:
     build.add_argument("--finedance", type=Path, metavar="PATH", help="FineDance (motion, music_wav, label_json)")
     build.add_argument("--infinitedance", type=Path, metavar="PATH", help="InfiniteDance's released folder of data")
     build.add_argument(
-        "--captions", type=positive_int, default=12, metavar="N", help="captions a recording, at most (default: 12)"
+        "--captions",
+        type=positive_int,
+        default=12,
+        metavar="N",
+        help="captions a labelled recording, at most (default: 12)",
     )
     build.add_argument(
-        "--pairs", type=whole_number, default=3000, metavar="N", help="contextual pairs for training (default: 3000)"
+        "--pairs",
+        type=whole_number,
+        metavar="N",
+        help="contextual pairs (default: 3000, at most ten a training clip)",
     )
     build.add_argument("--no-mirror", action="store_true", help="leave out the copies with left and right exchanged")
     build.add_argument(
@@ -86,10 +101,16 @@ def run(arguments: argparse.Namespace) -> None:
         pairs=arguments.pairs,
         workers=arguments.workers or min(os.cpu_count() or 1, 64),
     )
-    summary = build(given, arguments.output, options, hold_out=arguments.hold_out_songs).summary()
+    manifest = build(given, arguments.output, options, hold_out=arguments.hold_out_songs)
+    summary = manifest.summary()
+    splits = ", ".join(f"{split['recordings']} {name}" for name, split in summary["splits"].items())
     print(
-        f"{summary['recordings']} recordings, {summary['hours']} h, {summary['rejects']} rejected "
+        f"{summary['recordings']} recordings ({splits}), {summary['hours']} h, {summary['rejects']} rejected "
         f"(`kinestream info {arguments.output}` says more)",
         file=sys.stderr,
     )
+    for reject in manifest.rejects[:_SHOWN_REJECTS]:
+        print(f"rejected {reject['name']}: {reject['reason']}", file=sys.stderr)
+    if len(manifest.rejects) > _SHOWN_REJECTS:
+        print(f"and {len(manifest.rejects) - _SHOWN_REJECTS} more, in manifest.json", file=sys.stderr)
     print(arguments.output)

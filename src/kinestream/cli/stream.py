@@ -9,14 +9,14 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
-from kinestream.cli.model import add_model_options, open_engine
+from kinestream.cli.model import add_model_options, add_no_split, open_engine
 from kinestream.cli.parser import add_verb, positive_float
-from kinestream.cli.prompt_lines import COMMANDS, Line, LineReader
+from kinestream.cli.prompt_lines import COMMANDS, Line, LineReader, steps_said
 from kinestream.errors import BadInputError
 
 if TYPE_CHECKING:
     from kinestream.cli.parser import Subparsers
-    from kinestream.streaming import Clock, Session, StepResult
+    from kinestream.streaming import Chunk, Clock, Session
 
 FPS = 30.0
 # Frames that leave later than this are worth a word.
@@ -60,6 +60,7 @@ def add_parser(verbs: Subparsers) -> None:
     parser.add_argument(
         "--for", dest="seconds", type=positive_float, metavar="S", help="end after S seconds of motion (default: open)"
     )
+    add_no_split(parser)
     add_model_options(parser)
 
 
@@ -77,7 +78,9 @@ def run(arguments: argparse.Namespace) -> None:
     if typed:
         say(f"type what the body should do; Ctrl-D ends.\n{COMMANDS}")
     clock = FastClock() if fast else RealtimeClock()
-    stream = PromptStream(engine.session(arguments.seed, options), reader, clock, sys.stdout)
+    stream = PromptStream(
+        engine.session(arguments.seed, options), reader, clock, sys.stdout, split=not arguments.no_split
+    )
     try:
         stream.run(arguments.seconds)
     finally:
@@ -98,11 +101,12 @@ class PromptStream:
     the next line and one that idles goes on idling; both stop when no line can come any more.
     """
 
-    def __init__(self, session: Session, reader: LineReader, clock: Clock, out: TextIO) -> None:
+    def __init__(self, session: Session, reader: LineReader, clock: Clock, out: TextIO, *, split: bool = True) -> None:
         self.session = session
         self.reader = reader
         self.clock = clock
         self.out = out
+        self.split = split
         self.refused = 0
         self._quit = False
         self._arrivals: dict[str, float] = {}
@@ -111,7 +115,7 @@ class PromptStream:
 
     def run(self, seconds: float | None = None) -> None:
         """Stream until nothing can come any more, or for `seconds` of motion."""
-        self._write([header(self.session.engine.frames_per_latent)])
+        self._write([header(self.session.engine.frames_per_step)])
         self._handle(self.reader.take(wait=True))
         enough = math.inf if seconds is None else round(seconds * FPS)
         while not self._quit and self._made_frames < enough:
@@ -121,12 +125,12 @@ class PromptStream:
                     return
                 self._handle(self.reader.take(wait=True))
                 continue
-            result = self.session.advance()
-            if result is None:  # the last prompt ended by itself
+            chunk = self.session.advance()
+            if chunk is None:  # the last prompt ended by itself
                 continue
-            if result.idle and self.reader.ended and not self.session.queued_prompts:
+            if chunk.idle and self.reader.ended and not self.session.queued_prompts:
                 return
-            self._send(result)
+            self._send(chunk)
 
     def _take_waiting_lines(self) -> None:
         while not self._quit and (line := self.reader.take(wait=False)) is not None:
@@ -151,26 +155,29 @@ class PromptStream:
 
     def _give_prompt(self, line: Line) -> None:
         acts_now = line.action == "now" or not (self.session.current_prompt or self.session.queued_prompts)
+        first, *later = steps_said(line.text) if self.split else [line.text]
         if line.action == "now":
-            self.session.prompt(line.text)
+            self.session.prompt(first)
         else:
-            self.session.queue(line.text)
+            self.session.queue(first)
+        for step in later:
+            self.session.queue(step)
         if acts_now:
-            self._arrivals[line.text] = line.came_s
+            self._arrivals[first] = line.came_s
 
-    def _send(self, result: StepResult) -> None:
-        frames = result.motion.num_frames
+    def _send(self, chunk: Chunk) -> None:
+        frames = chunk.num_frames
         late = self.clock.wait(frames)
         if self._began is None:
             self._began = time.perf_counter()
-        self._write(frame_lines(result))
+        self._write(frame_lines(chunk))
         self._made_frames += frames
         if late > LATE_S:
-            say(f"frame {result.first_frame} is {late:.2f} s late")
-        if result.started and result.kind == "text":
-            came = self._arrivals.pop(result.prompt, None)
+            say(f"frame {chunk.first_frame} is {late:.2f} s late")
+        if "prompt" in chunk.began:
+            came = self._arrivals.pop(chunk.prompt, None)
             latency = "" if came is None else f", {1000 * (time.perf_counter() - came):.0f} ms after it was given"
-            say(f'"{result.prompt}" from {result.first_frame / FPS:.2f} s{latency}')
+            say(f'"{chunk.prompt}" from {chunk.start_s:.2f} s{latency}')
 
     def _write(self, lines: list[dict[str, Any]]) -> None:
         self.out.write("".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines))
@@ -184,7 +191,7 @@ class PromptStream:
             say(f"{made_s:.1f} s of motion in {took:.1f} s ({made_s / took:.1f} x real time)")
 
 
-def header(frames_per_latent: int) -> dict[str, Any]:
+def header(frames_per_step: int) -> dict[str, Any]:
     """The stream's first line: how to read the others."""
     from kinestream.skeleton import smpl22
 
@@ -193,7 +200,7 @@ def header(frames_per_latent: int) -> dict[str, Any]:
         "format": "kinestream-frames",
         "version": 1,
         "fps": FPS,
-        "frames_per_step": frames_per_latent,
+        "frames_per_step": frames_per_step,
         "units": "metres",
         "up": "y",
         "rotations": "local, quaternions wxyz",
@@ -201,18 +208,18 @@ def header(frames_per_latent: int) -> dict[str, Any]:
     }
 
 
-def frame_lines(result: StepResult) -> list[dict[str, Any]]:
+def frame_lines(chunk: Chunk) -> list[dict[str, Any]]:
     """A line a frame: number, time, prompt, root position in metres, local rotations (wxyz) in the skeleton's order."""
-    motion = result.motion
+    motion = chunk.motion
     rows = zip(motion.root_position_m.double().tolist(), motion.local_rotations.double().tolist(), strict=True)
     return [
         {
             "type": "frame",
             "frame": number,
             "time_s": round(number / FPS, 4),
-            "prompt": result.prompt,
+            "prompt": chunk.prompt,
             "root_position_m": [round(value, 5) for value in root],
             "rotations": [[round(value, 6) for value in rotation] for rotation in rotations],
         }
-        for number, (root, rotations) in enumerate(rows, start=result.first_frame)
+        for number, (root, rotations) in enumerate(rows, start=chunk.first_frame)
     ]

@@ -20,27 +20,37 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from kinestream.data.journal import Journal
-from kinestream.data.layout import MOTION_FOLDER, SPLIT_FOLDER, STATISTICS_FOLDERS, TEXT_FOLDER, read_features
+from kinestream.data.layout import (
+    MOTION_FOLDER,
+    SPLIT_FOLDER,
+    STATISTICS_FOLDERS,
+    TEXT_FOLDER,
+    TextLine,
+    read_features,
+)
 from kinestream.data.manifest import Clip, Manifest, Pair
 from kinestream.data.sources import Recording, Reject, Source
 from kinestream.data.sources.archive import dataset_folder
 from kinestream.data.sources.bandai_namco import BandaiNamco
 from kinestream.data.sources.dance_recording import DanceSource
 from kinestream.data.sources.deepmimic import DeepMimic
-from kinestream.data.splits import Labelled, assign_splits
+from kinestream.data.sources.motions import NAME_PREFIX, OwnMotions
+from kinestream.data.splits import MIN_FILES_FOR_TEST, Labelled, assign_file_splits, assign_splits
 from kinestream.data.text.build_item import ITEM_FORMAT, BuiltItem, BuiltRecording, build_recordings
 from kinestream.data.text.pair_build import PAIR_FORMAT, PairPlan, build_pairs, plan_pairs
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272
 from kinestream.io.atomic import atomic_path
 
-SOURCES: Mapping[str, Source] = {source.name: source for source in (BandaiNamco(), DeepMimic())}
+SOURCES: Mapping[str, Source] = {source.name: source for source in (BandaiNamco(), DeepMimic(), OwnMotions())}
 # Importers of dances, which are built by `data.dance.build` into folders of their own.
 DANCE_SOURCE_NAMES = ("dance-with-melody", "aistpp", "finedance", "infinitedance")
 CACHE_FOLDER = ".sources"
-_PREFIXES = ("BN", "DM")
+_PREFIXES = ("BN", "DM", NAME_PREFIX)
 _RECORDINGS_A_TASK = 8
 _PAIRS_A_TASK = 32
+DEFAULT_PAIRS = 3000
+PAIRS_A_CLIP = 10
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -48,16 +58,16 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What to make: captions a recording, mirrored copies, contextual pairs of the train split (a tenth as many of the
-    validation split), and the number of processes."""
+    """What to make: captions a recording that the grammar writes, mirrored copies, contextual pairs of the train split
+    (a tenth as many of the validation split; None: 3000, at most ten a clip), and the number of processes."""
 
     captions_per_recording: int = 12
     mirror: bool = True
-    pairs: int = 3000
+    pairs: int | None = None
     workers: int = 2
 
     def __post_init__(self) -> None:
-        ranges = ((1, self.captions_per_recording, 200), (0, self.pairs, 1_000_000), (1, self.workers, 64))
+        ranges = ((1, self.captions_per_recording, 200), (0, self.pairs or 0, 1_000_000), (1, self.workers, 64))
         if not all(low <= value <= high for low, value, high in ranges):
             raise BadInputError(
                 "expected 1 to 200 captions a recording, 0 to 1000000 pairs and 1 to 64 workers, got "
@@ -110,6 +120,11 @@ def build(
     if not any(clip.split == "train" for clip in clips):
         first = f"{rejects[0].name}: {rejects[0].reason}" if rejects else "none"
         raise BadInputError(f"{root}: nothing to train on; {len(rejects)} recordings were rejected; the first: {first}")
+    if all(clip.source == OwnMotions.name and clip.split == "train" for clip in clips):
+        raise BadInputError(
+            f"{root}: only {clips[0].recording_id} can be used ({len(rejects)} files were rejected), and at least two "
+            "are needed: one to train on, one to validate with. Cut it in two, or add another source"
+        )
     write_splits(root, clips)
     write_statistics(root, clips)
     pairs = _make_pairs(root, clips, options, progress)
@@ -210,7 +225,8 @@ def _chunks(items: Sequence[Task], size: int) -> list[Sequence[Task]]:
 def _clips(recordings: Sequence[Recording], built: Mapping[str, BuiltRecording]) -> tuple[list[Clip], list[Reject]]:
     good = [r for r in recordings if not built[r.name].reject]
     rejects = [Reject(r.name, r.source, built[r.name].reject) for r in recordings if built[r.name].reject]
-    splits = assign_splits([Labelled(r.name, r.content, r.style, r.only_train) for r in good])
+    splits = assign_splits([Labelled(r.name, r.content, r.style, r.only_train) for r in good if not r.captions])
+    splits |= assign_file_splits([r.name for r in good if r.captions])
     clips = [
         _clip(recording, built[recording.name].sha256, item, splits[recording.name])
         for recording in good
@@ -234,7 +250,15 @@ def _clip(recording: Recording, sha256: str, item: BuiltItem, split: str) -> Cli
         captions=item.captions,
         mirrored=item.mirrored,
         sha256=sha256,
+        details={"longest_caption_s": max(_lasts_s(line, item) for line in recording.captions)}
+        if recording.captions
+        else {},
     )
+
+
+def _lasts_s(line: TextLine, item: BuiltItem) -> float:
+    whole = item.frames / MOTION272.fps
+    return round(min(line.end_s or whole, whole) - line.start_s, 3)
 
 
 def write_splits(root: Path, clips: Sequence[Clip]) -> None:
@@ -276,7 +300,9 @@ def grouped_statistics(arrays: Iterable[NDArray[np.float32]]) -> tuple[NDArray[n
 
 def _make_pairs(root: Path, clips: Sequence[Clip], options: BuildOptions, progress: bool) -> list[Pair]:
     plans: list[PairPlan] = []
-    for split, count in (("train", options.pairs), ("val", options.pairs // 10)):
+    most = min(DEFAULT_PAIRS, PAIRS_A_CLIP * sum(clip.split == "train" for clip in clips))
+    wanted = most if options.pairs is None else options.pairs
+    for split, count in (("train", wanted), ("val", wanted // 10)):
         plans += plan_pairs([clip for clip in clips if clip.split == split], split, count)
     pairs: list[Pair] = []
     with (
@@ -324,10 +350,18 @@ def source_entry(
 
 
 def _notes(clips: Sequence[Clip]) -> tuple[str, ...]:
-    few = sorted({c.content for c in clips} - {c.content for c in clips if c.split == "test"})
-    counts = {content: sum(c.content == content and not c.mirrored for c in clips) for content in few}
+    labelled = [clip for clip in clips if clip.source != OwnMotions.name]
+    own = [clip for clip in clips if clip.source == OwnMotions.name and not clip.mirrored]
+    few = sorted({c.content for c in labelled} - {c.content for c in labelled if c.split == "test"})
+    counts = {content: sum(c.content == content and not c.mirrored for c in labelled) for content in few}
     notes = ["Splits are by recording; mirrored copies (names M_...) are in the split of their recording."]
     if few:
         listed = ", ".join(f"{content} ({count})" for content, count in counts.items())
         notes.append(f"Few-shot contents that are only in train (number of recordings): {listed}.")
+    if own:
+        of_split = {split: sum(clip.split == split for clip in own) for split in ("train", "val", "test")}
+        listed = ", ".join(f"{count} in {split}" for split, count in of_split.items())
+        notes.append(f"Own motions, whole files by the SHA-256 of their names: {listed}.")
+        if not of_split["test"]:
+            notes.append(f"Too few own motions for a test split: {MIN_FILES_FOR_TEST} are needed.")
     return tuple(notes)

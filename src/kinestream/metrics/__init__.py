@@ -40,7 +40,7 @@ from kinestream.metrics.matching import (
     retrieval_recall,
 )
 from kinestream.metrics.pose import foot_skating_ratio, jerk_mps3, jitter_mps3, mpjpe_mm, peak_jerk_mps3
-from kinestream.metrics.song_test import beat_alignment_table, song_permutation_p
+from kinestream.metrics.song_permutation import beat_alignment_table, song_permutation_p
 from kinestream.metrics.standstill import still_seconds
 from kinestream.metrics.transitions import TransitionJerk, mean_transition_jerk, transition_curve, transition_jerk
 

@@ -1,66 +1,41 @@
 """Many live streams on one engine: who takes the next step, and how far ahead of its reader a stream may be.
 
-Streams of motion on an `Engine` and dances on a `DanceEngine` alike.
+Streams of any kind: a scheduler knows the protocol and nothing else.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Generic, Literal
 
 from kinestream.errors import BadInputError, KinestreamError, TooManyStreamsError
-from kinestream.streaming.text.session import is_whole
+from kinestream.streaming.checks import checked_whole
+from kinestream.streaming.chunk import Chunk
+from kinestream.streaming.protocol import SessionT, StreamEngine
 
 StreamState = Literal["queued", "live", "paused", "ended", "failed", "left"]
 
 
-class Steppable(Protocol):
-    """A session: whose it is, and whether a step goes on with it."""
-
-    @property
-    def engine(self) -> object:
-        """What steps it."""
-        ...
-
-    @property
-    def ready(self) -> bool:
-        """Whether there is anything to do."""
-        ...
-
-
-AnySession = TypeVar("AnySession", bound=Steppable)
-Stepped = TypeVar("Stepped", bound=Steppable, contravariant=True)
-Result = TypeVar("Result")
-
-
-class Steps(Protocol[Stepped, Result]):
-    """An engine: steps sessions together and gives what each has completed, None where nothing is complete."""
-
-    def step(self, sessions: Sequence[Stepped], /) -> list[Result | None]:
-        """If one fails, an error is raised; the others lose nothing, and can be stepped without it."""
-        ...
-
-
-class Stream(Generic[AnySession, Result]):
+class Stream(Generic[SessionT]):
     """A session's place in a scheduler. What was made waits here, bounded, until it is read.
 
     Attributes:
-        session: prompts are said to it, or music is heard by it; nobody else steps it.
+        session: takes events; nobody else steps it.
         error: what ended the stream, if something did.
     """
 
-    def __init__(self, session: AnySession, scheduler: Scheduler[AnySession, Result]) -> None:
+    def __init__(self, session: SessionT, scheduler: Scheduler[SessionT]) -> None:
         self.session = session
         self.error: KinestreamError | None = None
         self._scheduler = scheduler
-        self._unread: deque[Result] = deque()
+        self._unread: deque[Chunk] = deque()
         self._served = -1
 
-    def read(self) -> Result | None:
-        """The oldest result that was not read yet; None while there is none.
+    def read(self) -> Chunk | None:
+        """The oldest chunk that was not read yet; None while there is none.
 
         Raises:
             KinestreamError: the stream has failed, and all that was made before is read.
@@ -74,7 +49,7 @@ class Stream(Generic[AnySession, Result]):
 
     @property
     def unread(self) -> int:
-        """How many results wait to be read."""
+        """How many chunks wait to be read."""
         return len(self._unread)
 
     @property
@@ -100,22 +75,22 @@ class Stream(Generic[AnySession, Result]):
         self._scheduler.remove(self)
 
 
-class Scheduler(Generic[AnySession, Result]):
+class Scheduler(Generic[SessionT]):
     """Steps streams that join and leave at any time, the neediest first, as many as fit into one step.
 
     A stream that its reader has all of goes before one that is ahead; among equals the one that has waited longest.
     So with N live streams nobody who has read everything waits longer than N / batch steps, whatever the others do. A
-    stream that is `max_unread` results ahead of its reader is paused: it costs nothing, and when it is read it goes on
+    stream that is `max_unread` chunks ahead of its reader is paused: it costs nothing, and when it is read it goes on
     where it was. A stream that fails is taken out alone.
 
     One thread calls `step` in a loop; joining, leaving, reading and prompts may come from any other.
 
     Args:
-        engine: makes the motion; an `Engine` or a `DanceEngine`.
+        engine: steps the streams.
         max_streams: live streams, paused ones among them.
         max_queued: streams beyond these that may wait for a place, in the order in which they came.
         batch: streams in one step; None for all.
-        max_unread: how many results, latents of 0.133 s or pieces of a dance, a stream may be ahead of its reader.
+        max_unread: how many chunks a stream may be ahead of its reader.
 
     Raises:
         BadInputError: a number that is none of these.
@@ -123,7 +98,7 @@ class Scheduler(Generic[AnySession, Result]):
 
     def __init__(
         self,
-        engine: Steps[AnySession, Result],
+        engine: StreamEngine[SessionT],
         *,
         max_streams: int = 16,
         max_queued: int = 0,
@@ -131,25 +106,24 @@ class Scheduler(Generic[AnySession, Result]):
         max_unread: int = 4,
     ) -> None:
         self.engine = engine
-        self.max_streams = _at_least("max_streams", max_streams, 1)
-        self.max_queued = _at_least("max_queued", max_queued, 0)
-        self.batch = self.max_streams if batch is None else _at_least("batch", batch, 1)
-        self.max_unread = _at_least("max_unread", max_unread, 1)
+        self.max_streams = checked_whole("max_streams", max_streams)
+        self.max_queued = checked_whole("max_queued", max_queued, 0)
+        self.batch = self.max_streams if batch is None else checked_whole("batch", batch)
+        self.max_unread = checked_whole("max_unread", max_unread)
         # In the order in which they came: the first `max_streams` are live.
-        self._streams: dict[AnySession, Stream[AnySession, Result]] = {}
+        self._streams: dict[SessionT, Stream[SessionT]] = {}
         self._lock = threading.Lock()
         self._stepping = threading.Lock()
-        self._turns = 0
+        self._served = 0
 
-    def join(self, session: AnySession) -> Stream[AnySession, Result]:
+    def join(self, session: SessionT) -> Stream[SessionT]:
         """Give a session a place; it takes part from the next step on, or waits where all places are taken.
 
         Raises:
             TooManyStreamsError: all places, and all places to wait, are taken.
             BadInputError: the session belongs to another engine or has a place already.
         """
-        if session.engine is not self.engine:
-            raise BadInputError("A session steps on the engine that made it; got one of another engine.")
+        self.engine.check_own(session)
         with self._lock:
             if session in self._streams:
                 raise BadInputError("This session has joined already.")
@@ -158,52 +132,50 @@ class Scheduler(Generic[AnySession, Result]):
             stream = self._streams[session] = Stream(session, self)
             return stream
 
-    def step(self) -> list[Stream[AnySession, Result]]:
+    def step(self) -> list[Stream[SessionT]]:
         """Step the neediest streams; gives those that have moved, none where all wait."""
         with self._stepping:
-            return [stream for stream, result in self._results(self._chosen()) if self._delivered(stream, result)]
+            return [stream for stream, chunk in self._chunks(self._chosen()) if self._delivered(stream, chunk)]
 
     def __len__(self) -> int:
         """Streams that have a place or wait for one."""
         return len(self._streams)
 
-    def place_of(self, stream: Stream[AnySession, Result]) -> int | None:
+    def place_of(self, stream: Stream[SessionT]) -> int | None:
         """How many came before this stream; None when it has no place any more."""
         with self._lock:
             order = (place for place, other in enumerate(self._streams.values()) if other is stream)
             return next(order, None)
 
-    def is_ahead(self, stream: Stream[AnySession, Result]) -> bool:
+    def is_ahead(self, stream: Stream[SessionT]) -> bool:
         """Whether the stream waits to be read."""
         return stream.unread >= self.max_unread
 
-    def remove(self, stream: Stream[AnySession, Result]) -> None:
+    def remove(self, stream: Stream[SessionT]) -> None:
         """Take a stream out; nothing where it has gone already."""
         with self._lock:
             if self._streams.get(stream.session) is stream:
                 del self._streams[stream.session]
 
-    def _chosen(self) -> list[Stream[AnySession, Result]]:
+    def _chosen(self) -> list[Stream[SessionT]]:
         with self._lock:
             live = list(islice(self._streams.values(), self.max_streams))
         able = [stream for stream in live if not self.is_ahead(stream) and stream.session.ready]
         return sorted(able, key=lambda stream: (stream.unread, stream._served))[: self.batch]
 
-    def _results(
-        self, chosen: list[Stream[AnySession, Result]]
-    ) -> Iterator[tuple[Stream[AnySession, Result], Result | None]]:
+    def _chunks(self, chosen: list[Stream[SessionT]]) -> Iterator[tuple[Stream[SessionT], Chunk | None]]:
         if not chosen:
             return
         try:
-            results = self.engine.step([stream.session for stream in chosen])
+            chunks = self.engine.step([stream.session for stream in chosen])
         except KinestreamError:
             # One of them has failed, and nobody has lost anything: each goes on alone, and only that one is taken out.
             for stream in chosen:
                 yield stream, self._alone(stream)
         else:
-            yield from zip(chosen, results, strict=True)
+            yield from zip(chosen, chunks, strict=True)
 
-    def _alone(self, stream: Stream[AnySession, Result]) -> Result | None:
+    def _alone(self, stream: Stream[SessionT]) -> Chunk | None:
         try:
             return self.engine.step([stream.session])[0]
         except KinestreamError as error:
@@ -211,16 +183,10 @@ class Scheduler(Generic[AnySession, Result]):
             self.remove(stream)
             return None
 
-    def _delivered(self, stream: Stream[AnySession, Result], result: Result | None) -> bool:
-        self._turns += 1
-        stream._served = self._turns
-        if result is not None:
-            stream._unread.append(result)
+    def _delivered(self, stream: Stream[SessionT], chunk: Chunk | None) -> bool:
+        self._served += 1
+        stream._served = self._served
+        if chunk is not None:
+            stream._unread.append(chunk)
         # A dance moves in many steps before a piece is complete.
-        return result is not None or (stream.error is None and stream.session.ready)
-
-
-def _at_least(name: str, value: int, least: int) -> int:
-    if not is_whole(value) or value < least:
-        raise BadInputError(f"{name} is a whole number from {least} on; got {value!r}.")
-    return value
+        return chunk is not None or (stream.error is None and stream.session.ready)

@@ -16,13 +16,14 @@ from kinestream.checkpoints.dance import MusicToDanceModel
 from kinestream.conditioning.music import music_features
 from kinestream.errors import BadInputError, KinestreamError, TooManyStreamsError
 from kinestream.inference import Mode
-from kinestream.models.choreo_llama import Drawing, References, SamplingSettings
-from kinestream.models.choreo_llama.drawing import draw_all
-from kinestream.streaming import Scheduler
+from kinestream.models.choreo_llama import References, SampledWindow, SamplingSettings
+from kinestream.models.choreo_llama.window_sampling import sample_windows
+from kinestream.streaming import Chunk, Scheduler
 from kinestream.streaming.dance import session as dance
-from kinestream.streaming.dance.engine import DanceEngine, Making
+from kinestream.streaming.dance.engine import DanceEngine
+from kinestream.streaming.dance.progress import ChunkInProgress
 from kinestream.streaming.dance.references import NamedReferences
-from kinestream.streaming.dance.session import DanceChunk, DanceOptions, DanceSession
+from kinestream.streaming.dance.session import DanceOptions, DanceSession
 from tests.io.walking import walking
 from tests.support.tiny_dance import RATE_HZ, click_track, tiny_dance_model
 
@@ -45,18 +46,16 @@ def engine(request: pytest.FixtureRequest, model: MusicToDanceModel) -> DanceEng
     return DanceEngine(model, mode=mode)
 
 
-def all_of(engine: DanceEngine, session: DanceSession) -> list[DanceChunk]:
-    chunks = []
-    while session.ready:
-        chunks += [chunk for chunk in engine.step([session]) if chunk is not None]
-    return chunks
+def all_of(engine: DanceEngine, session: DanceSession) -> list[Chunk]:
+    assert session.engine is engine
+    return list(session)
 
 
-def same(got: list[DanceChunk], expected: list[DanceChunk]) -> None:
+def same(got: list[Chunk], expected: list[Chunk]) -> None:
     assert [chunk.first_frame for chunk in got] == [chunk.first_frame for chunk in expected]
     for mine, alone in zip(got, expected, strict=True):
         assert mine.genre == alone.genre
-        assert torch.equal(mine.codes, alone.codes)
+        assert torch.equal(mine.tokens, alone.tokens)
         assert torch.equal(mine.features, alone.features)
         assert torch.equal(mine.motion.root_position_m, alone.motion.root_position_m)
         assert torch.equal(mine.motion.local_rotations, alone.motion.local_rotations)
@@ -73,7 +72,7 @@ class Someone:
 
     def session(self, engine: DanceEngine) -> DanceSession:
         genre = ("waltz", None)[self.number % 2]
-        made = engine.session(RATE_HZ, genre=genre, seed=self.number, references=self.references, options=self.options)
+        made = engine.session(genre=genre, seed=self.number, references=self.references, options=self.options)
         made.change_genre("rumba", at_s=1.5)
         return made
 
@@ -96,10 +95,10 @@ def test_dances_that_join_leave_and_begin_windows_at_any_time_are_as_if_alone(
                 session.hear_features(person.song[heard[person] : heard[person] + 17])
                 heard[person] += 17
                 if heard[person] >= len(person.song) and person.number != 2:
-                    session.end()
+                    session.finish()
         asked = [person for person in live if dice.random() < 0.9]
         dice.shuffle(asked)
-        widest = max(widest, sum(live[person].making is not None for person in asked))
+        widest = max(widest, sum(live[person].progress is not None for person in asked))
         for person, chunk in zip(asked, engine.step([live[person] for person in asked]), strict=True):
             given[person] += [] if chunk is None else [chunk]
         over = [person for person, session in live.items() if not session.ready and heard[person] >= len(person.song)]
@@ -111,7 +110,7 @@ def test_dances_that_join_leave_and_begin_windows_at_any_time_are_as_if_alone(
         alone = person.session(engine)
         alone.hear_features(person.song)
         if person.number != 2:
-            alone.end()
+            alone.finish()
         expected = all_of(engine, alone)
         assert len(chunks) == 3 if person.number == 4 else chunks[-1].first_frame == expected[-1].first_frame
         same(chunks, expected[: len(chunks)])
@@ -121,34 +120,38 @@ def test_a_dance_of_an_engine_is_that_of_a_session_by_itself(
     engine: DanceEngine, model: MusicToDanceModel, songs: list[Tensor]
 ) -> None:
     mode: Mode = "exact" if engine.model is model else "fast"
-    first, second = engine.session(RATE_HZ, seed=1), engine.session(RATE_HZ, seed=2)
-    got: tuple[list[DanceChunk], list[DanceChunk]] = ([], [])
+    first, second = engine.session(seed=1), engine.session(seed=2)
+    got: tuple[list[Chunk], list[Chunk]] = ([], [])
     for session in (first, second):
         session.hear_features(songs[0])
-        session.end()
+        session.finish()
     while first.ready or second.ready:
         for chunks, chunk in zip(got, engine.step([first, second]), strict=True):
             chunks += [] if chunk is None else [chunk]
     for seed, chunks in zip((1, 2), got, strict=True):
-        alone = DanceSession(model, RATE_HZ, seed=seed, mode=mode)
-        same(chunks, alone.push_features(songs[0]) + alone.finish())
+        alone = DanceEngine(model, mode=mode).session(seed)
+        alone.hear_features(songs[0])
+        alone.finish()
+        same(chunks, list(alone))
 
 
 def test_a_window_that_begins_holds_up_who_draws_by_one_block_a_step_and_comes_on_in_its_turn(
     model: MusicToDanceModel, songs: list[Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     went_on: list[int] = []
-    real = Making.go_on
-    monkeypatch.setattr(Making, "go_on", lambda self, drawings: (went_on.append(self.turn), real(self, drawings)))
+    real = ChunkInProgress.work_alone
+    monkeypatch.setattr(
+        ChunkInProgress, "work_alone", lambda self, sampler: (went_on.append(self.order), real(self, sampler))
+    )
     engine = DanceEngine(model)
-    sessions = [engine.session(RATE_HZ, seed=seed, options=DanceOptions(piece_s=0.27 * seed)) for seed in (1, 1, 2, 2)]
+    sessions = [engine.session(seed=seed, options=DanceOptions(piece_s=0.27 * seed)) for seed in (1, 1, 2, 2)]
     for session in sessions:
         session.hear_features(songs[0])
     held_up = 0
     for _ in range(60):
-        makings = [session.making for session in sessions if session.making is not None]
-        waiting = [making.turn for making in makings if making.waits]
-        drawing = [making for making in makings if making.drawing is not None]
+        chunks = [session.progress for session in sessions if session.progress is not None]
+        waiting = [chunk.order for chunk in chunks if chunk.waits]
+        drawing = [chunk for chunk in chunks if chunk.window is not None]
         went_on.clear()
         engine.step(sessions)
         if drawing:
@@ -170,13 +173,13 @@ class Broken:
 
 
 def test_a_dance_that_fails_raises_and_the_others_lose_nothing(engine: DanceEngine, songs: list[Tensor]) -> None:
-    good = [engine.session(RATE_HZ, seed=seed) for seed in range(2)]
-    bad = engine.session(RATE_HZ, seed=5, references=Broken(2))
+    good = [engine.session(seed=seed) for seed in range(2)]
+    bad = engine.session(seed=5, references=Broken(2))
     sessions = [good[0], bad, good[1]]
-    chunks: dict[DanceSession, list[DanceChunk]] = {session: [] for session in sessions}
+    chunks: dict[DanceSession, list[Chunk]] = {session: [] for session in sessions}
     for session in sessions:
         session.hear_features(songs[1])
-        session.end()
+        session.finish()
     failures = 0
     while any(session.ready for session in good):
         try:
@@ -193,9 +196,9 @@ def test_a_dance_that_fails_raises_and_the_others_lose_nothing(engine: DanceEngi
     assert failures == 2
     assert len(chunks[bad]) == 2
     for seed, session in enumerate(good):
-        alone = engine.session(RATE_HZ, seed=seed)
+        alone = engine.session(seed=seed)
         alone.hear_features(songs[1])
-        alone.end()
+        alone.finish()
         same(chunks[session], all_of(engine, alone))
 
 
@@ -206,17 +209,17 @@ def test_references_that_raise_something_else_leave_the_others_where_they_are(
         def find(self, first_step: int, music: Tensor, genre: str | None) -> References | None:
             raise OSError("the library is gone")
 
-    good, bad = engine.session(RATE_HZ), engine.session(RATE_HZ, references=Lost())
+    good, bad = engine.session(), engine.session(references=Lost())
     good.hear_features(songs[0])
     for _ in range(3):
         engine.step([good])
-    making = good.making
+    progress = good.progress
     bad.hear_features(songs[0])
     for _ in range(2):
         with pytest.raises(OSError, match="gone"):
             engine.step([good, bad])
-    assert good.making is making
-    assert bad.making is None
+    assert good.progress is progress
+    assert bad.progress is None
 
 
 def test_logits_that_are_not_finite_fail_one_window_alone(model: MusicToDanceModel) -> None:
@@ -224,43 +227,45 @@ def test_logits_that_are_not_finite_fail_one_window_alone(model: MusicToDanceMod
     with torch.no_grad():
         conditions = llama.conditions(torch.randn(2, 48, 44), torch.tensor([0, 1]))
         expected = llama.extend(conditions, nothing, 4, SamplingSettings(temperature=0.0))
-        drawings = llama.drawings(conditions, nothing, 4, SamplingSettings(temperature=0.0))
-    added = drawings[0]._added
+        windows = llama.sampled_windows(conditions, nothing, 4, SamplingSettings(temperature=0.0))
+    added = windows[0]._added
     assert added is not None
     added[:, 3] = torch.inf
-    draw_all(llama.drawn_with, drawings)
-    assert torch.equal(drawings[1].codes, expected[1])
+    sample_windows(llama.sampled_with, windows)
+    assert torch.equal(windows[1].codes, expected[1])
     with pytest.raises(KinestreamError, match="logits of a code are not finite"):
-        _ = drawings[0].codes
+        _ = windows[0].codes
 
 
 def test_a_step_that_is_stopped_half_way_is_made_again(
     engine: DanceEngine, songs: list[Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = engine.session(RATE_HZ, seed=3)
+    session = engine.session(seed=3)
     session.hear_features(songs[2])
-    session.end()
+    session.finish()
     for _ in range(4):
         engine.step([session])
-    draw = engine._drawings.draw
+    sample = engine._sampler.sample
 
-    def stopped(drawings: Sequence[Drawing]) -> None:
-        draw(drawings)
+    def stopped(windows: Sequence[SampledWindow]) -> None:
+        sample(windows)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(engine._drawings, "draw", stopped)
+        patched.setattr(engine._sampler, "sample", stopped)
         with pytest.raises(KeyboardInterrupt):
             engine.step([session])
-    alone = engine.session(RATE_HZ, seed=3)
+    alone = engine.session(seed=3)
     alone.hear_features(songs[2])
-    alone.end()
+    alone.finish()
     same(all_of(engine, session), all_of(engine, alone))
 
 
-def test_caches_are_as_many_as_windows_that_are_drawn_and_are_let_go(engine: DanceEngine, songs: list[Tensor]) -> None:
-    rows = engine._drawings._rows
-    sessions = [engine.session(RATE_HZ, seed=seed) for seed in range(5)]
+def test_caches_are_as_many_as_windows_that_are_drawn_and_are_released(
+    engine: DanceEngine, songs: list[Tensor]
+) -> None:
+    rows = engine._sampler._rows
+    sessions = [engine.session(seed=seed) for seed in range(5)]
     for session in sessions:
         session.hear_features(songs[0][:96])
     for _ in range(3):
@@ -276,7 +281,7 @@ def test_caches_are_as_many_as_windows_that_are_drawn_and_are_let_go(engine: Dan
     assert len(rows._places) == 1
     del session, sessions
     gc.collect()
-    other = engine.session(RATE_HZ)
+    other = engine.session()
     other.hear_features(songs[0])
     all_of(engine, other)
     assert (rows._places, rows._room) == ([], 0)
@@ -284,8 +289,8 @@ def test_caches_are_as_many_as_windows_that_are_drawn_and_are_let_go(engine: Dan
 
 def test_dances_take_places_in_a_scheduler_as_streams_do(engine: DanceEngine, songs: list[Tensor]) -> None:
     scheduler = Scheduler(engine, max_streams=3, batch=2, max_unread=2)
-    sessions = [engine.session(RATE_HZ, seed=seed) for seed in range(3)]
-    bad = engine.session(RATE_HZ, references=Broken(1))
+    sessions = [engine.session(seed=seed) for seed in range(3)]
+    bad = engine.session(references=Broken(1))
     failing, *streams = [scheduler.join(session) for session in (bad, *sessions[:2])]
     with pytest.raises(TooManyStreamsError, match="All 3 places"):
         scheduler.join(sessions[2])
@@ -307,29 +312,29 @@ def test_dances_take_places_in_a_scheduler_as_streams_do(engine: DanceEngine, so
         pass
     # Nobody reads: everybody is as far ahead as may be, and waits.
     assert [(stream.state, stream.unread) for stream in streams] == [("paused", 2)] * 3
-    given: dict[int, list[DanceChunk]] = {seed: [] for seed in range(3)}
+    given: dict[int, list[Chunk]] = {seed: [] for seed in range(3)}
     while any(stream.unread for stream in streams) or scheduler.step():
         for seed, stream in enumerate(streams):
             while (chunk := stream.read()) is not None:
                 given[seed].append(chunk)
     assert [stream.state for stream in streams] == ["ended"] * 3
     for seed, chunks in given.items():
-        alone = engine.session(RATE_HZ, seed=seed)
+        alone = engine.session(seed=seed)
         alone.hear_features(songs[1])
         same(chunks, all_of(engine, alone))
 
 
 def test_sound_may_come_from_other_threads_while_others_dance(model: MusicToDanceModel) -> None:
     engine, sound = DanceEngine(model), click_track(3.0).samples
-    sessions = [engine.session(RATE_HZ, seed=seed) for seed in range(3)]
+    sessions = [engine.session(seed=seed) for seed in range(3)]
     scheduler = Scheduler(engine, max_streams=2, max_queued=1, max_unread=1)
-    found: list[list[DanceChunk]] = [[], [], []]
+    found: list[list[Chunk]] = [[], [], []]
 
-    def play(session: DanceSession, mine: list[DanceChunk]) -> None:
+    def play(session: DanceSession, mine: list[Chunk]) -> None:
         stream = scheduler.join(session)
         for first in range(0, len(sound), 9_000):
-            session.hear(sound[first : first + 9_000])
-        session.end()
+            session.hear(sound[first : first + 9_000], RATE_HZ)
+        session.finish()
         while sum(len(chunk.features) for chunk in mine) < 90:
             chunk = stream.read()
             mine += [chunk] if chunk is not None else []
@@ -342,14 +347,16 @@ def test_sound_may_come_from_other_threads_while_others_dance(model: MusicToDanc
     while any(thread.is_alive() for thread in players):
         scheduler.step() or time.sleep(0.001)
     for seed, chunks in enumerate(found):
-        alone = DanceSession(model, RATE_HZ, seed=seed)
-        same(chunks, alone.push(sound) + alone.finish())
+        alone = DanceEngine(model).session(seed)
+        alone.hear(sound, RATE_HZ)
+        alone.finish()
+        same(chunks, list(alone))
 
 
 def test_music_that_nobody_dances_to_is_not_kept_without_bound(
     model: MusicToDanceModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = DanceEngine(model).session(RATE_HZ)
+    session = DanceEngine(model).session()
     monkeypatch.setattr(dance, "MAX_WAITING_S", 1)
     session.hear_features(torch.zeros(40, 44))
     with pytest.raises(BadInputError, match="step the dance before it hears more"):
@@ -358,10 +365,10 @@ def test_music_that_nobody_dances_to_is_not_kept_without_bound(
 
 def test_a_session_has_one_place_on_its_own_engine(model: MusicToDanceModel) -> None:
     engine = DanceEngine(model)
-    session = engine.session(RATE_HZ)
+    session = engine.session()
     with pytest.raises(BadInputError, match="listed twice"):
         engine.step([session, session])
     with pytest.raises(BadInputError, match="another"):
-        engine.step([DanceEngine(model).session(RATE_HZ)])
+        engine.step([DanceEngine(model).session()])
     assert engine.step([]) == []
     assert engine.step([session]) == [None]

@@ -22,15 +22,15 @@ from kinestream.features import MOTION272, Statistics, motion272_from_motion
 from kinestream.io.audio import Audio, read_audio
 from kinestream.models.choreo_llama import Piece, SamplingSettings, generate_codes
 from kinestream.models.retrieval import RetrievalConfig, RetrievalModel
+from kinestream.streaming import Chunk, DanceEngine, generate_dance
 from kinestream.streaming.dance import session as dance
-from kinestream.streaming.dance.generate import generate_dance
 from kinestream.streaming.dance.references import (
     NamedReferences,
     RetrievedReferences,
     build_library,
     save_library,
 )
-from kinestream.streaming.dance.session import DanceChunk, DanceOptions, DanceSession
+from kinestream.streaming.dance.session import DanceOptions, DanceSession
 from tests.io.audio_files import write_wav
 from tests.io.walking import walking
 from tests.support.tiny_dance import LLAMA, RATE_HZ, click_track, noise, tiny_dance_model
@@ -41,20 +41,30 @@ def model() -> MusicToDanceModel:
     return tiny_dance_model()
 
 
-def danced(session: DanceSession, sound: np.ndarray, sizes: Sequence[int]) -> list[DanceChunk]:
+def heard(session: DanceSession, sound: np.ndarray) -> list[Chunk]:
+    session.hear(sound, RATE_HZ)
+    return list(session)
+
+
+def rest(session: DanceSession) -> list[Chunk]:
+    session.finish()
+    return list(session)
+
+
+def danced(session: DanceSession, sound: np.ndarray, sizes: Sequence[int]) -> list[Chunk]:
     chunks, first, turn = [], 0, 0
     while first < len(sound):
         size = sizes[turn % len(sizes)]
-        chunks += session.push(sound[first : first + size])
+        chunks += heard(session, sound[first : first + size])
         first, turn = first + size, turn + 1
-    return chunks + session.finish()
+    return chunks + rest(session)
 
 
-def features(chunks: Sequence[DanceChunk]) -> Tensor:
+def features(chunks: Sequence[Chunk]) -> Tensor:
     return torch.cat([chunk.features for chunk in chunks])
 
 
-def roots(chunks: Sequence[DanceChunk]) -> Tensor:
+def roots(chunks: Sequence[Chunk]) -> Tensor:
     return torch.cat([chunk.motion.root_position_m for chunk in chunks])
 
 
@@ -63,7 +73,7 @@ def test_chunks_of_any_size_give_the_dance_of_the_whole_song_bit_for_bit(model: 
     whole = generate_dance(song, model, seed=3, genre="waltz")
     assert whole.num_frames == 279
     for sizes in ([160], [7_001, 50, 20_000]):
-        chunks = danced(DanceSession(model, RATE_HZ, seed=3, genre="waltz"), song.samples, sizes)
+        chunks = danced(DanceEngine(model).session(seed=3, genre="waltz"), song.samples, sizes)
         assert torch.equal(roots(chunks), whole.root_position_m)
         assert torch.equal(torch.cat([chunk.motion.local_rotations for chunk in chunks]), whole.local_rotations)
         assert [chunk.first_frame for chunk in chunks] == list(range(0, 279, 24))
@@ -72,25 +82,25 @@ def test_chunks_of_any_size_give_the_dance_of_the_whole_song_bit_for_bit(model: 
 def test_a_song_of_one_piece_has_the_codes_of_the_model_s_whole_song_form(model: MusicToDanceModel) -> None:
     song, likeliest = click_track(1.3), SamplingSettings(temperature=0.0)
     options = DanceOptions(piece_s=40 / 30, sampling=likeliest)
-    (chunk,) = danced(DanceSession(model, RATE_HZ, genre="waltz", options=options), song.samples, [900])
+    (chunk,) = danced(DanceEngine(model).session(genre="waltz", options=options), song.samples, [900])
     music = model.music_statistics.normalize(music_features(song).values)
     assert len(music) == chunk.motion.num_frames == 39
-    assert torch.equal(chunk.codes, generate_codes(model.llama, music[None], torch.tensor([1]), settings=likeliest)[0])
+    assert torch.equal(chunk.tokens, generate_codes(model.llama, music[None], torch.tensor([1]), settings=likeliest)[0])
 
 
 def test_the_features_of_all_pieces_are_those_of_all_codes_decoded_at_once(model: MusicToDanceModel) -> None:
-    chunks = danced(DanceSession(model, RATE_HZ), click_track(5.0).samples, [RATE_HZ])
-    whole = model.decode(torch.cat([chunk.codes for chunk in chunks])[None])[0]
+    chunks = danced(DanceEngine(model).session(), click_track(5.0).samples, [RATE_HZ])
+    whole = model.decode(torch.cat([chunk.tokens for chunk in chunks])[None])[0]
     torch.testing.assert_close(features(chunks), whole[:150], atol=1e-5, rtol=1e-4)
 
 
 def test_frames_come_out_within_the_stated_look_ahead(model: MusicToDanceModel) -> None:
-    session = DanceSession(model, RATE_HZ)
+    session = DanceEngine(model).session()
     assert session.look_ahead_s == pytest.approx(LOOK_AHEAD_S + 0.8)
     song, block, late = click_track(12.0).samples, 800, []
     for first in range(0, len(song), block):
         heard_s = (first + block) / RATE_HZ
-        late += [heard_s - chunk.first_frame / 30.0 for chunk in session.push(song[first : first + block])]
+        late += [heard_s - chunk.first_frame / 30.0 for chunk in heard(session, song[first : first + block])]
     assert len(late) >= 10
     assert max(late) <= session.look_ahead_s + block / RATE_HZ
 
@@ -111,34 +121,34 @@ def test_the_genre_changes_while_it_dances_at_the_song_s_time_whatever_the_chunk
     song = click_track(8.0).samples
     results = []
     for sizes in ([400], [50_000]):
-        session = DanceSession(model, RATE_HZ, genre="rumba")
+        session = DanceEngine(model).session(genre="rumba")
         session.change_genre("waltz", at_s=2.0)
         session.change_genre(None, at_s=5.0)
         chunks = danced(session, song, sizes)
         results.append(features(chunks))
         assert [chunk.genre for chunk in chunks] == ["rumba"] * 3 + ["waltz"] * 4 + [None] * 3
     assert torch.equal(*results)
-    unchanged = features(danced(DanceSession(model, RATE_HZ, genre="rumba"), song, [50_000]))
+    unchanged = features(danced(DanceEngine(model).session(genre="rumba"), song, [50_000]))
     assert torch.equal(results[0][:72], unchanged[:72])
     assert not torch.equal(results[0], unchanged)
 
 
 def test_a_change_of_genre_now_holds_from_the_next_piece(model: MusicToDanceModel) -> None:
-    session, song = DanceSession(model, RATE_HZ), click_track(8.0).samples
-    before = session.push(song[: 6 * RATE_HZ])
+    session, song = DanceEngine(model).session(), click_track(8.0).samples
+    before = heard(session, song[: 6 * RATE_HZ])
     session.change_genre("waltz")
     assert session.genre == "waltz"
-    after = session.push(song[6 * RATE_HZ :]) + session.finish()
+    after = heard(session, song[6 * RATE_HZ :]) + rest(session)
     assert {chunk.genre for chunk in before} == {None}
     assert {chunk.genre for chunk in after} == {"waltz"}
 
 
 def test_a_long_dance_holds_no_more_than_a_short_one(model: MusicToDanceModel) -> None:
     """Most numbers in tensors alive around 8 and around 18 seconds; the chunks are not kept."""
-    session, song = DanceSession(model, RATE_HZ), click_track(20.0).samples
+    session, song = DanceEngine(model).session(), click_track(20.0).samples
     held: dict[bool, list[int]] = {False: [], True: []}
     for second in range(20):
-        session.push(song[second * RATE_HZ : (second + 1) * RATE_HZ])
+        heard(session, song[second * RATE_HZ : (second + 1) * RATE_HZ])
         if second in (7, 8, 9, 17, 18, 19):
             gc.collect()
             held[second > 12].append(sum(thing.numel() for thing in gc.get_objects() if type(thing) is Tensor))
@@ -215,33 +225,33 @@ def test_fast_mode_keeps_the_promises_of_a_dance(model: MusicToDanceModel) -> No
     song = click_track(5.0)
     whole = generate_dance(song, model, seed=3, mode="fast")
     assert torch.equal(generate_dance(song, model, seed=3, mode="fast").root_position_m, whole.root_position_m)
-    chunks = danced(DanceSession(model, RATE_HZ, seed=3, mode="fast"), song.samples, [7_001, 50])
+    chunks = danced(DanceEngine(model, mode="fast").session(seed=3), song.samples, [7_001, 50])
     assert torch.equal(roots(chunks), whole.root_position_m)
     assert torch.equal(torch.cat([chunk.motion.local_rotations for chunk in chunks]), whole.local_rotations)
     assert not torch.equal(generate_dance(song, model, seed=4, mode="fast").root_position_m, whole.root_position_m)
     # So small a model keeps float weights: it draws the codes of the exact one.
-    exact = danced(DanceSession(model, RATE_HZ, seed=3), song.samples, [RATE_HZ])
-    assert torch.equal(torch.cat([chunk.codes for chunk in chunks]), torch.cat([chunk.codes for chunk in exact]))
+    exact = danced(DanceEngine(model).session(seed=3), song.samples, [RATE_HZ])
+    assert torch.equal(torch.cat([chunk.tokens for chunk in chunks]), torch.cat([chunk.tokens for chunk in exact]))
 
 
 def test_fast_dances_in_turn_on_one_compiled_model_leave_each_other_alone(model: MusicToDanceModel) -> None:
     pytest.importorskip("openvino", reason="needs the extra fast")
-    sessions = [DanceSession(model, RATE_HZ, seed=seed, mode="fast") for seed in (1, 2)]
+    sessions = [DanceEngine(model, mode="fast").session(seed=seed) for seed in (1, 2)]
     assert sessions[0].model is sessions[1].model
     song = click_track(4.0).samples
-    parts: tuple[list[DanceChunk], list[DanceChunk]] = ([], [])
+    parts: tuple[list[Chunk], list[Chunk]] = ([], [])
     for first in range(0, len(song), 9_000):
         for session, part in zip(sessions, parts, strict=True):
-            part += session.push(song[first : first + 9_000])
+            part += heard(session, song[first : first + 9_000])
     for seed, session, part in zip((1, 2), sessions, parts, strict=True):
-        together = features([*part, *session.finish()])
-        alone = features(danced(DanceSession(model, RATE_HZ, seed=seed, mode="fast"), song, [len(song)]))
+        together = features([*part, *rest(session)])
+        alone = features(danced(DanceEngine(model, mode="fast").session(seed=seed), song, [len(song)]))
         assert torch.equal(together, alone)
 
 
 def test_an_unknown_mode_is_refused(model: MusicToDanceModel) -> None:
     with pytest.raises(BadInputError, match=r'"exact" or "fast"; got \'turbo\''):
-        DanceSession(model, RATE_HZ, mode="turbo")  # type: ignore[arg-type]
+        DanceEngine(model, mode="turbo")  # type: ignore[arg-type]
 
 
 # References.
@@ -315,7 +325,7 @@ def test_a_library_beside_the_model_gives_references_of_the_genre_that_last_as_l
     song = click_track(4.0)
     retrieved = generate_dance(song, model, references=source)
     assert not torch.equal(retrieved.root_position_m, generate_dance(song, model).root_position_m)
-    chunks = danced(DanceSession(model, RATE_HZ, references=source), song.samples, [999])
+    chunks = danced(DanceEngine(model).session(references=source), song.samples, [999])
     assert torch.equal(roots(chunks), retrieved.root_position_m)
 
 
@@ -388,39 +398,39 @@ def test_analysed_music_gives_the_dance_of_its_sound(model: MusicToDanceModel) -
 
 def test_a_dance_follows_sound_or_features_and_never_both(model: MusicToDanceModel) -> None:
     rows = music_features(click_track(2.0)).values
-    session = DanceSession(model, RATE_HZ)
-    session.push_features(rows)
+    session = DanceEngine(model).session()
+    session.hear_features(rows)
     with pytest.raises(BadInputError, match="follows music features"):
-        session.push(np.zeros(100))
-    assert sum(chunk.motion.num_frames for chunk in session.finish()) + 48 == 60
+        session.hear(np.zeros(100), RATE_HZ)
+    assert sum(chunk.motion.num_frames for chunk in rest(session)) + 48 == 60
     with pytest.raises(BadInputError, match="finished"):
-        session.push_features(rows)
-    session = DanceSession(model, RATE_HZ)
-    session.push(np.zeros(100))
+        session.hear_features(rows)
+    session = DanceEngine(model).session()
+    session.hear(np.zeros(100), RATE_HZ)
     with pytest.raises(BadInputError, match="hears sound already"):
-        session.push_features(rows)
+        session.hear_features(rows)
     for broken, says in ((rows[:, :5], r"\[T, 44\]"), (rows * torch.nan, "NaN"), (rows.long(), "as floats")):
         with pytest.raises(BadInputError, match=says):
-            DanceSession(model, RATE_HZ).push_features(broken)
+            DanceEngine(model).session().hear_features(broken)
 
 
 def test_broken_sound_leaves_the_session_as_it_was(model: MusicToDanceModel) -> None:
-    session, song = DanceSession(model, RATE_HZ), click_track(3.0).samples
-    chunks = session.push(song[:10_000])
+    session, song = DanceEngine(model).session(), click_track(3.0).samples
+    chunks = heard(session, song[:10_000])
     for broken in (np.full(10, np.nan), np.zeros((2, 3, 4)), np.zeros(5, dtype=np.int16)):
         with pytest.raises(BadInputError):
-            session.push(broken)
-    chunks += session.push(song[10_000:]) + session.finish()
+            session.hear(broken, RATE_HZ)
+    chunks += heard(session, song[10_000:]) + rest(session)
     assert torch.equal(roots(chunks), generate_dance(click_track(3.0), model).root_position_m)
-    for late in (lambda: session.push(song), session.finish):
+    for late in (lambda: session.hear(song, RATE_HZ), session.finish):
         with pytest.raises(BadInputError, match="finished"):
             late()
 
 
 def test_models_that_cannot_stream_are_refused() -> None:
     with pytest.raises(BadInputError, match="muq-25hz"):
-        DanceSession(tiny_dance_model(music_features="muq-25hz"), RATE_HZ)
+        DanceEngine(tiny_dance_model(music_features="muq-25hz")).session()
     with pytest.raises(BadInputError, match="humanml264"):
-        DanceSession(tiny_dance_model(layout="humanml264"), RATE_HZ)
+        DanceEngine(tiny_dance_model(layout="humanml264")).session()
     with pytest.raises(BadInputError, match="not one sample"):
-        DanceSession(tiny_dance_model(), RATE_HZ).finish()
+        DanceEngine(tiny_dance_model()).session().finish()

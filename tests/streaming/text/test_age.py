@@ -66,9 +66,9 @@ def aged(session: Session, latents: int) -> Session:
     """The same stream as if it had begun so many latents earlier."""
 
     def renumbered(record: Record) -> Record:
-        result = record.result
-        moved = replace(result, index=result.index + latents, first_frame=result.first_frame + 4 * latents)
-        return replace(record, result=moved, control=later(record.control, latents))
+        chunk = record.chunk
+        moved = replace(chunk, index=chunk.index + latents, first_frame=chunk.first_frame + 4 * latents)
+        return replace(record, chunk=moved, control=later(record.control, latents))
 
     old = session.branch()
     records = [renumbered(record) for record in old.timeline]

@@ -16,6 +16,8 @@ from kinestream.inference import DeviceNetworks
 from kinestream.inference.networks import Mode
 from kinestream.streaming import Engine, Scheduler, Session, SessionOptions
 from kinestream.streaming.text import engine as engine_module
+from kinestream.streaming.text import networks as networks_module
+from kinestream.streaming.text.step import StreamStep
 from tests.streaming.conftest import LATENT_DIM, HashEncoder, tiny_model
 from tests.streaming.text.test_random_streams import perform
 from tests.support.devices import PLACES, on, prepared
@@ -120,7 +122,7 @@ def test_a_step_that_fails_moves_nobody(
 def test_redraws_ends_and_rests_are_those_of_exact_mode(make_engine: MakeEngine, device_engine: MakeEngine) -> None:
     session = make_engine().session(1)
     session.prompt("walks")
-    latent = [session.step().latent for _ in range(9)][-1]  # the first stream below makes it again, and ends there
+    latent = [session.step().tokens for _ in range(9)][-1]  # the first stream below makes it again, and ends there
 
     def play(engine: Engine) -> list[tuple[str, Tensor]]:
         one, two = engine.session(1), engine.session(2)
@@ -145,12 +147,12 @@ def test_a_candidate_that_is_not_taken_leaves_no_trace(
     calls = []
     accepts = engine_module.Engine._accepts
 
-    def second_thoughts(self: Engine, turn: engine_module._Turn) -> bool:
-        calls.append(turn)
-        if turn.attempt == 0:
-            turn.attempt += 1
+    def second_thoughts(self: Engine, stream: StreamStep) -> bool:
+        calls.append(stream)
+        if stream.attempt == 0:
+            stream.attempt += 1
             return False
-        return accepts(self, turn)
+        return accepts(self, stream)
 
     monkeypatch.setattr(engine_module.Engine, "_accepts", second_thoughts)
     assert_near(act(device_engine().session(3), 6), act(make_engine().session(3), 6))
@@ -215,19 +217,19 @@ def test_one_draw_waits_once_and_decodes_with_it(device_engine: MakeEngine, monk
     )
     engine.step(sessions)
     assert waits == [3]
-    assert all(session.timeline[1].result.latent.shape == (LATENT_DIM,) for session in sessions)
+    assert all(session.timeline[1].chunk.tokens.shape == (LATENT_DIM,) for session in sessions)
 
 
 @pytest.mark.parametrize("mode", ["exact", "fast"])
 def test_a_model_on_a_gpu_runs_there_in_either_mode(mode: Mode, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
-    monkeypatch.setattr(engine_module, "DeviceNetworks", lambda *arguments: asked.extend(arguments))
+    monkeypatch.setattr(networks_module, "DeviceNetworks", lambda *arguments: asked.extend(arguments))
     model = SimpleNamespace(ar=SimpleNamespace(latent_mean=torch.zeros(1, device="meta")))
-    engine_module._networks(model, mode)  # type: ignore[arg-type]
+    networks_module.networks_for(model, mode)  # type: ignore[arg-type]
     assert asked == [model, mode]
 
 
-def test_the_engine_lets_the_devices_weights_go() -> None:
+def test_the_engine_releases_the_devices_weights() -> None:
     model = tiny_model()
     transformer, mean = weakref.ref(model.ar.transformer), model.ar.latent_mean.clone()
     engine = Engine(model, HashEncoder(), networks=DeviceNetworks(model, "exact", precision=torch.bfloat16))

@@ -24,7 +24,7 @@ def test_streamed_frames_equal_the_whole_latent_sequence_decoded_at_once(engine:
         if index % 15 == 0:
             session.prompt(f"prompt {index}")
         result = session.step()
-        latents.append(result.latent)
+        latents.append(result.tokens)
         frames.append(result.features)
     with torch.no_grad():
         whole = engine.model.statistics.denormalize(engine.model.tae.decode(torch.stack(latents)[None])[0])
@@ -160,7 +160,7 @@ def test_noise_does_not_depend_on_neighbours(engine: Engine) -> None:
         batched = engine.step([*others[: count % 4], busy])[-1]
         assert single is not None
         assert batched is not None
-        torch.testing.assert_close(single.latent, batched.latent, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(single.tokens, batched.tokens, atol=1e-4, rtol=1e-4)
 
 
 def test_a_session_listed_twice_or_foreign_is_refused(make_engine: MakeEngine) -> None:
@@ -204,6 +204,6 @@ def test_results_are_ordinary_tensors(engine: Engine) -> None:
     session.prompt("walks")
     result = session.step()
     assert isinstance(session.control.prompt, Prompt)
-    for tensor in (result.latent, result.features, result.motion.local_rotations, result.motion.root_position_m):
+    for tensor in (result.tokens, result.features, result.motion.local_rotations, result.motion.root_position_m):
         assert not tensor.is_inference()
         assert not tensor.requires_grad

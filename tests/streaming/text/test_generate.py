@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kinestream.errors import BadInputError
-from kinestream.streaming import Engine, SessionOptions, StepResult, generate
+from kinestream.streaming import Chunk, Engine, SessionOptions, generate
 from tests.streaming.conftest import tiny_model
 
 
@@ -33,7 +33,7 @@ def test_samples_differ_and_the_first_does_not_depend_on_the_others(engine: Engi
 def test_progress_is_told_after_every_step(engine: Engine) -> None:
     told: list[int] = []
 
-    def note(results: list[StepResult]) -> None:
+    def note(results: list[Chunk]) -> None:
         told.append(len(results))
 
     generate(engine, ["walks"], 0.6, samples=2, on_step=note)

@@ -43,7 +43,7 @@ def perform(engine: Engine, number: int) -> tuple[Session, torch.Tensor]:
         if session.index < before:
             given = {index: frames for index, frames in given.items() if index < session.index}
         elif session.index > before:
-            given[before] = session.timeline[before].result.motion.local_rotations.clone()
+            given[before] = session.timeline[before].chunk.motion.local_rotations.clone()
         assert session.index - session.control.context_start <= 12 + 1 or session.control.prompt.kind == "hold"
     assert sorted(given) == list(range(session.index))
     if given:

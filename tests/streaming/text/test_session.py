@@ -11,17 +11,17 @@ import torch
 from kinestream.errors import BadInputError, KinestreamError
 from kinestream.features import MOTION272, motion_from_motion272
 from kinestream.inference import Mode
-from kinestream.streaming import Engine, Session, SessionOptions, StepResult
+from kinestream.streaming import Chunk, Engine, Session, SessionOptions
 from tests.streaming.conftest import HashEncoder, tiny_model
 
 MakeEngine = Callable[..., Engine]
 
 
-def run(session: Session, steps: int) -> list[StepResult]:
+def run(session: Session, steps: int) -> list[Chunk]:
     return [session.step() for _ in range(steps)]
 
 
-def features(results: list[StepResult]) -> torch.Tensor:
+def features(results: list[Chunk]) -> torch.Tensor:
     return torch.cat([result.features for result in results])
 
 
@@ -65,8 +65,8 @@ def test_a_prompt_acts_from_the_next_latent(engine: Engine) -> None:
     assert torch.equal(*same)
     other.prompt("jumps")
     changed = other.step()
-    assert (changed.prompt, changed.started, changed.ended) == ("jumps", True, False)
-    assert (one.step().latent - changed.latent).abs().max() > 1e-4
+    assert (changed.prompt, changed.began, changed.ended) == ("jumps", ("prompt",), ())
+    assert (one.step().tokens - changed.tokens).abs().max() > 1e-4
 
 
 def test_same_seed_and_prompts_give_the_same_motion_and_another_seed_another(engine: Engine) -> None:
@@ -87,8 +87,8 @@ def test_seconds_count_in_latents_and_the_queue_follows(engine: Engine) -> None:
     session.queue("waves", 0.5)
     results = list(session)
     assert [result.prompt for result in results] == ["walks"] * 8 + ["waves"] * 4
-    assert [result.started for result in results].count(True) == 2
-    assert results[8].ended
+    assert [result.began for result in results].count(("prompt",)) == 2
+    assert results[8].ended == ("prompt",)
     assert session.finished
     with pytest.raises(KinestreamError, match="ended"):
         session.step()
@@ -113,21 +113,21 @@ def test_prompt_replaces_the_current_one_and_keeps_the_queue(engine: Engine) -> 
 def test_a_prompt_ends_by_itself_at_the_end_latent_which_is_dropped(make_engine: MakeEngine) -> None:
     free = make_engine().session(seed=2)
     free.prompt("walks")
-    latents = torch.stack([result.latent for result in run(free, 12)])
+    latents = torch.stack([result.tokens for result in run(free, 12)])
     engine = make_engine(stop_threshold=1e-3, end_latent=latents[9])
     session = engine.session(seed=2, options=SessionOptions(when_idle="end"))
     session.queue("walks")
     session.queue("waves", 0.3)
     results = list(session)
     assert [result.prompt for result in results] == ["walks"] * 9 + ["waves"] * 2
-    assert results[9].ended
-    assert torch.equal(torch.stack([result.latent for result in results[:9]]), latents[:9])
+    assert results[9].ended == ("prompt",)
+    assert torch.equal(torch.stack([result.tokens for result in results[:9]]), latents[:9])
 
 
 def test_a_prompt_with_a_length_is_acted_again_when_it_ends_early(make_engine: MakeEngine) -> None:
     free = make_engine().session(seed=2)
     free.prompt("walks")
-    latents = [result.latent for result in run(free, 12)]
+    latents = [result.tokens for result in run(free, 12)]
     engine = make_engine(stop_threshold=1e-3, end_latent=latents[9])
     session = engine.session(seed=2, options=SessionOptions(when_idle="end"))
     session.queue("walks", 2.0)
@@ -140,13 +140,13 @@ def test_a_prompt_with_a_length_is_acted_again_when_it_ends_early(make_engine: M
 def test_an_end_in_the_first_half_second_is_drawn_again(make_engine: MakeEngine) -> None:
     free = make_engine().session(seed=2)
     free.prompt("walks")
-    first = free.step().latent
+    first = free.step().tokens
     engine = make_engine(stop_threshold=1e-3, end_latent=first)
     session = engine.session(seed=2)
     session.prompt("walks")
     result = session.step()
     assert result.prompt == "walks"
-    assert not torch.equal(result.latent, first)
+    assert not torch.equal(result.tokens, first)
 
 
 def test_a_model_that_only_wants_to_end_still_gives_frames(make_engine: MakeEngine) -> None:
@@ -167,7 +167,7 @@ def test_without_prompts_the_body_comes_to_rest_and_stays(engine: Engine) -> Non
     run(session, 15)
     resting = run(session, 60)
     assert {result.kind for result in resting} == {"hold"}
-    assert resting[0].ended
+    assert resting[0].ended == ("prompt",)
     assert resting[0].idle
     position = session.motion().root_position_m
     assert (position[-40:] - position[-1]).abs().max() < 1e-4

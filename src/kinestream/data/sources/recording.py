@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from kinestream.data.layout import TextLine
 from kinestream.motion import Motion
 
 
@@ -27,7 +28,8 @@ class Recording:
 
     `content` and `style` are the grammar's canonical labels, `source_content` and `source_style` the dataset's own.
     `only_train` keeps few-shot recordings out of validation and test. `segments` replaces the labels where parts of the
-    recording show different things; empty means the labels hold for all of it.
+    recording show different things; empty means the labels hold for all of it. `captions` are the recording's own
+    sentences, taken as they are in place of those that the grammar makes of the labels, which then may be any words.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Recording:
     recording_id: str
     only_train: bool = False
     segments: tuple[Segment, ...] = ()
+    captions: tuple[TextLine, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ from kinestream.motion import Motion, mirror
 
 # Raised whenever the same recording would be built differently; older journals are then passed over.
 ITEM_FORMAT = 1
+# Raised whenever the same labels would be put into other words; texts are then written anew.
+_TEXT_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ def _grammar_digest() -> str:
 
 def _label_digest(recording: Recording) -> str:
     segments = [asdict(segment) for segment in recording.segments]
-    labels = [recording.content, recording.style, segments, _grammar_digest()]
+    own = [asdict(line) for line in recording.captions]
+    labels = [recording.content, recording.style, segments, own, _grammar_digest(), _TEXT_FORMAT]
     return hashlib.sha256(json.dumps(labels).encode()).hexdigest()[:16]
 
 
@@ -144,9 +147,19 @@ def _write_texts(recording: Recording, name: str, frames: int, mirrored: bool, r
 
 
 def _text_lines(recording: Recording, duration_s: float, count: int, name: str, mirrored: bool) -> list[TextLine]:
+    if recording.captions:
+        return [_own_line(line, duration_s, mirrored) for line in recording.captions]
     segments = recording.segments or (Segment(recording.content, recording.style, 0.0, 0.0),)
     lines = []
     for part in segments:
         captions = sample_captions(part.content, part.style, count, f"{name} {part.start_s}", mirrored=mirrored)
         lines += [TextLine(caption, part.start_s, min(part.end_s, duration_s)) for caption in captions]
     return lines
+
+
+def _own_line(line: TextLine, duration_s: float, mirrored: bool) -> TextLine:
+    """A sentence of the recording's own, its sides exchanged for a mirrored copy, its range within the recording."""
+    if line.start_s >= duration_s:
+        raise BadInputError(f"a caption starts at {line.start_s:g} s, and the recording lasts {duration_s:.2f} s")
+    caption = swap_sides(line.caption) if mirrored else line.caption
+    return TextLine(caption, line.start_s, min(line.end_s, duration_s))

@@ -13,8 +13,12 @@ from typing import Any, NamedTuple
 from kinestream.errors import BadInputError
 
 _VERB = re.compile(r"\[([^/\]]+)/([^/\]]+)/([^/\]]+)\]")
-_SIDE = re.compile(r"\b(left|right)\b", re.IGNORECASE)
-_OTHER_SIDE = {"left": "right", "right": "left"}
+# What changes places in a mirror: left-handed, rightwards, counter-clockwise; not "bright" or "leftover".
+_SIDE = re.compile(
+    r"\b(?:(left|right)(?=(?:wards?|most|hand\w*|foot\w*)?\b)|(?:counter|anti)-?clockwise\b|clockwise\b)",
+    re.IGNORECASE,
+)
+_OTHER_SIDE = {"left": "right", "right": "left", "clockwise": "counterclockwise"}
 
 
 class Forms(NamedTuple):
@@ -65,11 +69,11 @@ def forms(phrase: str) -> Forms:
 
 
 def swap_sides(text: str) -> str:
-    """Left becomes right and right becomes left, as in a mirror; capitals stay."""
+    """Left and right, clockwise and counterclockwise change places, as in a mirror; a first capital stays."""
 
     def other(match: re.Match[str]) -> str:
         word = match.group(0)
-        swapped = _OTHER_SIDE[word.lower()]
+        swapped = _OTHER_SIDE.get(word.lower(), "clockwise")
         return swapped.capitalize() if word[0].isupper() else swapped
 
     return _SIDE.sub(other, text)

@@ -39,6 +39,7 @@ MIN_PART_FRAMES = 24
 CUT_SHARE = 0.3
 CAPTIONS_A_PAIR = 4
 CANDIDATES = 4
+_LEAST_FRAMES = 2 * MIN_PART_FRAMES + FRAMES_A_LATENT
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class PairPlan:
 def plan_pairs(clips: Sequence[Clip], split: str, count: int) -> list[PairPlan]:
     """`count` pairs of one split's clips, the same every time; rare contents come up more than their share."""
     rng = _rng("pairs", split)
-    long_enough = sorted((c for c in clips if c.frames >= 2 * MIN_PART_FRAMES + FRAMES_A_LATENT), key=lambda c: c.name)
+    long_enough = sorted((c for c in clips if _longest_part(c) >= _LEAST_FRAMES), key=lambda c: c.name)
     followers = [c for c in long_enough if c.frames <= MAX_AFTER_FRAMES]
     if not followers or count == 0:
         return []
@@ -77,6 +78,12 @@ def plan_pairs(clips: Sequence[Clip], split: str, count: int) -> list[PairPlan]:
         seconds = tuple(candidate.name for candidate in candidates)
         plans.append(PairPlan(name, "joined", split, first.name, seconds, _inputs("joined", [first, *candidates])))
     return plans
+
+
+def _longest_part(clip: Clip) -> float:
+    """Frames under one caption: of clips with captions by time less than all."""
+    longest_s = clip.details.get("longest_caption_s")
+    return clip.frames if longest_s is None else longest_s * MOTION272.fps
 
 
 def _inputs(kind: str, clips: Sequence[Clip]) -> str:
@@ -117,7 +124,11 @@ class _Part:
 
 def _part(root: Path, name: str, plan: PairPlan) -> _Part:
     lines = read_text_lines(root / TEXT_FOLDER / f"{name}.txt")
-    start_s, end_s = _rng(plan.name, name).choice(sorted({(line.start_s, line.end_s) for line in lines}))
+    whole_s = len(read_features(root / MOTION_FOLDER / f"{name}.npy", mmap=True)) / MOTION272.fps
+    ranges = sorted({(line.start_s, line.end_s) for line in lines})
+    least_s = (_LEAST_FRAMES - 1) / MOTION272.fps
+    long_enough = [(start, end) for start, end in ranges if (end or whole_s) - start >= least_s]
+    start_s, end_s = _rng(plan.name, name).choice(long_enough or ranges)
     captions = [line.caption for line in lines if (line.start_s, line.end_s) == (start_s, end_s)]
     start = round(start_s * MOTION272.fps)
     return _Part(name, slice(start, round(end_s * MOTION272.fps) if end_s > start_s else None), captions)

@@ -1,7 +1,8 @@
 """Kernels of the row runtime: int8 products that read weights at the speed of memory, and the operations between them.
 
 An int8 matrix lies in tiles of 16 outputs, [out / 16, in / 4, 16, 4], as unsigned numbers (128 more than the weight):
-one instruction (AVX-512 VNNI) multiplies 64 of them with four numbers of a row and adds up. Rows are rounded to int8
+one instruction (AVX-512 VNNI) multiplies 64 of them with four numbers of a row and adds up; with AVX2 it takes four
+widenings and four products of 16. Both give the same integers. Rows are rounded to int8
 with one scale a group of 16 to 256; a group's sum of products is an exact integer. No float is added in an order that
 depends on how many rows there are, so a row's numbers are the same bits in any company.
 
@@ -21,11 +22,16 @@ from numba import types
 from numba.core import cgutils as _untyped_cgutils
 from numba.extending import intrinsic
 
+from kinestream.inference.cpu.features import instructions
 from kinestream.nn.jit import jit
 
 TILE = 16
-_BYTE, _INT, _LONG, _FLOAT, _POINTER = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType(), ir.PointerType()
+# 32 registers of 16 floats, or 16 of 8: sums that stay in registers are many or few.
+_WIDE = instructions() == "avx512-vnni"
+_BYTE, _SHORT, _INT, _LONG = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+_FLOAT, _POINTER = ir.FloatType(), ir.PointerType()
 _INTS, _FLOATS = ir.VectorType(_INT, TILE), ir.VectorType(_FLOAT, TILE)
+_SHORTS, _PAIRS = ir.VectorType(_SHORT, 16), ir.VectorType(_INT, 8)
 _PREFETCH_BYTES = 2048
 cgutils: Any = _untyped_cgutils
 _intrinsic: Callable[[Any], Any] = intrinsic
@@ -51,6 +57,71 @@ def _added_up(builder: Any, values: Any) -> Any:
     return builder.extract_element(values, ir.Constant(_INT, 0))
 
 
+class _Wide:
+    """Products of a tile's 64 weights with four numbers of a row in one instruction (AVX-512 VNNI)."""
+
+    def begin(self, builder: Any) -> list[Any]:
+        """Sums of nothing."""
+        total = cgutils.alloca_once(builder, _INTS)
+        builder.store(ir.Constant(_INTS, [0] * TILE), total)
+        return [total]
+
+    def weights(self, builder: Any, loaded: Any) -> list[Any]:
+        """64 unsigned bytes, loaded as 16 integers."""
+        return [loaded]
+
+    def add(self, builder: Any, totals: list[Any], weights: list[Any], four: Any) -> None:
+        """Add the products with four signed bytes, loaded as one integer."""
+        dot = _known(builder, "llvm.x86.avx512.vpdpbusd.512", _INTS, [_INTS] * 3)
+        added = builder.call(dot, [builder.load(totals[0]), weights[0], _spread(builder, four, _INTS)])
+        builder.store(added, totals[0])
+
+    def total(self, builder: Any, totals: list[Any]) -> Any:
+        """The 16 sums."""
+        return builder.load(totals[0])
+
+
+class _Narrow:
+    """The same sums by AVX2: bytes widened to 16 bits, whose products go in pairs that are added up last."""
+
+    def begin(self, builder: Any) -> list[Any]:
+        """Sums of nothing."""
+        totals = [cgutils.alloca_once(builder, _PAIRS) for _ in range(TILE // 4)]
+        for total in totals:
+            builder.store(ir.Constant(_PAIRS, [0] * 8), total)
+        return totals
+
+    def weights(self, builder: Any, loaded: Any) -> list[Any]:
+        """64 unsigned bytes, four outputs apart."""
+        raw = builder.bitcast(loaded, ir.VectorType(_BYTE, 4 * TILE))
+        places = [ir.Constant(ir.VectorType(_INT, 16), list(range(first, first + 16))) for first in range(0, 64, 16)]
+        return [builder.zext(builder.shuffle_vector(raw, raw, place), _SHORTS) for place in places]
+
+    def add(self, builder: Any, totals: list[Any], weights: list[Any], four: Any) -> None:
+        """Add the products with four signed bytes."""
+        pairs = _known(builder, "llvm.x86.avx2.pmadd.wd", _PAIRS, [_SHORTS] * 2)
+        wide = builder.bitcast(
+            builder.sext(builder.bitcast(four, ir.VectorType(_BYTE, 4)), ir.VectorType(_SHORT, 4)), _LONG
+        )
+        nothing = ir.Constant(ir.VectorType(_LONG, 4), ir.Undefined)
+        first = builder.insert_element(nothing, wide, ir.Constant(_INT, 0))
+        spread = builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(_INT, 4), [0] * 4))
+        values = builder.bitcast(spread, _SHORTS)
+        for total, own in zip(totals, weights, strict=True):
+            builder.store(builder.add(builder.load(total), builder.call(pairs, [own, values])), total)
+
+    def total(self, builder: Any, totals: list[Any]) -> Any:
+        """The 16 sums."""
+
+        def joined(a: Any, b: Any, size: int) -> Any:
+            return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_INT, 2 * size), list(range(2 * size))))
+
+        first, second, third, fourth = (builder.load(total) for total in totals)
+        whole = joined(joined(first, second, 8), joined(third, fourth, 8), 16)
+        evens, odds = (ir.Constant(_INTS, list(range(start, 2 * TILE, 2))) for start in (0, 1))
+        return builder.add(builder.shuffle_vector(whole, whole, evens), builder.shuffle_vector(whole, whole, odds))
+
+
 def _tile_kernel(rows: int) -> Any:
     """One tile of outputs of `rows` rows, as instructions.
 
@@ -59,11 +130,11 @@ def _tile_kernel(rows: int) -> Any:
     tile's place in the first row's outputs; how many bytes ahead memory is asked for.
     """
     # So many sums a row that one needn't wait for the one before; they divide the quads of every group.
-    lanes = {1: 4, 2: 2}.get(rows, 1)
+    lanes = {1: 4, 2: 2}.get(rows, 1) if _WIDE else 1
+    products = _Wide() if _WIDE else _Narrow()
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         w, x, scales, corrections, groups, quads, w_scales, biases, out, outs, ahead = args
-        dot = _known(builder, "llvm.x86.avx512.vpdpbusd.512", _INTS, [_INTS] * 3)
         fma = _known(builder, "llvm.fma.v16f32", _FLOATS, [_FLOATS] * 3)
         prefetch = _known(builder, "llvm.prefetch.p0", ir.VoidType(), [_POINTER, _INT, _INT, _INT])
 
@@ -76,29 +147,24 @@ def _tile_kernel(rows: int) -> Any:
         sums = [cgutils.alloca_once_value(builder, ir.Constant(_FLOATS, [0.0] * TILE)) for _ in range(rows)]
         x_row = builder.mul(builder.mul(groups, quads), number(4))
         with cgutils.for_range(builder, groups) as group:
-            nothing = ir.Constant(_INTS, [0] * TILE)
-            whole = [[cgutils.alloca_once(builder, _INTS) for _ in range(lanes)] for _ in range(rows)]
-            for lane_total in (one for several in whole for one in several):
-                builder.store(nothing, lane_total)
+            whole = [[products.begin(builder) for _ in range(lanes)] for _ in range(rows)]
             begin = builder.mul(group.index, quads)
             with cgutils.for_range(builder, builder.sdiv(quads, number(lanes))) as step:
                 for lane in range(lanes):
                     quad = builder.add(begin, builder.add(builder.mul(step.index, number(lanes)), number(lane)))
                     here = builder.add(w, builder.mul(quad, number(4 * TILE)))
-                    weights = load(here, _INTS)
+                    weights = products.weights(builder, load(here, _INTS))
                     later = builder.inttoptr(builder.add(here, ahead), _POINTER)
                     builder.call(prefetch, [later, *(ir.Constant(_INT, value) for value in (0, 3, 1))])
                     for row in range(rows):
                         place = builder.add(
                             builder.add(x, builder.mul(quad, number(4))), builder.mul(x_row, number(row))
                         )
-                        four = _spread(builder, load(place, _INT), _INTS)
-                        total = whole[row][lane]
-                        builder.store(builder.call(dot, [builder.load(total), weights, four]), total)
+                        products.add(builder, whole[row][lane], weights, load(place, _INT))
             for row in range(rows):
-                total = builder.load(whole[row][0])
+                total = products.total(builder, whole[row][0])
                 for lane in range(1, lanes):
-                    total = builder.add(total, builder.load(whole[row][lane]))
+                    total = builder.add(total, products.total(builder, whole[row][lane]))
                 place = builder.add(builder.mul(groups, number(row)), group.index)
                 place = builder.mul(place, number(4))
                 correction = _spread(builder, load(builder.add(corrections, place), _INT), _INTS)
@@ -118,20 +184,25 @@ def _tile_kernel(rows: int) -> Any:
     return tile
 
 
+# Rows that are multiplied together: as many as there are registers for their sums.
+_MOST_ROWS = 8 if _WIDE else 2
 _tile1, _tile2, _tile4, _tile8 = (_tile_kernel(rows) for rows in (1, 2, 4, 8))
 
 
-def _block_kernel(rows: int, outs: int) -> Any:
+def _block_kernel(rows: int, outs: int, ahead: int = 0) -> Any:
     """Float products of `rows` rows with `outs` outputs of a matrix [out, in], as instructions.
 
-    (weights, bytes of a row of weights, x, bytes of a row of x, in, bias, out, bytes of a row of out). Each sum has 16
-    parts, added up in the same order for any block.
+    ahead: how many outputs further on weights are asked for; 0 leaves that to the processor.
+
+    (weights, bytes of a row of weights, x, bytes of a row of x, in, what sums begin with, bytes of a row of that, out,
+    bytes of a row of out). Each sum has 16 parts, added up in the same order for any block.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        w, w_row, x, x_row, width, bias, out, out_row = args
+        w, w_row, x, x_row, width, begin, begin_row, out, out_row = args
         fma = _known(builder, "llvm.fma.v16f32", _FLOATS, [_FLOATS] * 3)
         one_fma = _known(builder, "llvm.fma.f32", _FLOAT, [_FLOAT] * 3)
+        prefetch = _known(builder, "llvm.prefetch.p0", ir.VoidType(), [_POINTER, _INT, _INT, _INT])
 
         def number(value: int) -> Any:
             return ir.Constant(_LONG, value)
@@ -149,13 +220,17 @@ def _block_kernel(rows: int, outs: int) -> Any:
             place = builder.mul(step.index, number(TILE))
             xs = [load(at(x, x_row, row, place), _FLOATS) for row in range(rows)]
             for column in range(outs):
-                weights = load(at(w, w_row, column, place), _FLOATS)
+                here = at(w, w_row, column, place)
+                weights = load(here, _FLOATS)
+                if ahead:
+                    later = builder.inttoptr(builder.add(here, builder.mul(w_row, number(ahead))), _POINTER)
+                    builder.call(prefetch, [later, *(ir.Constant(_INT, value) for value in (0, 3, 1))])
                 for row in range(rows):
                     total = sums[row, column]
                     builder.store(builder.call(fma, [weights, xs[row], builder.load(total)]), total)
         rest = {}
         for row, column in pairs:
-            own = load(builder.add(bias, number(4 * column)), _FLOAT)
+            own = load(at(begin, begin_row, row, number(column)), _FLOAT)
             own = builder.fadd(own, _added_up(builder, builder.load(sums[row, column])))
             rest[row, column] = cgutils.alloca_once_value(builder, own)
         with cgutils.for_range(builder, width, start=builder.mul(whole, number(TILE))) as step:
@@ -168,16 +243,23 @@ def _block_kernel(rows: int, outs: int) -> Any:
         return context.get_dummy_value()
 
     @_intrinsic
-    def block(typingctx, w, w_row, x, x_row, width, bias, out, out_row):  # type: ignore[no-untyped-def]
-        return types.void(*[types.int64] * 8), codegen
+    def block(typingctx, w, w_row, x, x_row, width, begin, begin_row, out, out_row):  # type: ignore[no-untyped-def]
+        return types.void(*[types.int64] * 9), codegen
 
     return block
 
 
 # Outputs that are made together, by how many rows there are.
 BLOCK = 8
-_block1, _block2, _block4 = _block_kernel(1, BLOCK), _block_kernel(2, BLOCK), _block_kernel(4, BLOCK // 2)
-_last1, _last2, _last4 = (_block_kernel(rows, 1) for rows in (1, 2, 4))
+_OUTS1, _OUTS2, _OUTS_MANY = (BLOCK, BLOCK, BLOCK // 2) if _WIDE else (BLOCK // 2, BLOCK // 2, BLOCK // 4)
+# Sums go over so many numbers before the next outputs' turn: weights and rows of that length stay in the nearest cache.
+_SPAN = 1 << 30 if _WIDE else 512
+# Rows that are multiplied together where there are many.
+_MANY = 4 if _WIDE else 3
+_AHEAD = 0 if _WIDE else BLOCK // 2
+_block1, _block2 = _block_kernel(1, _OUTS1, _AHEAD), _block_kernel(2, _OUTS2, _AHEAD)
+_block_many = _block_kernel(_MANY, _OUTS_MANY)
+_last1, _last2, _last_many = (_block_kernel(rows, 1) for rows in (1, 2, _MANY))
 
 
 def _mix_kernel(rows: int, vectors: int) -> Any:
@@ -219,7 +301,9 @@ def _mix_kernel(rows: int, vectors: int) -> Any:
     return mix
 
 
-_mix1, _mix4, _mix1_wide, _mix4_wide = (_mix_kernel(rows, vectors) for vectors in (1, 4) for rows in (1, 4))
+_mix1, _mix4, _mix1_wide = _mix_kernel(1, 1), _mix_kernel(4, 1), _mix_kernel(1, 4)
+_MIX4_VECTORS = 4 if _WIDE else 1
+_mix4_wide = _mix_kernel(4, _MIX4_VECTORS)
 
 
 _pointer_type: Callable[[Any], Any] = types.CPointer
@@ -357,10 +441,10 @@ def _tile_of(tile, rows, groups, quads, tiles, w, x, scales, corrections, w_scal
     while row < rows:
         a, b, c = x + row * width, scales + 4 * row * groups, corrections + 4 * row * groups
         place = out + 4 * (row * outs + TILE * tile)
-        if rows - row >= 8:
+        if _MOST_ROWS >= 8 and rows - row >= 8:
             _tile8(weights, a, b, c, groups, quads, own_scales, own_biases, place, outs, ahead)
             row += 8
-        elif rows - row >= 4:
+        elif _MOST_ROWS >= 4 and rows - row >= 4:
             _tile4(weights, a, b, c, groups, quads, own_scales, own_biases, place, outs, ahead)
             row += 4
         elif rows - row >= 2:
@@ -485,28 +569,36 @@ def _row(row, code, op, out, a, b):  # type: ignore[no-untyped-def]
 @jit()
 def _dense(rows, outs, width, w, w_row, x, x_row, bias, out, out_row):  # type: ignore[no-untyped-def]
     """Up to eight outputs of all rows; strides in bytes."""
-    half = BLOCK // 2
+    for start in range(0, max(width, 1), _SPAN):
+        size = min(_SPAN, width - start)
+        begin, begin_row = (out, out_row) if start else (bias, 0)
+        _dense_span(rows, outs, size, w + 4 * start, w_row, x + 4 * start, x_row, begin, begin_row, out, out_row)
+
+
+@jit()
+def _dense_span(rows, outs, width, w, w_row, x, x_row, begin, begin_row, out, out_row):  # type: ignore[no-untyped-def]
     row = 0
     while row < rows:
-        given, place, left = x + row * x_row, out + row * out_row, rows - row
-        taken = 4 if left >= 4 else (2 if left >= 2 else 1)
+        given, place, first, left = x + row * x_row, out + row * out_row, begin + row * begin_row, rows - row
+        taken = _MANY if left >= _MANY else min(left, 2)
+        step = 1
         if outs == BLOCK:
-            if taken == 4:
-                _block4(w, w_row, given, x_row, width, bias, place, out_row)
-                _block4(w + half * w_row, w_row, given, x_row, width, bias + 4 * half, place + 4 * half, out_row)
-            elif taken == 2:
-                _block2(w, w_row, given, x_row, width, bias, place, out_row)
-            else:
-                _block1(w, w_row, given, x_row, width, bias, place, out_row)
-        else:
-            for column in range(outs):
-                own, offset, spot = w + column * w_row, bias + 4 * column, place + 4 * column
-                if taken == 4:
-                    _last4(own, w_row, given, x_row, width, offset, spot, out_row)
+            step = _OUTS_MANY if taken > 2 else (_OUTS2 if taken == 2 else _OUTS1)
+        for column in range(0, outs, step):
+            own, offset, spot = w + column * w_row, first + 4 * column, place + 4 * column
+            if outs == BLOCK:
+                if taken > 2:
+                    _block_many(own, w_row, given, x_row, width, offset, begin_row, spot, out_row)
                 elif taken == 2:
-                    _last2(own, w_row, given, x_row, width, offset, spot, out_row)
+                    _block2(own, w_row, given, x_row, width, offset, begin_row, spot, out_row)
                 else:
-                    _last1(own, w_row, given, x_row, width, offset, spot, out_row)
+                    _block1(own, w_row, given, x_row, width, offset, begin_row, spot, out_row)
+            elif taken > 2:
+                _last_many(own, w_row, given, x_row, width, offset, begin_row, spot, out_row)
+            elif taken == 2:
+                _last2(own, w_row, given, x_row, width, offset, begin_row, spot, out_row)
+            else:
+                _last1(own, w_row, given, x_row, width, offset, begin_row, spot, out_row)
         row += taken
 
 
@@ -526,12 +618,13 @@ def _mixed(rows, columns, count, shares, share_row, matrix, matrix_row, out):  #
     while row < rows:
         many = rows - row >= 4
         given, place, column = shares + row * share_row, out + 4 * row * columns, 0
-        while columns - column >= 4 * TILE:
+        step = (_MIX4_VECTORS if many else 4) * TILE
+        while columns - column >= step:
             if many:
                 _mix4_wide(given, share_row, matrix + 4 * column, matrix_row, count, place + 4 * column, 4 * columns)
             else:
                 _mix1_wide(given, share_row, matrix + 4 * column, matrix_row, count, place + 4 * column, 4 * columns)
-            column += 4 * TILE
+            column += step
         while columns - column >= TILE:
             if many:
                 _mix4(given, share_row, matrix + 4 * column, matrix_row, count, place + 4 * column, 4 * columns)

@@ -17,18 +17,19 @@ from kinestream.errors import BadInputError
 from kinestream.inference import Mode
 from kinestream.io.audio import Audio, AudioReader
 from kinestream.motion import Motion, concatenate
+from kinestream.streaming.chunk import Chunk
+from kinestream.streaming.dance.engine import DanceEngine
 from kinestream.streaming.dance.references import NamedReferences
-from kinestream.streaming.dance.session import DanceChunk, DanceOptions, DanceSession, ReferenceSource
+from kinestream.streaming.dance.session import DanceOptions, ReferenceSource
+from kinestream.streaming.events import AudioEvent, MusicEvent
 
 MIN_SONG_S = 1.0
 _BLOCK_S = 4.0
-# A session wants to know the sound's rate; of music that is analysed already it hears none.
-_NO_SOUND_HZ = 48_000
 
 
 def generate_dance(
     audio: Audio | MusicFeatures | str | os.PathLike[str],
-    model: MusicToDanceModel,
+    model: MusicToDanceModel | DanceEngine,
     *,
     genre: str | None = None,
     seed: int = 0,
@@ -37,45 +38,47 @@ def generate_dance(
     references: Sequence[Motion] | ReferenceSource | None = None,
     options: DanceOptions | None = None,
     mode: Mode = "exact",
-    on_chunk: Callable[[DanceChunk], None] | None = None,
+    on_chunk: Callable[[Chunk], None] | None = None,
 ) -> Motion:
     """Dance to a song: SMPL-22 at 30 fps, frame k at k / 30 s of the sound, from the origin facing +Z on y = 0.
 
     Args:
         audio: a sound file, read block by block however long it is, sound in memory, or music that is analysed.
-        model: a music-to-dance model.
+        model: a music-to-dance model, or an engine that holds one.
         genre: one of the model's genres; None leaves it to the music.
         seed: the same seed gives the same dance.
         start_s, end_s: the part of the sound to dance to, seconds; None for its end.
         references: motions to take after, best first, or where reference dances come from; None for none.
         options: everything else that can be chosen.
-        mode: "exact" or "fast", as of DanceSession.
+        mode: "exact" or "fast", as of DanceEngine, where there is none yet.
         on_chunk: called with every piece as soon as it is danced.
 
     Raises:
-        BadInputError: the sound can't be read or lasts less than a second, or what DanceSession raises.
+        BadInputError: the sound can't be read or lasts less than a second, or what DanceEngine and DanceSession raise.
     """
-    source = NamedReferences(model, list(references)) if isinstance(references, Sequence) else references
+    engine = model if isinstance(model, DanceEngine) else DanceEngine(model, mode=mode)
+    source = NamedReferences(engine.model, list(references)) if isinstance(references, Sequence) else references
+    session = engine.session(seed, options, genre=genre, references=source)
     parts: list[Motion] = []
 
-    def taken(chunks: Sequence[DanceChunk]) -> None:
-        for chunk in chunks:
+    def step() -> None:
+        for chunk in session:
             parts.append(chunk.motion)
             if on_chunk is not None:
                 on_chunk(chunk)
 
     def dance(blocks: Iterator[NDArray[np.float32] | Tensor], rate_hz: int, name: str) -> Motion:
-        heard = _NO_SOUND_HZ if isinstance(audio, MusicFeatures) else rate_hz
-        session = DanceSession(model, heard, genre=genre, seed=seed, references=source, options=options, mode=mode)
         count = 0
         for block in blocks:
             count += len(block)
-            taken(session.push_features(block) if isinstance(block, Tensor) else session.push(block))
+            session.apply(MusicEvent(block) if isinstance(block, Tensor) else AudioEvent(block, rate_hz))
+            step()
         if count < MIN_SONG_S * rate_hz:
             raise BadInputError(
                 f"{name or 'the sound'}: expected at least {MIN_SONG_S:g} s of music, got {count / rate_hz:.2f} s"
             )
-        taken(session.finish())
+        session.finish()
+        step()
         return replace(concatenate(parts), name=Path(name).stem)
 
     if isinstance(audio, MusicFeatures):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,8 +36,3 @@ def analysed_music(music: Float[Tensor, "t m"]) -> Tensor:
     if not bool(torch.isfinite(rows).all()):
         raise BadInputError("The music features hold NaN or infinity.")
     return rows.float().cpu()
-
-
-def is_number(value: object) -> bool:
-    """Whether something is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

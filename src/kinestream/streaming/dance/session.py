@@ -5,43 +5,44 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Protocol
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
 from kinestream.checkpoints.dance import MusicToDanceModel
 from kinestream.conditioning.music import FEATURE_HZ, LOOK_AHEAD_S, MUSIC_SLICES, MUSIC_WIDTH, MusicStream, beats_in
-from kinestream.errors import BadInputError
+from kinestream.errors import BadInputError, KinestreamError
 from kinestream.features import RootState
 from kinestream.features.recovery import world_joints_from_rotations
-from kinestream.inference import Mode
 from kinestream.metrics import still_seconds
-from kinestream.models.choreo_llama import DanceContext, Drawing, Piece, References, SamplingSettings, next_piece
+from kinestream.models.choreo_llama import DanceContext, Piece, References, SampledWindow, SamplingSettings, next_piece
 from kinestream.models.rvq_vae.model import DecoderStates
 from kinestream.motion import Motion
-from kinestream.streaming.dance.engine import DanceEngine, Making
-from kinestream.streaming.dance.inputs import analysed_music, is_number, mono_sound
+from kinestream.streaming.checks import check_positive, check_switch, checked_seed, is_whole
+from kinestream.streaming.chunk import Chunk
+from kinestream.streaming.dance.inputs import analysed_music, mono_sound
+from kinestream.streaming.dance.progress import ChunkInProgress
+from kinestream.streaming.events import AudioEvent, Event, FinishEvent, GenreEvent, MusicEvent
 from kinestream.streaming.footlock import FootLockState
 from kinestream.streaming.frames import beat_locked_chunk, initial_feet, initial_root, locked_chunk, motion_chunk
-from kinestream.streaming.text.session import is_whole
+from kinestream.streaming.protocol import StreamEngine, StreamSession
 
 MAX_GENRE_CHANGES = 1_000
 # Music that a dance may hear before it is stepped.
 MAX_WAITING_S = 3600
 # The analysis keeps every beat that it ever heard; a stream of hours needs none of the old ones.
 _KEPT_BEATS = 256
-# A piece in which the body stands still though there is music is drawn again at these temperatures: a dance that rests
-# tends to go on resting, since the model has the last seconds before its eyes.
+# A piece in which the body stands still though there is music is sampled again at these temperatures: a dance that
+# rests tends to go on resting, since the model has the last seconds before its eyes.
 _LIVELIER = (1.0, 1.3, 1.6)
 _LIVELIER_TOP_P = 0.98
 # Loudness of the music features at about -40 dB: what is below all the time is no music to dance to.
 _QUIET = -0.33
-# Sound that comes in larger chunks is taken in blocks of so many seconds.
-_BLOCK_S = 4
 
 
 class ReferenceSource(Protocol):
@@ -62,212 +63,194 @@ class DanceOptions:
             model made, only lifted where it would sink.
         beat_lock: steps that come a little before or after a beat come on it (decisions/0010); False leaves their
             timing to the model.
-        sampling: how codes are drawn; None takes the model's own.
+        sampling: how codes are sampled; None takes the model's own.
+        rewind_s: how far back the dance can be rewound; bounds the memory of a session.
     """
 
     piece_s: float | None = None
     foot_lock: bool = True
     beat_lock: bool = True
     sampling: SamplingSettings | None = None
+    rewind_s: float = 60.0
 
     def __post_init__(self) -> None:
-        for name in ("foot_lock", "beat_lock"):
-            if not isinstance(getattr(self, name), bool):
-                raise BadInputError(f"{name} is True or False; got {getattr(self, name)!r}.")
-        if self.piece_s is not None and not (is_number(self.piece_s) and 0 < self.piece_s <= 60.0):
-            raise BadInputError(f"piece_s is a number of seconds above 0, at most 60; got {self.piece_s!r}.")
+        check_switch("foot_lock", self.foot_lock)
+        check_switch("beat_lock", self.beat_lock)
+        if self.piece_s is not None:
+            check_positive("piece_s", self.piece_s, 60.0)
+        check_positive("rewind_s", self.rewind_s, 86_400.0)
 
 
 @dataclass(frozen=True, eq=False)
-class DanceChunk:
-    """The frames of one piece of music.
+class Moment:
+    """Where a dance stands before one of its pieces: all that going on takes beside the music to come.
 
     Attributes:
-        first_frame: number of its first frame; frame k belongs to the sound at k / 30 s.
-        genre: what was danced; None where none was named.
-        codes: `[L, K]`, the token steps.
-        features: `[T, 272]` motion272 features (metres, not normalised), as the tokenizer decoded them.
-        motion: the same frames in the world, 30 fps, continued from the frames before, on the floor and with their
-            feet locked (unless the options say not to).
+        pieces, steps, frames: how many were made.
+        genre: of the piece before.
+        heard: `[T, M]` the music of the codes in `context`, un-normalised.
+        context: what the window before hands on; None before the first.
+        decoder, root, feet: where the decoder and the body stand.
+        random: the generator's state.
     """
 
-    first_frame: int
+    pieces: int
+    steps: int
+    frames: int
     genre: str | None
-    codes: Int[Tensor, "l k"]
-    features: Float[Tensor, "t 272"]
-    motion: Motion
+    heard: Float[Tensor, "t m"]
+    context: DanceContext | None
+    decoder: DecoderStates
+    root: RootState
+    feet: FootLockState | None
+    random: Tensor
 
 
-class DanceSession:
+class DanceSession(StreamSession):
     """All state of one dance to one song, played from a file or live; what it holds does not grow with the song.
 
-    Frame k comes out at latest when the sound up to k / 30 s + `look_ahead_s` was pushed. The same sound, seed,
-    references and genres at the same song times give the same motion, however the sound is cut into chunks. Unlike
-    `Session` it can't be rewound or saved: the resampler's state lies where nobody can read it. To go on later, push
-    the sound again.
+    Frame k comes out at latest when the sound up to k / 30 s + `look_ahead_s` was heard. The same sound, seed,
+    references and genres at the same song times give the same motion, however the sound is cut. It can be rewound
+    piece by piece, but not saved: the resampler's state lies where nobody can read it. To go on later, give it the
+    sound again.
 
     Args:
-        model: a music-to-dance model on motion272 with a causal tokenizer and kinestream's own music features.
-        rate_hz: samples a second of the sound.
-        genre: one of the model's genres; None leaves it to the music.
+        engine: what dances, with a model that can stream.
         seed: decides among the dances that suit the music.
-        references: where reference dances come from; None dances without.
         options: how the dance is made.
-        mode: "exact" or "fast", as of `DanceEngine`.
-        engine: what dances; None makes one of this model and mode, for this dance alone. See `DanceEngine.session`.
+        genre: one of the model's genres; None leaves it to the music.
+        references: where reference dances come from; None dances without.
 
     Raises:
-        BadInputError: a model that can't stream, an unknown genre or mode, or options that the model can't follow.
-        MissingExtraError: fast mode without the extra `fast`, on a processor without AVX-512 VNNI.
+        BadInputError: an unknown genre, or options that the model can't follow.
     """
+
+    kind: ClassVar[str] = "dance"
+    takes = (AudioEvent, MusicEvent, GenreEvent, FinishEvent)
+    engine: StreamEngine[DanceSession]
 
     def __init__(
         self,
-        model: MusicToDanceModel,
-        rate_hz: int,
+        engine: StreamEngine[DanceSession],
         *,
-        genre: str | None = None,
         seed: int = 0,
-        references: ReferenceSource | None = None,
         options: DanceOptions | None = None,
-        mode: Mode = "exact",
-        engine: DanceEngine | None = None,
+        genre: str | None = None,
+        references: ReferenceSource | None = None,
     ) -> None:
-        if not is_whole(seed) or not 0 <= seed < 2**63:
-            raise BadInputError(f"A seed is a whole number from 0 to 2^63 - 1; got {seed!r}.")
-        model.genre_index(genre)
-        self.engine = DanceEngine(model, mode=mode) if engine is None else engine
-        self.model = model = self.engine.model
+        super().__init__(engine, seed)
+        self.model: MusicToDanceModel = engine.model
+        self.model.genre_index(genre)
         self.options = DanceOptions() if options is None else options
-        self.making: Making | None = None
+        self.progress: ChunkInProgress | None = None
+        self._piece_steps = _piece_steps(self.model, self.options)
+        self._piece_frames = self._piece_steps * engine.frames_per_step
+        self._references = references if self.model.llama.config.uses_references else None
         # What is heard is analysed while the dance goes on.
-        self._hearing, self._lock = threading.RLock(), threading.RLock()
-        self._step_frames = model.tokenizer.config.frames_per_step
-        self._piece_steps = _piece_steps(model, self.options)
-        self._piece_frames = self._piece_steps * self._step_frames
-        self._references = references if model.llama.config.uses_references else None
-        self._music = MusicStream(rate_hz)
-        self._rate_hz = int(rate_hz)
-        self._rows: list[Tensor] = []
-        self._waiting = 0
-        self._heard = torch.zeros(0, MUSIC_WIDTH)
+        self._hearing = threading.RLock()
+        self._sound: MusicStream | None = None
+        self._rate_hz = 0
+        # Music from the oldest moment on.
+        self._music: list[Tensor] = []
+        self._num_heard = 0
         self._genres: list[tuple[int, str | None]] = [(0, genre)]
-        self._generator = torch.Generator().manual_seed(seed)
-        self._context: DanceContext | None = None
-        device = next(model.llama.parameters()).device
-        self._device = device
-        self._decoder: DecoderStates = model.tokenizer.decoder.init_state(1, device=device)
-        self._root: RootState = initial_root()
-        self._feet: FootLockState | None = initial_feet() if self.options.foot_lock else None
-        self._steps = 0
-        self._num_frames = 0
-        self._finished = self._sounding = False
+        self._finished = False
+        self._device = next(self.model.llama.parameters()).device
+        decoder = self.model.tokenizer.decoder.init_state(1, device=self._device)
+        feet = initial_feet() if self.options.foot_lock else None
+        random = torch.Generator().manual_seed(self.seed).get_state()
+        nothing = torch.zeros(0, MUSIC_WIDTH)
+        # The last one is where the dance stands, the others are what it can go back to.
+        self._moments = [Moment(0, 0, 0, None, nothing, None, decoder, initial_root(), feet, random)]
 
     # What is asked of the dance.
 
-    def push(self, samples: NDArray[Any]) -> list[DanceChunk]:
-        """Take the next sound, `[N]` or `[N, C]` floats; give the pieces of dance that it completes, often none.
+    def hear(self, samples: NDArray[Any], rate_hz: int) -> None:
+        """Take the next sound, `[N]` or `[N, C]` floats; steps dance to it.
 
         Raises:
-            BadInputError: other shapes, NaN, or the dance is finished. What was danced before stays as it is.
+            BadInputError: other shapes, NaN, another rate than before, music features came before, the dance is
+                finished, or an hour of music waits already. The dance stays as it was.
         """
-        sound = mono_sound(samples)
-        chunks, size = [], self._rate_hz * _BLOCK_S
-        with self._hearing:
-            for first in range(0, max(1, len(sound)), size):
-                self.hear(sound[first : first + size])
-                chunks += self._danced()
-        return chunks
+        self.apply(AudioEvent(samples, rate_hz))
 
-    def push_features(self, music: Float[Tensor, "t m"]) -> list[DanceChunk]:
+    def hear_features(self, music: Float[Tensor, "t m"]) -> None:
         """Take music that is analysed already, in place of sound: rows of `MusicStream`, as data sets hold them.
 
         Raises:
-            BadInputError: other shapes, NaN, sound was pushed before, or the dance is finished. It stays as it was.
+            BadInputError: other shapes, NaN, sound came before, the dance is finished, or an hour of music waits
+                already. The dance stays as it was.
         """
-        rows = analysed_music(music)
-        chunks, size = [], MAX_WAITING_S * FEATURE_HZ
-        with self._hearing:
-            for first in range(0, max(1, len(rows)), size):
-                self.hear_features(rows[first : first + size])
-                chunks += self._danced()
-        return chunks
-
-    def finish(self) -> list[DanceChunk]:
-        """The music is over: give the frames that remain. The dance then has a frame for each begun 1/30 s of sound.
-
-        Raises:
-            BadInputError: it is finished already, or nothing was pushed.
-        """
-        with self._hearing:
-            self.end()
-            return self._danced()
-
-    # The same where an engine dances, which gives the pieces: nothing of this waits for a dance.
-
-    def hear(self, samples: NDArray[Any]) -> None:
-        """Take the next sound as `push` does, for `DanceEngine.step` to dance to.
-
-        Raises:
-            BadInputError: what `push` raises, or an hour of music waits already.
-        """
-        sound = mono_sound(samples)
-        with self._hearing:
-            self._check_open()
-            if self._num_frames + self._waiting and not self._sounding:
-                raise BadInputError("The dance follows music features; push either sound or features.")
-            self._sounding = True
-            self._take(self._music.push(sound))
-            del self._music.beats[:-_KEPT_BEATS]
-
-    def hear_features(self, music: Float[Tensor, "t m"]) -> None:
-        """Take analysed music as `push_features` does, for `DanceEngine.step` to dance to.
-
-        Raises:
-            BadInputError: what `push_features` raises, or an hour of music waits already.
-        """
-        rows = analysed_music(music)
-        with self._hearing:
-            self._check_open()
-            if self._sounding:
-                raise BadInputError("The dance hears sound already; push either sound or features.")
-            self._take(rows)
-
-    def end(self) -> None:
-        """The music is over, as `finish` says it, for `DanceEngine.step` to dance to what remains.
-
-        Raises:
-            BadInputError: what `finish` raises.
-        """
-        with self._hearing:
-            if self._finished:
-                raise BadInputError("The dance is finished already.")
-            rest = self._music.finish()
-            with self._lock:
-                self._take(rest)
-                self._finished = True
-                if not self._num_frames + self._waiting:
-                    raise BadInputError("There is no music to dance to: not one sample was pushed.")
+        self.apply(MusicEvent(music))
 
     def change_genre(self, genre: str | None, at_s: float | None = None) -> None:
-        """Dance another genre (None: what the music suggests) from the first piece on that begins at or after `at_s`.
-
-        at_s: seconds of the song; None, or a time that is danced already, for the next piece.
+        """Dance another genre; see `GenreEvent`.
 
         Raises:
             BadInputError: the model doesn't know the genre, the time is none, or more than a thousand changes wait.
         """
-        self.model.genre_index(genre)
-        if at_s is not None and not (is_number(at_s) and at_s >= 0):
-            raise BadInputError(f"at_s is a time of the song in seconds; got {at_s!r}.")
-        with self._lock:
-            if len(self._genres) > MAX_GENRE_CHANGES:
+        self.apply(GenreEvent(genre, at_s))
+
+    def _apply(self, event: Event) -> None:
+        if isinstance(event, AudioEvent):
+            self._hear(mono_sound(event.samples), event.rate_hz)
+        elif isinstance(event, MusicEvent):
+            self._hear_features(analysed_music(event.features))
+        elif isinstance(event, GenreEvent):
+            self._change_genre(event)
+        else:
+            self._end()
+
+    def _hear(self, sound: NDArray[np.float32], rate_hz: int) -> None:
+        with self._hearing:
+            self._check_open()
+            if self._sound is None:
+                if self._num_heard:
+                    raise BadInputError("The dance follows music features; give it either sound or features.")
+                self._sound, self._rate_hz = MusicStream(rate_hz), rate_hz
+            if rate_hz != self._rate_hz:
+                raise BadInputError(f"The sound has {self._rate_hz} samples a second; got a chunk of {rate_hz!r}.")
+            self._take(self._sound.push(sound))
+            del self._sound.beats[:-_KEPT_BEATS]
+
+    def _hear_features(self, rows: Tensor) -> None:
+        with self._hearing:
+            self._check_open()
+            if self._sound is not None:
+                raise BadInputError("The dance hears sound already; give it either sound or features.")
+            self._take(rows)
+
+    def _end(self) -> None:
+        with self._hearing:
+            if self._finished:
+                raise BadInputError("The dance is finished already.")
+            rest = torch.zeros(0, MUSIC_WIDTH) if self._sound is None else self._sound.finish()
+            with self.lock:
+                self._take(rest)
+                if not self._num_heard:
+                    raise BadInputError("There is no music to dance to: not one sample came.")
+                self._finished = True
+
+    def _check_open(self) -> None:
+        if self._finished:
+            raise BadInputError("The dance is finished; begin a new session for more music.")
+        if self._num_heard - self.num_frames > MAX_WAITING_S * FEATURE_HZ:
+            raise BadInputError("An hour of music waits to be danced to; step the dance before it hears more.")
+
+    def _take(self, rows: Tensor) -> None:
+        with self.lock:
+            self._music.append(rows)
+            self._num_heard += len(rows)
+
+    def _change_genre(self, event: GenreEvent) -> None:
+        self.model.genre_index(event.genre)
+        with self.lock:
+            now = self._now.steps * self.engine.frames_per_step
+            if sum(frame > now for frame, _ in self._genres) >= MAX_GENRE_CHANGES:
                 raise BadInputError(f"At most {MAX_GENRE_CHANGES} changes of genre can wait.")
-            frame = 0 if at_s is None else math.ceil(at_s * FEATURE_HZ - 1e-6)
-            frame = max(frame, self._steps * self._step_frames)
-            self._genres = [*(change for change in self._genres if change[0] <= frame), (frame, genre)] + [
-                change for change in self._genres if change[0] > frame
-            ]
+            frame = 0 if event.at_s is None else math.ceil(event.at_s * FEATURE_HZ - 1e-6)
+            self._genres.append((max(frame, now), event.genre))
+            self._genres.sort(key=lambda change: change[0])
 
     # Where it stands.
 
@@ -279,13 +262,14 @@ class DanceSession:
     @property
     def num_frames(self) -> int:
         """Frames danced so far."""
-        return self._num_frames
+        return self._now.frames
 
     @property
     def genre(self) -> str | None:
         """The genre of the next piece."""
-        with self._lock:
-            return self._genre()
+        with self.lock:
+            now = self._now.steps * self.engine.frames_per_step
+            return [genre for frame, genre in self._genres if frame <= now][-1]
 
     @property
     def finished(self) -> bool:
@@ -295,52 +279,93 @@ class DanceSession:
     @property
     def ready(self) -> bool:
         """Whether a step goes on with the dance: a piece is being made, or there is music for one."""
-        with self._lock:
-            enough = self._waiting >= self._piece_frames or (self._finished and self._waiting > 0)
-            return enough or self.making is not None
+        with self.lock:
+            waiting = self._num_heard - self.num_frames
+            enough = waiting >= self._piece_frames or (self._finished and waiting > 0)
+            return enough or self.progress is not None
+
+    @property
+    def _now(self) -> Moment:
+        return self._moments[-1]
+
+    # Composition.
+
+    @property
+    def earliest_frame(self) -> int:
+        """The oldest frame that `rewind` can go back to."""
+        return self._moments[0].frames
+
+    def rewind(self, frame: int) -> int:
+        """Go back so that all frames before `frame` stay; music and genres stay where they are in the song.
+
+        Gives the first frame that will be made anew: that of the first piece that begins at or after `frame`. With
+        nothing else said the dance repeats itself, bit for bit.
+
+        Raises:
+            BadInputError: the frame is not made yet, or lies further back than the session remembers.
+        """
+        with self.lock:
+            if not is_whole(frame) or not 0 <= frame <= self.num_frames:
+                raise BadInputError(f"The dance has frames 0 to {self.num_frames}; it can't be rewound to {frame!r}.")
+            if frame < self.earliest_frame:
+                raise BadInputError(
+                    f"Frame {frame} is too long ago: this dance can be rewound to frame {self.earliest_frame} or "
+                    "later. Give it a larger rewind_s."
+                )
+            count = sum(moment.frames < frame for moment in self._moments)
+            del self._moments[count + 1 :]
+            self.progress = None
+            return self.num_frames
+
+    def branch(self, frame: int | None = None, seed: int | None = None) -> DanceSession:
+        """A second dance to the same music; see `StreamSession.branch`.
+
+        Raises:
+            KinestreamError: the dance listens to sound that is not finished: the resampler's state can't be doubled.
+        """
+        with self._hearing, self.lock:
+            if self._sound is not None and not self._finished:
+                raise KinestreamError(
+                    "A dance can't be doubled while it listens to sound: finish it, or give it analysed music."
+                )
+            twin = DanceSession(self.engine, seed=self.seed, options=self.options, references=self._references)
+            twin._music, twin._num_heard, twin._finished = list(self._music), self._num_heard, self._finished
+            twin._genres, twin._moments = list(self._genres), list(self._moments)
+        if frame is not None:
+            twin.rewind(frame)
+        if seed is not None:
+            twin.seed = checked_seed(seed)
+            twin._moments[-1] = replace(twin._now, random=torch.Generator().manual_seed(seed).get_state())
+        return twin
 
     # How it is done.
 
-    def _check_open(self) -> None:
-        if self._finished:
-            raise BadInputError("The dance is finished; begin a new session for more music.")
-        if self._waiting > MAX_WAITING_S * FEATURE_HZ:
-            raise BadInputError("An hour of music waits to be danced to; step the dance before it hears more.")
-
-    def _take(self, rows: Tensor) -> None:
-        with self._lock:
-            self._rows.append(rows)
-            self._waiting += len(rows)
-
-    def _danced(self) -> list[DanceChunk]:
-        chunks = []
-        while self.ready:
-            (chunk,) = self.engine.step([self])
+    def take_chunk(self) -> Chunk | None:
+        """The chunk that is complete, for the engine, once."""
+        with self.lock:
+            chunk = None if self.progress is None else self.progress.chunk
             if chunk is not None:
-                chunks.append(chunk)
-        return chunks
+                self.progress = None
+            return chunk
 
-    def next_piece(self) -> Generator[Drawing, None, DanceChunk]:
-        """Dance the next piece, for the engine: gives a window to be drawn, once or more, and at last the frames.
+    def next_piece(self) -> Generator[SampledWindow, None, Chunk]:
+        """Dance the next piece, for the engine: gives a window to be sampled, once or more, and at last the frames.
 
         At the music's end its last frame is held up to a whole token step; only real frames are given. Nothing of the
-        session changes before the end.
+        session changes before the end, nor where it is rewound meanwhile.
         """
-        with self._lock:
-            music = torch.cat(self._rows)
-            self._rows, genre = [music], self._genre()
-        music = music[: self._piece_frames]
-        frames = len(music)
-        music = torch.cat((music, music[-1:].expand(-frames % self._step_frames, -1)))
+        with self.lock:
+            now, genre = self._now, self.genre
+            self._music = [torch.cat(self._music)]
+            first = now.frames - self._moments[0].frames
+            music = self._music[0][first : first + self._piece_frames]
+            last = self._finished and now.frames + len(music) == self._num_heard
+        frames, step_frames = len(music), self.engine.frames_per_step
+        music = torch.cat((music, music[-1:].expand(-frames % step_frames, -1)))
         model, generator = self.model, torch.Generator()
-        generator.set_state(self._generator.get_state())
-        window = torch.cat((self._heard, music))
-        carried = len(self._heard) // self._step_frames
-        found = self._references.find(self._steps - carried, window, genre) if self._references is not None else None
-        if found is not None:
-            present = None if found.present is None else found.present.to(self._device)
-            found = References(found.frames.to(self._device), present)
-        overlap = model.llama.config.window_steps - self._piece_steps
+        generator.set_state(now.random)
+        window = torch.cat((now.heard, music))
+        found = self._found(now, window, genre)
         settings = self.options.sampling or model.sampling
 
         def begun(known: DanceContext | None, references: References | None) -> Piece:
@@ -352,11 +377,11 @@ class DanceSession:
                 references=references,
                 settings=settings,
                 generator=generator,
-                overlap_steps=overlap,
+                overlap_steps=model.llama.config.window_steps - self._piece_steps,
             )
 
         def tries() -> Iterator[Piece]:
-            piece = begun(self._context, found)
+            piece = begun(now.context, found)
             yield piece
             for heat in _LIVELIER:
                 yield piece.again(SamplingSettings(heat, model.tokenizer.config.num_codes, _LIVELIER_TOP_P))
@@ -364,37 +389,61 @@ class DanceSession:
             yield begun(None, None)
 
         for piece in tries():
-            yield piece.drawings[0]
+            yield piece.windows[0]
             codes, context = piece.result()
-            decoded, decoder = model.tokenizer.decoder.step(model.tokenizer.embed(codes), self._decoder)
+            decoded, decoder = model.tokenizer.decoder.step(model.tokenizer.embed(codes), now.decoder)
             features = model.statistics.denormalize(decoded)[0, :frames].float().cpu()
             if settings.temperature == 0.0 or not _stands_still(features, music[:frames]):
                 break
-        motion, root, feet = self._posed(features, music[:frames])
-        chunk = DanceChunk(self._num_frames, genre, codes[0].cpu(), features, motion)
-        self._context, self._decoder, self._root, self._feet = context, decoder, root, feet
-        self._heard = window[len(window) - context.codes.shape[1] * self._step_frames :].clone()
-        self._generator = generator
-        with self._lock:
-            rows = torch.cat(self._rows)
-            self._rows, self._waiting = [rows[frames:]], len(rows) - frames
-            self._steps += codes.shape[1]
-            self._num_frames += frames
+        motion, root, feet = self._posed(now, features, music[:frames])
+        changed = not now.pieces or genre != now.genre
+        chunk = Chunk(
+            index=now.pieces,
+            first_frame=now.frames,
+            motion=motion,
+            features=features,
+            tokens=codes[0].cpu(),
+            kind="dance",
+            genre=genre,
+            began=("genre",) if changed else (),
+            ended=("music",) if last else (),
+        )
+        heard = window[len(window) - context.codes.shape[1] * step_frames :].clone()
+        after = Moment(
+            now.pieces + 1, now.steps + codes.shape[1], now.frames + frames, genre, heard, context, decoder, root, feet,
+            generator.get_state(),
+        )  # fmt: skip
+        with self.lock:
+            if self._now is now:
+                self._moments.append(after)
+                self._forget()
         return chunk
 
-    def _posed(self, features: Tensor, music: Tensor) -> tuple[Motion, RootState, FootLockState | None]:
-        if self.options.beat_lock:
-            return beat_locked_chunk(features, self._root, self._feet, beats_in(music))
-        if self._feet is None:
-            return *motion_chunk(features, self._root), None
-        return locked_chunk(features, self._root, self._feet)
+    def _found(self, now: Moment, window: Tensor, genre: str | None) -> References | None:
+        if self._references is None:
+            return None
+        found = self._references.find(now.steps - len(now.heard) // self.engine.frames_per_step, window, genre)
+        if found is None:
+            return None
+        present = None if found.present is None else found.present.to(self._device)
+        return References(found.frames.to(self._device), present)
 
-    def _genre(self) -> str | None:
-        """The genre of the next piece; changes that are over are forgotten."""
-        now = self._steps * self._step_frames
-        begun = [change for change in self._genres if change[0] <= now]
-        self._genres = [begun[-1], *(change for change in self._genres if change[0] > now)]
-        return begun[-1][1]
+    def _posed(self, now: Moment, features: Tensor, music: Tensor) -> tuple[Motion, RootState, FootLockState | None]:
+        if self.options.beat_lock:
+            return beat_locked_chunk(features, now.root, now.feet, beats_in(music))
+        if now.feet is None:
+            return *motion_chunk(features, now.root), None
+        return locked_chunk(features, now.root, now.feet)
+
+    def _forget(self) -> None:
+        """Release what lies further back than `rewind_s`: moments, their music, and genres that were over by then."""
+        oldest = self.num_frames - round(self.options.rewind_s * FEATURE_HZ)
+        gone = max(0, sum(moment.frames <= oldest for moment in self._moments) - 1)
+        first, self._moments = self._moments[0], self._moments[gone:]
+        self._music = [torch.cat(self._music)[self._moments[0].frames - first.frames :]]
+        begins = self._moments[0].steps * self.engine.frames_per_step
+        over = sum(frame <= begins for frame, _ in self._genres) - 1
+        self._genres = self._genres[over:]
 
 
 def _stands_still(features: Float[Tensor, "t 272"], music: Float[Tensor, "t m"]) -> bool:

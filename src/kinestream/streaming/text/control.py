@@ -22,7 +22,7 @@ from torch import Tensor
 
 from kinestream.errors import BadInputError
 
-Kind = Literal["text", "idle", "hold"]
+PromptKind = Literal["text", "idle", "hold"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ class Prompt:
     text: str
     embedding: Float[Tensor, " d"] | None
     latents: int | None = None
-    kind: Kind = "text"
+    kind: PromptKind = "text"
 
 
 HOLD = Prompt("", None, None, "hold")

@@ -8,8 +8,8 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -18,40 +18,31 @@ from torch import Tensor
 from kinestream.checkpoints import TextToMotionModel
 from kinestream.conditioning.text import TextEncoder, text_encoder
 from kinestream.errors import BadInputError, KinestreamError
-from kinestream.features import MOTION272, RootState
-from kinestream.inference import (
-    CompiledNetworks,
-    DeviceNetworks,
-    ModuleNetworks,
-    Networks,
-    on_host,
-    without_compiled_weights,
-)
-from kinestream.inference.graph import has_int8_rows
+from kinestream.features import MOTION272
+from kinestream.inference import Networks
 from kinestream.inference.networks import DecoderState, Mode
-from kinestream.models.ar_diffusion.head import SamplingNoise
-from kinestream.motion import Motion
-from kinestream.nn.streaming import join_rows, take_rows
-from kinestream.streaming.footlock import FootLockState
-from kinestream.streaming.frames import damp_root, stream_chunks
-from kinestream.streaming.text.context import Context, Request, advance
-from kinestream.streaming.text.control import Control, after_end, fit_context, settle
+from kinestream.streaming.chunk import Chunk
+from kinestream.streaming.frames import stream_chunks
+from kinestream.streaming.text.context import advance
+from kinestream.streaming.text.control import after_end, fit_context
 from kinestream.streaming.text.hold import LOOK_BACK_LATENTS, SETTLE_LATENTS, root_keep, settling_latents
+from kinestream.streaming.text.networks import Decoded, networks_for, stream_networks
 from kinestream.streaming.text.options import SessionOptions
-from kinestream.streaming.text.session import Session
-from kinestream.streaming.text.timeline import Record, StepResult, keeps_snapshot
+from kinestream.streaming.text.session import Session, TextEngine
+from kinestream.streaming.text.step import StreamStep
+from kinestream.streaming.text.storage import load_session, save_session
 
-# A prompt that has just begun is not over: a sample near the end latent is drawn again, at most so often, and then the
-# pose is held for this latent.
-MAX_REDRAWS = 8
+# A prompt that has just begun is not over: a candidate near the end latent is sampled again, at most so often, and then
+# the pose is held for this latent.
+MAX_EARLY_ENDS = 8
 # A candidate far outside of what the model has seen (guidance throws it there, mostly at a switch never recorded) is
-# drawn again so often, each time with half the guidance above 1; the last one stands, since some actions are far out.
-MAX_CALMER_DRAWS = 3
+# sampled again so often, each time with half the guidance above 1; the last one stands, since some actions are far out.
+MAX_CALMER_SAMPLES = 3
 # Embeddings of the newest prompts are kept: a prompt that comes again is not encoded again.
 MAX_EMBEDDINGS = 256
 
 
-class Engine:
+class Engine(TextEngine):
     """The model, shared by all sessions. It keeps no stream's state, so sessions come and go without touching it.
 
     `engine.model` has no weights any more but the encoder's, unless its mode is "exact" on the CPU.
@@ -66,7 +57,7 @@ class Engine:
     Raises:
         BadInputError: the model and the encoder don't fit together, the features are not motion272, there is no such
             mode, or the model is what another engine has left of it.
-        MissingExtraError: fast mode without the extra `fast`, on a processor without AVX-512 VNNI.
+        MissingExtraError: fast mode without the extra `fast`, on a processor without AVX2.
     """
 
     def __init__(
@@ -79,11 +70,11 @@ class Engine:
     ) -> None:
         if model.tae.config.feature_dim != MOTION272.width:
             raise BadInputError(
-                f"Streaming needs a model of {MOTION272.name} features ({MOTION272.width} numbers a frame); "
+                f"Streaming needs a model of {MOTION272.name} features ({MOTION272.width} values a frame); "
                 f"this one has {model.tae.config.feature_dim}."
             )
         if next(model.ar.parameters(), None) is None:
-            raise BadInputError("This is the model of another engine, which has let go of its weights; load it again.")
+            raise BadInputError("This is the model of another engine, which has released its weights; load it again.")
         if mode not in ("exact", "fast"):
             raise BadInputError(f'An engine\'s mode is "exact" or "fast"; got {mode!r}.')
         self.model = model
@@ -95,12 +86,12 @@ class Engine:
         if not model.empty_text_known:
             # A released checkpoint does not hold the embedding of the empty text, which guidance needs.
             model.ar.empty_text.copy_(self._checked(self.encoder.encode_blank()))
-        self.networks = _networks(model, mode) if networks is None else networks
-        if not isinstance(self.networks, ModuleNetworks):
+        self.networks = networks_for(model, mode) if networks is None else networks
+        self._networks, kept = stream_networks(model, self.networks)
+        if kept is not model:
             # They have their own weights; the others are kept only as long as somebody else does.
             _ = self.fingerprint
-            device = isinstance(self.networks, DeviceNetworks)
-            self.model = on_host(model) if device else without_compiled_weights(model, self.networks.mode)
+            self.model = kept
         self._embeddings: OrderedDict[str, Tensor] = OrderedDict()
         self._embeddings_lock = threading.Lock()
 
@@ -110,8 +101,8 @@ class Engine:
         return self.networks.notes
 
     @property
-    def frames_per_latent(self) -> int:
-        """Frames that one step gives."""
+    def frames_per_step(self) -> int:
+        """Frames of one latent, which a step makes."""
         return int(self.model.tae.config.frames_per_latent)
 
     @cached_property
@@ -144,7 +135,7 @@ class Engine:
         expected = self.model.ar.config.text_dim
         if embedding.shape != (expected,):
             raise BadInputError(
-                f"The text encoder gives {embedding.shape[0]} numbers, but the model was trained with {expected}. "
+                f"The text encoder gives {embedding.shape[0]} values, but the model was trained with {expected}. "
                 f"Use the encoder that the model names: {self.model.text_encoder}."
             )
         return embedding
@@ -153,33 +144,29 @@ class Engine:
         """A new stream."""
         return Session(self, seed=seed, options=options)
 
-    def step(self, sessions: Sequence[Session]) -> list[StepResult | None]:
-        """One latent for each of these sessions, computed together; the others are not touched.
+    def save(self, session: Session, path: Path) -> None:
+        """What `Session.save` does."""
+        save_session(session, path)
 
-        Gives None for a session whose stream has ended. A session's frames don't depend on its neighbours (beyond the
-        rounding of a batched matrix product). If anything fails, no session has moved.
+    def restore(self, path: Path) -> Session:
+        """What `Session.restore` gives."""
+        return load_session(path, self)
 
-        Raises:
-            BadInputError: a session is listed twice or belongs to another engine.
-            KinestreamError: the model gave numbers that are not finite.
-        """
-        if len({id(session) for session in sessions}) != len(sessions):
-            raise BadInputError("A session can make only one step at a time; it is listed twice.")
-        if any(session.engine is not self for session in sessions):
-            raise BadInputError("A session steps on the engine that made it; got one of another engine.")
+    def _step(self, sessions: Sequence[Session]) -> list[Chunk | None]:
+        """If anything fails, no session has moved."""
         with contextlib.ExitStack() as locks:
             for session in sorted(sessions, key=id):
                 locks.enter_context(session.lock)
-            turns = [_Turn(session) for session in sessions]
+            streams = [StreamStep(session) for session in sessions]
             with torch.inference_mode():
-                self._choose_latents(turns)
-                self._decode([turn for turn in turns if turn.latent is not None])
+                self._choose_latents(streams)
+                self._decode([stream for stream in streams if stream.latent is not None])
             with torch.no_grad():
-                self._pose([turn for turn in turns if turn.features is not None])
-                records = [turn.record() for turn in turns]
+                self._pose([stream for stream in streams if stream.features is not None])
+                records = [stream.record() for stream in streams]
             return [
-                turn.session.commit(turn.control, record, turn.decoder, turn.context, turn.settling)
-                for turn, record in zip(turns, records, strict=True)
+                stream.session.commit(stream.control, record, stream.decoder, stream.context, stream.settling)
+                for stream, record in zip(streams, records, strict=True)
             ]
 
     def replay_decoder(self, state: DecoderState | None, latents: Float[Tensor, "l c"]) -> DecoderState:
@@ -190,228 +177,127 @@ class Engine:
                 _, state = self.networks.decode(latent[None, None], state)
         return state
 
-    def _choose_latents(self, turns: Sequence[_Turn]) -> None:
+    def _choose_latents(self, streams: Sequence[StreamStep]) -> None:
         waiting = []
-        for turn in turns:
-            if turn.control.finished:
+        for stream in streams:
+            if stream.control.finished:
                 continue
-            if turn.control.prompt.kind == "hold":
-                self._hold(turn)
+            if stream.control.prompt.kind == "hold":
+                self._hold(stream)
             else:
-                waiting.append(turn)
+                waiting.append(stream)
         while waiting:
-            self._draw(waiting)
-            waiting = [turn for turn in waiting if not self._accepts(turn)]
+            self._sample(waiting)
+            waiting = [stream for stream in waiting if not self._accepts(stream)]
 
-    def _draw(self, turns: Sequence[_Turn]) -> None:
-        """Draw a candidate latent for each turn; turns of equal settings share one run of the diffusion head."""
+    def _sample(self, streams: Sequence[StreamStep]) -> None:
+        """Sample a candidate latent for each stream; streams of equal settings share one run of the diffusion head."""
         model = self.model.ar
-        for turn in turns:
-            turn.control = fit_context(turn.control, turn.index, turn.session.limits)
-        for turn, context in zip(turns, advance(self.networks, model, [turn.request() for turn in turns]), strict=True):
-            turn.context = context
-        groups: dict[tuple[bool, int], list[_Turn]] = {}
-        for turn in turns:
-            options = turn.session.options
+        for stream in streams:
+            stream.control = fit_context(stream.control, stream.index, stream.session.limits)
+        for stream, context in zip(
+            streams, advance(self.networks, model, [stream.request() for stream in streams]), strict=True
+        ):
+            stream.context = context
+        groups: dict[tuple[bool, int], list[StreamStep]] = {}
+        for stream in streams:
+            options = stream.session.options
             steps = self.networks.sampling_steps if options.sampling_steps is None else options.sampling_steps
-            groups.setdefault((turn.session.guidance != 1.0, steps), []).append(turn)
+            groups.setdefault((stream.session.guidance != 1.0, steps), []).append(stream)
         for (guided, steps), members in groups.items():
-            drawn = self._drawn(members, guided, steps).to(model.latent_mean)
-            latents = model.denormalize_latents(drawn).float()
+            sampled = self._candidates(members, guided, steps).to(model.latent_mean)
+            latents = model.denormalize_latents(sampled).float()
             from_end = (latents - self.model.end_latent.to(latents)).double().square().sum(dim=-1).sqrt()
-            facts = torch.stack((from_end, drawn.abs().amax(dim=-1).double()), dim=-1).tolist()
-            for turn, latent, (distance, far) in zip(members, latents, facts, strict=True):
-                turn.candidate, turn.from_end, turn.deviation = latent, distance, far
+            facts = torch.stack((from_end, sampled.abs().amax(dim=-1).double()), dim=-1).tolist()
+            for stream, latent, (distance, far) in zip(members, latents, facts, strict=True):
+                stream.candidate, stream.from_end, stream.deviation = latent, distance, far
 
-    def _drawn(self, turns: Sequence[_Turn], guided: bool, steps: int) -> Float[Tensor, "b c"]:
-        """Normalised candidates; networks on a device decode them, too, before anybody knows whether they are taken."""
-        contexts = [turn.context for turn in turns if turn.context is not None]
-        noise = torch.stack([turn.noise(steps, self.model.ar.config.latent_dim) for turn in turns], dim=1)
-        scale = noise.new_tensor([turn.guidance for turn in turns])
-        if isinstance(self.networks, DeviceNetworks):
-            drawn, frames, decoders = self.networks.draw(
-                [context.state for context in contexts],
-                scale if guided else None,
-                noise,
-                [turn.session.decoder for turn in turns],
-            )
-            for turn, decoded in zip(turns, zip(frames, decoders, strict=True), strict=True):
-                turn.ahead = decoded
-            return drawn
-        return self.networks.sample(
-            torch.stack([context.condition[0] for context in contexts]),
-            torch.stack([context.condition[1] for context in contexts]) if guided else None,
-            scale,
-            SamplingNoise(noise[0], noise[1:]),
-            steps,
-        )
+    def _candidates(self, streams: Sequence[StreamStep], guided: bool, steps: int) -> Float[Tensor, "b c"]:
+        """Normalised candidates; what is decoded with them waits until they are taken."""
+        contexts = [stream.context for stream in streams if stream.context is not None]
+        noise = torch.stack([stream.noise(steps, self.model.ar.config.latent_dim) for stream in streams], dim=1)
+        scale = noise.new_tensor([stream.guidance for stream in streams]) if guided else None
+        decoders = [stream.session.decoder for stream in streams]
+        sampled, decoded = self._networks.sample(contexts, scale, noise, decoders)
+        for stream, ahead in zip(streams, decoded, strict=True):
+            stream.ahead = ahead
+        return sampled
 
-    def _accepts(self, turn: _Turn) -> bool:
-        """Whether the turn is settled: its candidate is a latent to decode, or nothing is left to act."""
-        candidate, session = turn.candidate, turn.session
-        assert candidate is not None, "a candidate was drawn"
-        if not math.isfinite(turn.from_end):
+    def _accepts(self, stream: StreamStep) -> bool:
+        """Whether the stream is settled: its candidate is a latent to decode, or nothing is left to act."""
+        candidate, session = stream.candidate, stream.session
+        assert candidate is not None, "a candidate was sampled"
+        if not math.isfinite(stream.from_end):
             raise KinestreamError(
                 "The model gave a latent that is not finite. The weights are damaged, or the guidance is far too high."
             )
         threshold = session.options.stop_threshold
         threshold = self.model.stop_threshold if threshold is None else threshold
         usual = self.model.usual_latents
-        ends = turn.from_end < threshold
-        if usual is not None and not ends and turn.deviation > usual and turn.calmer_draws < MAX_CALMER_DRAWS:
-            turn.attempt += 1
-            turn.calmer_draws += 1
-            turn.guidance = 1.0 + 0.5 * (turn.guidance - 1.0)
+        ends = stream.from_end < threshold
+        if usual is not None and not ends and stream.deviation > usual and stream.calmer_samples < MAX_CALMER_SAMPLES:
+            stream.attempt += 1
+            stream.calmer_samples += 1
+            stream.guidance = 1.0 + 0.5 * (stream.guidance - 1.0)
             return False
         if not ends:
-            turn.latent = candidate
+            stream.latent = candidate
             return True
-        turn.attempt += 1
-        if turn.index - turn.control.restarted < session.limits.min_latents:
-            turn.redraws += 1
-            if turn.redraws > MAX_REDRAWS:
-                turn.latent = self._settling(turn, turn.index)[0]
-            return turn.latent is not None
-        before = turn.control.prompt
-        turn.control = after_end(turn.control, turn.index, session.limits, session.idle)
-        turn.ended = turn.ended or (before.kind == "text" and turn.control.prompt is not before)
-        if turn.control.prompt.kind == "hold" and not turn.control.finished:
-            self._hold(turn)
-        return turn.control.finished or turn.latent is not None
+        stream.attempt += 1
+        if stream.index - stream.control.restarted < session.limits.min_latents:
+            stream.early_ends += 1
+            if stream.early_ends > MAX_EARLY_ENDS:
+                stream.latent = self._settling(stream, stream.index)[0]
+            return stream.latent is not None
+        before = stream.control.prompt
+        stream.control = after_end(stream.control, stream.index, session.limits, session.idle)
+        stream.ended = stream.ended or (before.kind == "text" and stream.control.prompt is not before)
+        if stream.control.prompt.kind == "hold" and not stream.control.finished:
+            self._hold(stream)
+        return stream.control.finished or stream.latent is not None
 
-    def _hold(self, turn: _Turn) -> None:
-        since = turn.index - turn.control.began
+    def _hold(self, stream: StreamStep) -> None:
+        since = stream.index - stream.control.began
         if since >= SETTLE_LATENTS:
-            turn.latent = turn.session.timeline[turn.index - 1].result.latent
+            stream.latent = stream.session.timeline[stream.index - 1].chunk.tokens
         else:
-            turn.latent = self._settling(turn, turn.control.began)[since]
-        turn.keep = root_keep(since, self.frames_per_latent)
+            stream.latent = self._settling(stream, stream.control.began)[since]
+        stream.keep = root_keep(since, self.frames_per_step)
 
-    def _settling(self, turn: _Turn, start: int) -> Tensor:
+    def _settling(self, stream: StreamStep, start: int) -> Tensor:
         """The latents of coming to rest at `start`; they follow from the features before it and are never saved."""
-        known = turn.settling
+        known = stream.settling
         if known is None or known[0] != start:
-            timeline = turn.session.timeline
+            timeline = stream.session.timeline
             first = max(timeline.first, start - LOOK_BACK_LATENTS)
             recent = timeline.features(first, start) if start > first else torch.zeros(0, MOTION272.width)
             settling = settling_latents(self.model.tae, self.model.statistics, recent)
             known = (start, settling.to(self.model.ar.latent_mean.device))
-            turn.settling = known
+            stream.settling = known
         return known[1]
 
-    def _decode(self, turns: Sequence[_Turn]) -> None:
-        if not turns:
+    def _decode(self, streams: Sequence[StreamStep]) -> None:
+        if not streams:
             return
-        ahead = [turn.ahead if turn.latent is turn.candidate else None for turn in turns]
-        rest = [turn for turn, decoded in zip(turns, ahead, strict=True) if decoded is None]
+        ahead = [stream.ahead if stream.latent is stream.candidate else None for stream in streams]
+        rest = [stream for stream, decoded in zip(streams, ahead, strict=True) if decoded is None]
         others = iter(self._decoded(rest) if rest else [])
         frames, decoders = zip(*[next(others) if decoded is None else decoded for decoded in ahead], strict=True)
         features = self.model.statistics.denormalize(torch.stack(frames).float())
         if not bool(torch.isfinite(features).all()):
             raise KinestreamError("The decoder gave frames that are not finite. The weights are damaged.")
-        for row, turn in enumerate(turns):
-            turn.features, turn.decoder = features[row], decoders[row]
+        for row, stream in enumerate(streams):
+            stream.features, stream.decoder = features[row], decoders[row]
 
-    def _decoded(self, turns: Sequence[_Turn]) -> list[tuple[Float[Tensor, "t d"], DecoderState]]:
-        """The frames of each turn's latent, and the decoder's state after them."""
-        states = [self.initial_decoder_state if turn.decoder is None else turn.decoder for turn in turns]
-        latents = torch.stack([turn.latent for turn in turns if turn.latent is not None])[:, None]
-        if isinstance(self.networks, DeviceNetworks):
-            return list(zip(*self.networks.decode_each(latents, states), strict=True))
-        if len(turns) == 1:
-            frames, state = self.networks.decode(latents, states[0])
-            return [(frames[0], state)]
-        frames, state = self.networks.decode(latents, join_rows(states))
-        return [(frames[row], take_rows(state, [row])) for row in range(len(turns))]
+    def _decoded(self, streams: Sequence[StreamStep]) -> list[Decoded]:
+        states = [self.initial_decoder_state if stream.decoder is None else stream.decoder for stream in streams]
+        latents = torch.stack([stream.latent for stream in streams if stream.latent is not None])[:, None]
+        return self._networks.decode(latents, states)
 
-    def _pose(self, turns: Sequence[_Turn]) -> None:
-        if not turns:
+    def _pose(self, streams: Sequence[StreamStep]) -> None:
+        if not streams:
             return
-        features = [turn.damped_features() for turn in turns]
-        roots, feet = [turn.session.root for turn in turns], [turn.session.feet for turn in turns]
-        for turn, moving, posed in zip(turns, features, stream_chunks(features, roots, feet), strict=True):
-            turn.features, turn.posed = moving, posed
-
-
-def _networks(model: TextToMotionModel, mode: Mode) -> Networks:
-    if model.ar.latent_mean.device.type != "cpu":
-        return DeviceNetworks(model, mode)
-    return ModuleNetworks(model) if mode == "exact" and not has_int8_rows() else CompiledNetworks(model, mode)
-
-
-class _Turn:
-    """One session's part of a step: nothing of it reaches the session before the whole step has succeeded."""
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.index = session.index
-        before = session.control
-        self.control: Control = settle(before, self.index, session.limits, session.idle)
-        self.ended = before.prompt.kind == "text" and self.control.prompt is not before.prompt
-        self.context: Context | None = session.context
-        self.decoder: DecoderState | None = session.decoder
-        self.settling: tuple[int, Tensor] | None = session.settling
-        self.attempt = 0
-        self.redraws = 0
-        self.calmer_draws = 0
-        self.guidance = session.guidance
-        self.from_end = self.deviation = 0.0
-        self.candidate: Tensor | None = None
-        self.ahead: tuple[Tensor, DecoderState] | None = None
-        self.latent: Tensor | None = None
-        self.keep: Tensor | None = None
-        self.features: Tensor | None = None
-        self.posed: tuple[Motion, RootState, FootLockState | None] | None = None
-
-    def request(self) -> Request:
-        """What the autoregressive model has to know of this stream."""
-        guided = self.session.guidance != 1.0
-        return Request(self.control, self.index, guided, self.context, self.session.timeline.latents)
-
-    def noise(self, steps: int, latent_dim: int) -> Float[Tensor, "s c"]:
-        """All noise of this turn's latent."""
-        return latent_noise(self.session.seed, self.index, self.attempt, steps, latent_dim)
-
-    def damped_features(self) -> Float[Tensor, "t 272"]:
-        """What was decoded, its root at rest where the body holds or the stream begins."""
-        assert self.features is not None, "a latent was decoded"
-        features, keep = self.features.clone(), self.keep
-        if self.index == 0:
-            # A stream starts at the origin facing +Z: its first frame has no frame before it to move from.
-            keep = torch.ones(len(features)) if keep is None else keep.clone()
-            keep[0] = 0.0
-        return features if keep is None else damp_root(features, keep)
-
-    def record(self) -> Record | None:
-        """What the step adds to the session's timeline; None when the stream has ended."""
-        if self.latent is None or self.features is None or self.posed is None:
-            return None
-        features, (motion, root, feet) = self.features, self.posed
-        prompt = self.control.prompt
-        result = StepResult(
-            index=self.index,
-            first_frame=self.index * len(features),
-            prompt=prompt.text,
-            kind=prompt.kind,
-            started=self.index == self.control.began,
-            ended=self.ended,
-            latent=self.latent.clone(),
-            features=features,
-            motion=replace(motion, name=prompt.text),
-        )
-        return Record(result, self.control, root, feet, self.decoder if keeps_snapshot(self.index) else None)
-
-
-def latent_noise(seed: int, index: int, attempt: int, steps: int, latent_dim: int) -> Float[Tensor, "s c"]:
-    """All noise of one latent: it depends on seed, latent and attempt only, never on what was drawn before.
-
-    Row 0 starts the chain, the others are its steps' fresh noise.
-    """
-    generator = torch.Generator().manual_seed(_mixed_seed(seed, index, attempt))
-    return torch.randn(steps + 1, latent_dim, generator=generator)
-
-
-def _mixed_seed(seed: int, index: int, attempt: int) -> int:
-    """A 63-bit seed from three numbers; neighbours get unrelated noise."""
-    message = f"{seed} {index} {attempt}".encode()
-    return int.from_bytes(hashlib.blake2b(message, digest_size=8).digest(), "little") >> 1
+        features = [stream.damped_features() for stream in streams]
+        roots, feet = [stream.session.root for stream in streams], [stream.session.feet for stream in streams]
+        for stream, moving, posed in zip(streams, features, stream_chunks(features, roots, feet), strict=True):
+            stream.features, stream.posed = moving, posed

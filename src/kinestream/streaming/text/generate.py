@@ -9,10 +9,11 @@ from kinestream.checkpoints import TextToMotionModel
 from kinestream.conditioning.text import TextEncoder
 from kinestream.errors import BadInputError
 from kinestream.motion import Motion, concatenate
+from kinestream.streaming.checks import is_whole
+from kinestream.streaming.chunk import Chunk
 from kinestream.streaming.text.engine import Engine
 from kinestream.streaming.text.options import SessionOptions
-from kinestream.streaming.text.session import Session, is_whole, seeded
-from kinestream.streaming.text.timeline import StepResult
+from kinestream.streaming.text.session import Session, seeded
 
 MAX_SAMPLES = 256
 
@@ -27,7 +28,7 @@ def generate(
     *,
     options: SessionOptions | None = None,
     encoder: TextEncoder | None = None,
-    on_step: Callable[[Sequence[StepResult]], None] | None = None,
+    on_step: Callable[[Sequence[Chunk]], None] | None = None,
 ) -> list[Motion]:
     """Act the prompts one after the other; gives one motion a sample, all different, computed together.
 
@@ -68,7 +69,7 @@ def generate(
 
 
 def _run(
-    engine: Engine, sessions: Sequence[Session], on_step: Callable[[Sequence[StepResult]], None] | None
+    engine: Engine, sessions: Sequence[Session], on_step: Callable[[Sequence[Chunk]], None] | None
 ) -> list[list[Motion]]:
     chunks: list[list[Motion]] = [[] for _ in sessions]
     running = list(range(len(sessions)))

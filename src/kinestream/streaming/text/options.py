@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from kinestream.errors import BadInputError
+from kinestream.streaming.checks import check_positive, check_switch, checked_whole, is_number
 
 
 @dataclass(frozen=True)
@@ -47,31 +47,24 @@ class SessionOptions:
 
     def __post_init__(self) -> None:
         if self.guidance is not None:
-            self._positive("guidance", self.guidance, 100.0)
-        self._positive("min_prompt_s", self.min_prompt_s, 3_600.0)
-        self._positive("max_prompt_s", self.max_prompt_s, 3_600.0)
-        self._positive("rewind_s", self.rewind_s, 86_400.0)
+            check_positive("guidance", self.guidance, 100.0)
+        check_positive("min_prompt_s", self.min_prompt_s, 3_600.0)
+        check_positive("max_prompt_s", self.max_prompt_s, 3_600.0)
+        check_positive("rewind_s", self.rewind_s, 86_400.0)
         if self.min_prompt_s > self.max_prompt_s:
             raise BadInputError(
                 f"min_prompt_s ({self.min_prompt_s}) must not be larger than max_prompt_s ({self.max_prompt_s})."
             )
         if self.when_idle not in ("idle", "end"):
             raise BadInputError(f"when_idle is 'idle' or 'end'; got {self.when_idle!r}.")
-        if not isinstance(self.foot_lock, bool):
-            raise BadInputError(f"foot_lock is True or False; got {self.foot_lock!r}.")
-        for name in ("sampling_steps", "history_latents"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise BadInputError(f"{name} is a whole number from 1 on, or None; got {value!r}.")
-        threshold: Any = self.stop_threshold
-        number = isinstance(threshold, int | float) and math.isfinite(threshold) and threshold >= 0
-        if threshold is not None and not number:
+        check_switch("foot_lock", self.foot_lock)
+        if self.sampling_steps is not None:
+            checked_whole("sampling_steps", self.sampling_steps)
+        if self.history_latents is not None:
+            checked_whole("history_latents", self.history_latents)
+        threshold = self.stop_threshold
+        if threshold is not None and (not is_number(threshold) or threshold < 0):
             raise BadInputError(f"stop_threshold is a distance from 0 on, or None; got {threshold!r}.")
-
-    def _positive(self, name: str, value: object, most: float) -> None:
-        good = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= most
-        if not good:
-            raise BadInputError(f"{name} is a number above 0, at most {most:g}; got {value!r}.")
 
     def to_json(self) -> dict[str, Any]:
         """JSON values that `from_json` turns back into equal options."""

@@ -3,50 +3,86 @@
 from __future__ import annotations
 
 import math
-import threading
+from abc import abstractmethod
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import ClassVar, Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from kinestream.errors import BadInputError, KinestreamError
+from kinestream.checkpoints import TextToMotionModel
+from kinestream.errors import BadInputError
 from kinestream.features import MOTION272, RootState
 from kinestream.inference.networks import DecoderState
 from kinestream.motion import Motion, concatenate
+from kinestream.streaming.checks import checked_seed, is_whole
+from kinestream.streaming.chunk import Chunk
+from kinestream.streaming.events import ClearQueueEvent, Event, FinishEvent, PromptEvent
 from kinestream.streaming.footlock import FootLockState
 from kinestream.streaming.frames import initial_feet, initial_root
+from kinestream.streaming.protocol import StreamEngine, StreamSession
 from kinestream.streaming.text.context import Context
 from kinestream.streaming.text.control import HOLD, Control, Limits, Prompt, begin, enqueue, settle
 from kinestream.streaming.text.hold import LOOK_BACK_LATENTS, SETTLE_LATENTS
 from kinestream.streaming.text.options import SessionOptions
-from kinestream.streaming.text.timeline import Record, StepResult, Timeline
+from kinestream.streaming.text.timeline import Record, Timeline
 
-if TYPE_CHECKING:
-    from kinestream.streaming.text.engine import Engine
-
-MAX_PROMPT_S = 3_600.0
 MAX_QUEUE = 1_000
-MAX_EVENTS = 10_000
+MAX_LOG = 10_000
 OVERLAP_LATENTS = 8
 
 
 @dataclass(frozen=True)
-class Event:
-    """Something that was said to a stream: what, and before which latent."""
+class LoggedEvent:
+    """Something that was said to a stream and has taken effect: what, and before which latent."""
 
     index: int
-    action: Literal["prompt", "queue", "clear", "seed"]
+    action: Literal["prompt", "queue", "clear", "seed", "finish"]
     text: str = ""
     seconds: float | None = None
     seed: int | None = None
 
 
-class Session:
-    """All state of one stream. Prompts may come from other threads while it steps.
+@dataclass(frozen=True, eq=False)
+class Scheduled:
+    """A prompt for later: said before the latent `said`, it takes effect before the latent `due`."""
+
+    said: int
+    due: int
+    prompt: Prompt
+    seconds: float | None
+    queue: bool
+
+
+class TextEngine(StreamEngine["Session"]):
+    """What a session needs of the engine that steps it."""
+
+    model: TextToMotionModel
+    initial_decoder_state: DecoderState
+
+    @abstractmethod
+    def encode(self, text: str) -> Float[Tensor, " d"]:
+        """The embedding of one prompt."""
+
+    @abstractmethod
+    def replay_decoder(self, state: DecoderState | None, latents: Float[Tensor, "l c"]) -> DecoderState:
+        """The decoder's state after these latents; None starts afresh."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A hash of the weights."""
+
+    @abstractmethod
+    def save(self, session: Session, path: Path) -> None:
+        """Write a session to a file."""
+
+
+class Session(StreamSession):
+    """All state of one stream of text. Prompts may come from other threads while it steps.
 
     Args:
         engine: the model that makes the motion.
@@ -57,15 +93,17 @@ class Session:
         BadInputError: options that this model can't follow.
     """
 
-    def __init__(self, engine: Engine, *, seed: int = 0, options: SessionOptions | None = None) -> None:
-        self.engine = engine
+    kind: ClassVar[str] = "stream of text"
+    takes = (PromptEvent, ClearQueueEvent, FinishEvent)
+    engine: TextEngine
+
+    def __init__(self, engine: TextEngine, *, seed: int = 0, options: SessionOptions | None = None) -> None:
+        super().__init__(engine, seed)
         self.options = SessionOptions() if options is None else options
-        self.lock = threading.RLock()
-        self.seed = _checked_seed(seed)
         chosen = self.options.guidance
         self.guidance = engine.model.guidance if chosen is None else chosen
         self.limits = self._limits()
-        self.idle = self._idle_prompt()
+        self.idle_prompt = self._idle_prompt()
         look_back = max(self.limits.capacity, LOOK_BACK_LATENTS + SETTLE_LATENTS)
         self.timeline = Timeline(self._latents(self.options.rewind_s), look_back)
         self.control = Control()
@@ -74,61 +112,77 @@ class Session:
         self.decoder: DecoderState | None = None
         self.context: Context | None = None
         self.settling: tuple[int, Tensor] | None = None
-        self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
+        self._log: deque[LoggedEvent] = deque(maxlen=MAX_LOG)
+        # Those that have taken effect stay as long as the stream can be rewound to before that.
+        self.scheduled: list[Scheduled] = []
 
     # What is asked of the stream.
 
-    def prompt(self, text: str, seconds: float | None = None) -> None:
-        """Act `text` from the next latent on, in place of what is acted now; what is queued still follows.
-
-        Args:
-            text: a sentence.
-            seconds: how long (to the nearest latent, 0.133 s); None until the motion ends by itself. A motion that
-                ends before its time is acted again.
+    def prompt(self, text: str, seconds: float | None = None, at_s: float | None = None) -> None:
+        """Act `text` in place of what is acted; what is queued still follows. See `PromptEvent`.
 
         Raises:
-            BadInputError: the text is empty or too long, or the duration is not a positive number.
+            BadInputError: the text is empty or too long, the duration is not a positive number, the time is none, or
+                the stream is finished.
         """
-        prompt = self._prompt(text, seconds)
-        with self.lock:
-            self.control = begin(self.control, prompt, self.index, self.limits)
-            self._events.append(Event(self.index, "prompt", prompt.text, seconds))
+        self.apply(PromptEvent(text, seconds, at_s=at_s))
 
-    def queue(self, text: str, seconds: float | None = None) -> None:
+    def queue(self, text: str, seconds: float | None = None, at_s: float | None = None) -> None:
         """Act `text` when everything before it is over; at once if the body idles. As `prompt` otherwise."""
-        prompt = self._prompt(text, seconds)
-        with self.lock:
-            if len(self.control.queue) >= MAX_QUEUE:
-                raise BadInputError(f"The queue holds at most {MAX_QUEUE} prompts. Wait until some are acted.")
-            self.control = enqueue(self.control, prompt)
-            self._events.append(Event(self.index, "queue", prompt.text, seconds))
+        self.apply(PromptEvent(text, seconds, queue=True, at_s=at_s))
 
     def clear_queue(self) -> None:
         """Forget the prompts that wait; the one that is acted goes on."""
+        self.apply(ClearQueueEvent())
+
+    def _apply(self, event: Event) -> None:
+        if isinstance(event, PromptEvent):
+            self._say(event)
+            return
         with self.lock:
-            self.control = replace(self.control, queue=())
-            self._events.append(Event(self.index, "clear"))
+            if isinstance(event, ClearQueueEvent):
+                self.control = replace(self.control, queue=())
+                self._log.append(LoggedEvent(self.index, "clear"))
+            else:
+                self._check_open()
+                self._log.append(LoggedEvent(self.index, "finish"))
 
-    def step(self) -> StepResult:
-        """Make the next latent and its frames.
+    def _say(self, event: PromptEvent) -> None:
+        latents = None if event.seconds is None else self._latents(event.seconds)
+        prompt = Prompt(event.text.strip(), self.engine.encode(event.text), latents)
+        with self.lock:
+            self._check_open()
+            waiting = len(self.control.queue) + len(self._pending)
+            due = self.index if event.at_s is None else max(self.index, self._latent_at(event.at_s))
+            if waiting >= MAX_QUEUE and (event.queue or due > self.index):
+                raise BadInputError(f"At most {MAX_QUEUE} prompts can wait. Wait until some are acted.")
+            said = Scheduled(self.index, due, prompt, event.seconds, event.queue)
+            if due == self.index:
+                self._act(said)
+            else:
+                kept = [other for other in self.scheduled if other.due >= self.timeline.earliest]
+                self.scheduled = sorted([*kept, said], key=lambda other: other.due)
 
-        Raises:
-            KinestreamError: the stream has ended (only with `when_idle="end"`).
-        """
-        result = self.advance()
-        if result is None:
-            raise KinestreamError("The stream has ended: nothing is left to act. Give it a prompt.")
-        return result
+    def _act(self, said: Scheduled) -> None:
+        if said.queue:
+            self.control = enqueue(self.control, said.prompt)
+        else:
+            self.control = begin(self.control, said.prompt, self.index, self.limits)
+        action: Literal["queue", "prompt"] = "queue" if said.queue else "prompt"
+        self._log.append(LoggedEvent(self.index, action, said.prompt.text, said.seconds))
 
-    def advance(self) -> StepResult | None:
-        """As `step`, but gives None when the stream has ended: a prompt may turn out to be over only in the step."""
-        (result,) = self.engine.step([self])
-        return result
+    def _act_scheduled(self) -> None:
+        for said in self.scheduled:
+            if said.due == self.index:
+                self._act(said)
 
-    def __iter__(self) -> Iterator[StepResult]:
-        """Steps until the stream ends; without end where it idles."""
-        while (result := self.advance()) is not None:
-            yield result
+    @property
+    def _pending(self) -> list[Scheduled]:
+        return [said for said in self.scheduled if said.due > self.index]
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise BadInputError("The stream is finished; begin a new session for more prompts.")
 
     # Where it stands.
 
@@ -140,7 +194,7 @@ class Session:
     @property
     def num_frames(self) -> int:
         """Frames made so far."""
-        return self.index * self.engine.frames_per_latent
+        return self.index * self.engine.frames_per_step
 
     @property
     def current_prompt(self) -> str:
@@ -166,15 +220,26 @@ class Session:
         return not self.finished
 
     @property
-    def events(self) -> tuple[Event, ...]:
-        """What was said and when, the newest ten thousand."""
+    def closed(self) -> bool:
+        """Whether `finish` was said: no more prompts are taken."""
+        return any(event.action == "finish" for event in reversed(self._log))
+
+    @property
+    def idle(self) -> Prompt | None:
+        """What is acted when nothing is left; None ends the stream."""
+        ends = self.options.when_idle == "end" or self.closed
+        return None if ends and not self._pending else self.idle_prompt
+
+    @property
+    def events(self) -> tuple[LoggedEvent, ...]:
+        """What was said and has taken effect, the newest ten thousand."""
         with self.lock:
-            return tuple(self._events)
+            return tuple(self._log)
 
     @property
     def earliest_frame(self) -> int:
         """The oldest frame that `rewind` can go back to."""
-        return self.timeline.earliest * self.engine.frames_per_latent
+        return self.timeline.earliest * self.engine.frames_per_step
 
     def motion(self, start_frame: int | None = None, stop_frame: int | None = None) -> Motion:
         """Frames that are still kept (the newest `rewind_s` seconds), bit for bit as they were first given.
@@ -183,7 +248,7 @@ class Session:
             BadInputError: the frames are not made yet, no longer kept, or none.
         """
         with self.lock:
-            per_latent = self.engine.frames_per_latent
+            per_latent = self.engine.frames_per_step
             oldest = self.timeline.first * per_latent
             start = oldest if start_frame is None else start_frame
             stop = self.num_frames if stop_frame is None else stop_frame
@@ -192,7 +257,7 @@ class Session:
                     f"Frames {start} to {stop} are not there: this session keeps frames {oldest} to {self.num_frames}."
                 )
             first = start // per_latent
-            chunks = [self.timeline[index].result.motion for index in range(first, -(-stop // per_latent))]
+            chunks = [self.timeline[index].chunk.motion for index in range(first, -(-stop // per_latent))]
             return concatenate(chunks).slice(start - first * per_latent, stop - first * per_latent)
 
     # Composition.
@@ -208,7 +273,7 @@ class Session:
             BadInputError: the frame is not made yet, or lies further back than the session remembers.
         """
         with self.lock:
-            per_latent = self.engine.frames_per_latent
+            per_latent = self.engine.frames_per_step
             if not is_whole(frame) or not 0 <= frame <= self.num_frames:
                 raise BadInputError(f"The stream has frames 0 to {self.num_frames}; it can't be rewound to {frame!r}.")
             index = -(-frame // per_latent)
@@ -232,8 +297,10 @@ class Session:
         self.decoder = state
         self.context = self.settling = None
         self.timeline.truncate(index)
-        kept = [event for event in self._events if event.index < index]
-        self._events = deque(kept, maxlen=MAX_EVENTS)
+        kept = [event for event in self._log if event.index < index]
+        self._log = deque(kept, maxlen=MAX_LOG)
+        self.scheduled = [said for said in self.scheduled if said.said < index]
+        self._act_scheduled()
 
     def branch(self, frame: int | None = None, seed: int | None = None) -> Session:
         """A second stream that shares everything so far (or before `frame`) and then goes its own way.
@@ -247,37 +314,22 @@ class Session:
         """
         with self.lock:
             twin = Session(self.engine, seed=self.seed, options=self.options)
-            twin.idle = self.idle
+            twin.idle_prompt, twin.scheduled = self.idle_prompt, list(self.scheduled)
             twin.timeline = self.timeline.copy()
             twin.control, twin.root, twin.feet, twin.decoder = self.control, self.root, self.feet, self.decoder
             twin.context, twin.settling = self.context, self.settling
-            twin._events = deque(self._events, maxlen=MAX_EVENTS)
+            twin._log = deque(self._log, maxlen=MAX_LOG)
         if frame is not None:
             twin.rewind(frame)
         if seed is not None:
-            twin.seed = _checked_seed(seed)
-            twin._events.append(Event(twin.index, "seed", seed=twin.seed))
+            twin.seed = checked_seed(seed)
+            twin._log.append(LoggedEvent(twin.index, "seed", seed=twin.seed))
         return twin
-
-    # Saving.
 
     def save(self, path: str | Path) -> None:
         """Write the whole session to one safetensors file (no pickle), complete or not at all."""
-        from kinestream.streaming.text.storage import save_session
-
         with self.lock:
-            save_session(self, Path(path))
-
-    @classmethod
-    def restore(cls, path: str | Path, engine: Engine) -> Session:
-        """A session from `save`'s file; it goes on where it stood.
-
-        Raises:
-            BadInputError: the file is damaged, is no session, or was made with another model.
-        """
-        from kinestream.streaming.text.storage import load_session
-
-        return load_session(Path(path), engine)
+            self.engine.save(self, Path(path))
 
     # What the engine needs.
 
@@ -288,7 +340,7 @@ class Session:
         decoder: DecoderState | None,
         context: Context | None,
         settling: tuple[int, Tensor] | None,
-    ) -> StepResult | None:
+    ) -> Chunk | None:
         """Take over what a successful step has made; called by the engine under this session's lock."""
         self.control = control
         if record is None:
@@ -296,17 +348,22 @@ class Session:
         self.decoder, self.context, self.settling = decoder, context, settling
         self.root, self.feet = record.root, record.feet
         self.timeline.append(record)
-        return record.result
+        self._act_scheduled()
+        return record.chunk
 
-    def restore_events(self, events: list[Event]) -> None:
+    def restore_events(self, events: list[LoggedEvent]) -> None:
         """Take over the events of a saved session."""
-        self._events = deque(events, maxlen=MAX_EVENTS)
+        self._log = deque(events, maxlen=MAX_LOG)
 
     def _initial_feet(self) -> FootLockState | None:
         return initial_feet() if self.options.foot_lock else None
 
+    def _latent_at(self, seconds: float) -> int:
+        """The first latent that begins at or after a time."""
+        return math.ceil(seconds * MOTION272.fps / self.engine.frames_per_step - 1e-6)
+
     def _latents(self, seconds: float) -> int:
-        return max(1, round(seconds * MOTION272.fps / self.engine.frames_per_latent))
+        return max(1, round(seconds * MOTION272.fps / self.engine.frames_per_step))
 
     def _limits(self) -> Limits:
         options, capacity = self.options, self.engine.model.ar.config.context_latents
@@ -326,37 +383,16 @@ class Session:
             max_latents=self._latents(options.max_prompt_s),
         )
 
-    def _idle_prompt(self) -> Prompt | None:
-        if self.options.when_idle == "end":
-            return None
+    def _idle_prompt(self) -> Prompt:
         text = self.options.idle_prompt or self.engine.model.provenance.get("idle_prompt")
-        return HOLD if not text else Prompt(text, self.engine.encode(text), None, "idle")
-
-    def _prompt(self, text: str, seconds: float | None) -> Prompt:
-        if seconds is not None and (not _is_number(seconds) or not 0 < seconds <= MAX_PROMPT_S):
-            raise BadInputError(f"A prompt lasts more than 0 and at most {MAX_PROMPT_S:g} seconds; got {seconds!r}.")
-        embedding = self.engine.encode(text)
-        return Prompt(text.strip(), embedding, None if seconds is None else self._latents(seconds))
-
-
-def is_whole(value: object) -> bool:
-    """Whether a user gave a whole number (True and False are none)."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _checked_seed(seed: int) -> int:
-    if not is_whole(seed) or not 0 <= seed < 2**63:
-        raise BadInputError(f"A seed is a whole number from 0 to 2^63 - 1; got {seed!r}.")
-    return seed
+        if not text or self.options.when_idle == "end":
+            return HOLD
+        return Prompt(text, self.engine.encode(text), None, "idle")
 
 
 def seeded(seed: int, number: int) -> int:
     """A seed for sample `number` of a request with `seed`; sample 0 has the seed itself."""
     if number == 0:
-        return _checked_seed(seed)
-    generator = torch.Generator().manual_seed(_checked_seed(seed))
+        return checked_seed(seed)
+    generator = torch.Generator().manual_seed(checked_seed(seed))
     return int(torch.randint(2**62, (number,), generator=generator)[-1])

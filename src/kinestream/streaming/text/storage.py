@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,20 +21,20 @@ from kinestream.motion import Motion
 from kinestream.nn.motion_convs import ConvStates
 from kinestream.nn.streaming import join_rows, state_from_tensors, state_to_tensors, take_rows
 from kinestream.skeleton import smpl22
+from kinestream.streaming.checks import is_whole
+from kinestream.streaming.chunk import Chunk
 from kinestream.streaming.footlock import FootLockState
 from kinestream.streaming.frames import initial_feet
 from kinestream.streaming.text.control import HOLD, Control, Prompt
 from kinestream.streaming.text.options import SessionOptions
-from kinestream.streaming.text.session import Event, Session
-from kinestream.streaming.text.timeline import SNAPSHOT_EVERY, Record, StepResult, keeps_snapshot
-
-if TYPE_CHECKING:
-    from kinestream.streaming.text.engine import Engine
+from kinestream.streaming.text.session import LoggedEvent, Scheduled, Session, TextEngine
+from kinestream.streaming.text.step import begun
+from kinestream.streaming.text.timeline import SNAPSHOT_EVERY, Record, keeps_snapshot
 
 Value = TypeVar("Value")
 
 FORMAT = "kinestream-session"
-VERSION = 2
+VERSION, SCHEDULING_VERSION = 2, 3
 _POSITIONS = ("began", "restarted", "context_start", "prefilled_to")
 
 
@@ -43,10 +43,14 @@ def save_session(session: Session, path: Path) -> None:
     prompts = _Numbering[Prompt](lambda prompt: id(prompt))
     queues = _Numbering[tuple[Prompt, ...]](lambda queue: tuple(id(prompt) for prompt in queue))
     records = list(session.timeline)
-    if session.idle is not None:
-        prompts.number(session.idle)
+    idles = session.options.when_idle != "end"
+    if idles:
+        prompts.number(session.idle_prompt)
     controls = [_control_row(record.control, prompts, queues) for record in records]
     now = _control_row(session.control, prompts, queues)
+    scheduled = [
+        [said.said, said.due, prompts.number(said.prompt), said.seconds, said.queue] for said in session.scheduled
+    ]
     queue_rows = [[prompts.number(prompt) for prompt in queue] for queue in queues.values]
     tensors: dict[str, Tensor] = {"seen": torch.tensor(len(records))}
     if records:
@@ -54,7 +58,7 @@ def save_session(session: Session, path: Path) -> None:
         tensors["controls"] = torch.tensor(controls)
         for record in records:
             if record.decoder is not None:
-                tensors |= _named(record.decoder, f"decoder.{record.result.index}.")
+                tensors |= _named(record.decoder, f"decoder.{record.chunk.index}.")
     if session.decoder is not None:
         tensors |= _named(session.decoder, "decoder.now.")
     embedded = [prompt.embedding for prompt in prompts.values if prompt.embedding is not None]
@@ -62,23 +66,25 @@ def save_session(session: Session, path: Path) -> None:
         tensors["embeddings"] = torch.stack(embedded)
     facts = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": SCHEDULING_VERSION if scheduled else VERSION,
         "model": session.engine.fingerprint,
         "seed": session.seed,
         "first": session.timeline.first,
         "options": session.options.to_json(),
-        "idle": None if session.idle is None else prompts.number(session.idle),
+        "idle": prompts.number(session.idle_prompt) if idles else None,
         "prompts": [{"text": p.text, "latents": p.latents, "kind": p.kind} for p in prompts.values],
         "queues": queue_rows,
         "control": now,
         "events": [dataclasses.asdict(event) for event in session.events],
     }
+    if scheduled:
+        facts["scheduled"] = scheduled
     with atomic_path(path) as temporary:
         contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         save_file(contiguous, str(temporary), metadata={"session": json.dumps(facts)})
 
 
-def load_session(path: Path, engine: Engine) -> Session:
+def load_session(path: Path, engine: TextEngine) -> Session:
     """The session in `path`; BadInputError when the file is damaged, foreign, or of another model."""
     facts, tensors = _read(path)
     if facts.get("model") != engine.fingerprint:
@@ -100,21 +106,23 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise BadInputError(f"{path} is no session file that can be read: {error}") from error
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise BadInputError(f"{path} is a safetensors file, but no session. Pass a file that Session.save wrote.")
-    if facts.get("version") != VERSION:
+    if facts.get("version") not in (VERSION, SCHEDULING_VERSION):
         raise BadInputError(
-            f"{path} has version {facts.get('version')} of the session format; this program reads {VERSION}."
+            f"{path} has version {facts.get('version')} of the session format; this program reads {VERSION} and "
+            f"{SCHEDULING_VERSION}."
         )
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise BadInputError(f"{path} is a damaged session: {name} holds numbers that are not finite.")
+            raise BadInputError(f"{path} is a damaged session: {name} holds values that are not finite.")
     return facts, tensors
 
 
-def _rebuild(facts: Mapping[str, Any], tensors: Mapping[str, Tensor], engine: Engine) -> Session:
+def _rebuild(facts: Mapping[str, Any], tensors: Mapping[str, Tensor], engine: TextEngine) -> Session:
     options = SessionOptions.from_json(facts["options"])
     session = Session(engine, seed=facts["seed"], options=options)
     prompts = _prompts(facts["prompts"], tensors.get("embeddings"), engine)
-    session.idle = None if facts["idle"] is None else prompts[facts["idle"]]
+    if facts["idle"] is not None:
+        session.idle_prompt = prompts[facts["idle"]]
     queues = [tuple(prompts[number] for number in queue) for queue in facts["queues"]]
     count, first = int(tensors["seen"]), facts["first"]
     if not isinstance(first, int) or first < 0 or first % SNAPSHOT_EVERY or not 0 <= count <= 10_000_000:
@@ -127,22 +135,23 @@ def _rebuild(facts: Mapping[str, Any], tensors: Mapping[str, Tensor], engine: En
         session.decoder = _state(tensors, "decoder.now.", fresh)
     session.control = _control(facts["control"], prompts, queues)
     _check_control(session.control, session.index, first, session.limits.capacity)
-    session.restore_events([Event(**event) for event in facts["events"]])
+    session.scheduled = [_scheduled(row, prompts) for row in facts.get("scheduled", [])]
+    session.restore_events([LoggedEvent(**event) for event in facts["events"]])
     return session
 
 
 def _record_tensors(records: list[Record]) -> dict[str, Tensor]:
-    results = [record.result for record in records]
+    chunks = [record.chunk for record in records]
     feet = [record.feet for record in records if record.feet is not None]
     locked = {f"feet.{name}": tensor for name, tensor in state_to_tensors(join_rows(feet)).items()} if feet else {}
     return locked | {
-        "latents": torch.stack([result.latent for result in results]),
-        "features": torch.stack([result.features for result in results]),
-        "rotations": torch.stack([result.motion.local_rotations for result in results]),
-        "root_positions": torch.stack([result.motion.root_position_m for result in results]),
+        "latents": torch.stack([chunk.tokens for chunk in chunks]),
+        "features": torch.stack([chunk.features for chunk in chunks]),
+        "rotations": torch.stack([chunk.motion.local_rotations for chunk in chunks]),
+        "root_positions": torch.stack([chunk.motion.root_position_m for chunk in chunks]),
         "ground_positions": torch.stack([record.root.position_m for record in records]),
         "headings": torch.stack([record.root.heading for record in records]),
-        "flags": torch.tensor([[result.started, result.ended] for result in results]),
+        "flags": torch.tensor([[bool(chunk.began), bool(chunk.ended)] for chunk in chunks]),
     }
 
 
@@ -156,7 +165,7 @@ def _records(
     session: Session,
 ) -> list[Record]:
     engine = session.engine
-    frames, joints = engine.frames_per_latent, MOTION272.num_joints
+    frames, joints = engine.frames_per_step, MOTION272.num_joints
     latents = _checked(tensors, "latents", (count, engine.model.tae.config.latent_dim))
     features = _checked(tensors, "features", (count, frames, MOTION272.width))
     rotations = _checked(tensors, "rotations", (count, frames, joints, 4))
@@ -171,25 +180,26 @@ def _records(
         control = _control(rows[place], prompts, queues)
         prompt = control.prompt
         motion = Motion(smpl22(), rotations[place].clone(), roots[place].clone(), MOTION272.fps, name=prompt.text)
-        result = StepResult(
+        starts, ended = flags[place]
+        chunk = Chunk(
             index=index,
             first_frame=index * frames,
-            prompt=prompt.text,
-            kind=prompt.kind,
-            started=bool(flags[place][0]),
-            ended=bool(flags[place][1]),
-            latent=latents[place].clone(),
-            features=features[place].clone(),
             motion=motion,
+            features=features[place].clone(),
+            tokens=latents[place].clone(),
+            kind=prompt.kind,
+            prompt=prompt.text,
+            began=begun(prompt, bool(starts)),
+            ended=("prompt",) if ended else (),
         )
         decoder = _state(tensors, f"decoder.{index}.", fresh) if keeps_snapshot(index) else None
         root = RootState(grounds[place].clone(), headings[place].clone())
         own_feet = None if feet is None else take_rows(feet, [place])
-        records.append(Record(result, control, root, own_feet, decoder))
+        records.append(Record(chunk, control, root, own_feet, decoder))
     return records
 
 
-def _prompts(facts: list[dict[str, Any]], embeddings: Tensor | None, engine: Engine) -> list[Prompt]:
+def _prompts(facts: list[dict[str, Any]], embeddings: Tensor | None, engine: TextEngine) -> list[Prompt]:
     prompts, place = [], 0
     for fact in facts:
         if fact["kind"] not in ("text", "idle", "hold"):
@@ -205,6 +215,13 @@ def _prompts(facts: list[dict[str, Any]], embeddings: Tensor | None, engine: Eng
         prompts.append(Prompt(str(fact["text"]), embeddings[place].clone(), latents, fact["kind"]))
         place += 1
     return prompts
+
+
+def _scheduled(row: list[Any], prompts: list[Prompt]) -> Scheduled:
+    said, due, prompt, seconds, queue = row
+    if not (is_whole(said) and is_whole(due) and 0 <= said < due and isinstance(queue, bool)):
+        raise BadInputError(f"a scheduled prompt {row} makes no sense.")
+    return Scheduled(said, due, prompts[prompt], seconds, queue)
 
 
 def _control_row(control: Control, prompts: _Numbering[Prompt], queues: _Numbering[tuple[Prompt, ...]]) -> list[int]:

@@ -11,52 +11,19 @@ from torch import Tensor
 
 from kinestream.features import RootState
 from kinestream.inference.networks import DecoderState
-from kinestream.motion import Motion
+from kinestream.streaming.chunk import Chunk
 from kinestream.streaming.footlock import FootLockState
-from kinestream.streaming.text.control import Control, Kind
+from kinestream.streaming.text.control import Control
 
 # A decoder state is kept after every so many latents; going back replays at most that many.
 SNAPSHOT_EVERY = 16
 
 
 @dataclass(frozen=True, eq=False)
-class StepResult:
-    """What one step of a stream gives: one latent's frames.
-
-    Attributes:
-        index: number of the latent, from 0.
-        first_frame: number of its first frame in the stream.
-        prompt: the text that is acted; empty while the body holds its pose.
-        kind: "text" (a user's prompt), "idle" (the idle prompt) or "hold" (no prompt, the body comes to rest).
-        started: these are the first frames of the prompt.
-        ended: the prompt before this one was over, by itself or by its time, and was not replaced.
-        latent: `[C]`, in the autoencoder's latent space.
-        features: `[frames, 272]` motion272 features (metres, not normalised), as the model decoded them.
-        motion: the same frames as a motion in the world, 30 fps, continued from the frames before, on the floor and
-            with their feet locked (unless the options say not to).
-    """
-
-    index: int
-    first_frame: int
-    prompt: str
-    kind: Kind
-    started: bool
-    ended: bool
-    latent: Float[Tensor, " c"]
-    features: Float[Tensor, "t 272"]
-    motion: Motion
-
-    @property
-    def idle(self) -> bool:
-        """Whether no user's prompt is acted."""
-        return self.kind != "text"
-
-
-@dataclass(frozen=True, eq=False)
 class Record:
-    """A step's result and what going on after it needs; `feet` where they are locked, `decoder` where a snapshot is."""
+    """A step's chunk and what going on after it needs; `feet` where they are locked, `decoder` where a snapshot is."""
 
-    result: StepResult
+    chunk: Chunk
     control: Control
     root: RootState
     feet: FootLockState | None
@@ -116,11 +83,11 @@ class Timeline:
 
     def latents(self, start: int, stop: int) -> Float[Tensor, "l c"]:
         """Latents `start` to `stop` (exclusive)."""
-        return torch.stack([self[index].result.latent for index in range(start, stop)])
+        return torch.stack([self[index].chunk.tokens for index in range(start, stop)])
 
     def features(self, start: int, stop: int) -> Float[Tensor, "t 272"]:
         """Features of the latents `start` to `stop` (exclusive)."""
-        return torch.cat([self[index].result.features for index in range(start, stop)])
+        return torch.cat([self[index].chunk.features for index in range(start, stop)])
 
     def snapshot(self, end: int) -> tuple[int, DecoderState | None]:
         """The newest decoder state at or before the moment `end`: (moment, state); (0, None) before any latent."""
