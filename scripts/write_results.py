@@ -221,8 +221,7 @@ def prompts(results: Json, name: str) -> str:
         [
             "## Does it do what people write?",
             f"{facts['known']} sentences written by hand, none from the grammar of the training captions, "
-            f"{results['repeats']} clip{'s' if results['repeats'] > 1 else ''} each, {results['mode']} mode "
-            f"(`{name}`). "
+            f"each acted {results['repeats']} times in {results['mode']} mode (`{name}`). "
             '"Shuffled" is what clips of other sentences get that ask for the same kind of thing; "recorded" are '
             "recordings whose labels say it.",
             f"```sh\n{results['command']}\n```",
