@@ -11,16 +11,21 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from kinestream.data.layout import MOTION_FOLDER, TEXT_FOLDER, TextLine, safe_name, text_line
+from kinestream.data.layout import (
+    MOTION_FOLDER,
+    TEXT_FOLDER,
+    TextLine,
+    has_features,
+    safe_name,
+    write_features,
+    write_text_lines,
+)
 from kinestream.data.prepare import checked_features, smpl22_motion
 from kinestream.data.sources import Recording, Segment, TextSource
 from kinestream.data.sources.archive import file_sha256
 from kinestream.data.text.captions import sample_captions, swap_sides
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272
-from kinestream.io.atomic import atomic_path
 from kinestream.motion import Motion, mirror
 
 # Raised whenever the same recording would be built differently; older journals are then passed over.
@@ -121,27 +126,23 @@ def _label_digest(recording: Recording) -> str:
 
 
 def _is_complete(known: BuiltRecording, root: Path) -> bool:
-    header = 128
-    for item in known.items:
-        motion, text = root / MOTION_FOLDER / f"{item.name}.npy", root / TEXT_FOLDER / f"{item.name}.txt"
-        size = header + item.frames * MOTION272.width * 4
-        if not motion.is_file() or motion.stat().st_size != size or not text.is_file():
-            return False
-    return True
+    return all(
+        has_features(root / MOTION_FOLDER / f"{item.name}.npy", item.frames)
+        and (root / TEXT_FOLDER / f"{item.name}.txt").is_file()
+        for item in known.items
+    )
 
 
 def _write_item(recording: Recording, motion: Motion, mirrored: bool, root: Path, captions: int) -> BuiltItem:
     name = f"M_{recording.name}" if mirrored else recording.name
     features = checked_features(motion)
-    with atomic_path(root / MOTION_FOLDER / f"{name}.npy") as path:
-        np.save(path, features.numpy())
+    write_features(root / MOTION_FOLDER / f"{name}.npy", features)
     return _write_texts(recording, name, features.shape[0], mirrored, root, captions)
 
 
 def _write_texts(recording: Recording, name: str, frames: int, mirrored: bool, root: Path, captions: int) -> BuiltItem:
     lines = _text_lines(recording, frames / MOTION272.fps, captions, name, mirrored)
-    with atomic_path(root / TEXT_FOLDER / f"{name}.txt") as path:
-        path.write_text("".join(text_line(line) + "\n" for line in lines), encoding="utf-8")
+    write_text_lines(root / TEXT_FOLDER / f"{name}.txt", lines)
     content = swap_sides(recording.content) if mirrored else recording.content
     return BuiltItem(name, content, frames, len(lines), mirrored)
 
