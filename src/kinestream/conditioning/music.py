@@ -139,11 +139,6 @@ class MusicStream:
         self._periods = 0.5 * ONSET_HZ
         self.beats: list[Beat] = []
 
-    @property
-    def num_emitted(self) -> int:
-        """Rows given so far."""
-        return self._emitted
-
     def push(self, samples: NDArray[Any]) -> Float[Tensor, "t d"]:
         """The rows that these mono samples [N] complete (often none).
 

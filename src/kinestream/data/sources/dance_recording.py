@@ -85,6 +85,16 @@ def genre_named(label: str) -> Genre:
     raise BadInputError(f"unknown genre {label!r}; known: {', '.join(genre.name for genre in genres())}")
 
 
+def genre_or_unknown(*labels: str) -> str:
+    """The name of the first label that the taxonomy knows, else "unknown"."""
+    for label in labels:
+        try:
+            return genre_named(label).name
+        except BadInputError:
+            continue
+    return "unknown"
+
+
 def audio_named(root: Path) -> dict[str, Path]:
     """Audio files under a folder by their names without suffix; of several formats the first in the alphabet."""
     found: dict[str, Path] = {}

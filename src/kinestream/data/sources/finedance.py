@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from kinestream.data.sources.dance_recording import DanceRecording, ReadDance, audio_named, genre_named
+from kinestream.data.sources.dance_recording import DanceRecording, ReadDance, audio_named, genre_or_unknown
 from kinestream.data.sources.recording import SourceListing, files_under
 from kinestream.errors import BadInputError
 from kinestream.io.arrays import read_numbers
@@ -75,9 +75,4 @@ def _genre(root: Path, identity: str) -> str:
         labels = [str(label[key]) for key in ("style2", "style1") if key in label]
     except (OSError, UnicodeDecodeError, ValueError, TypeError, RecursionError):
         return "unknown"
-    for name in labels:
-        try:
-            return genre_named(name).name
-        except BadInputError:
-            continue
-    return "unknown"
+    return genre_or_unknown(*labels)

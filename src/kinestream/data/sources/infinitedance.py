@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from kinestream.data.sources.dance_recording import DanceRecording, ReadDance, audio_named, genre_named
+from kinestream.data.sources.dance_recording import DanceRecording, ReadDance, audio_named, genre_or_unknown
 from kinestream.data.sources.recording import SourceListing, files_under
 from kinestream.errors import BadInputError
 from kinestream.features import HUMANML264, motion_from_humanml264
@@ -43,7 +43,7 @@ class InfiniteDance:
                 f"ID_{path.stem}",
                 self.name,
                 path,
-                _genre(styles.get(path.stem, "")),
+                genre_or_unknown(styles.get(path.stem, "")),
                 f"id-{path.stem}",
                 path.stem,
                 audio=songs.get(path.stem),
@@ -63,13 +63,6 @@ class InfiniteDance:
             raise BadInputError(f"{recording.path}: expected [T, {HUMANML264.width}], got {tuple(features.shape)}")
         HUMANML264.check(features, str(recording.path))
         return ReadDance(motion_from_humanml264(features, recording.name))
-
-
-def _genre(label: str) -> str:
-    try:
-        return genre_named(label).name
-    except BadInputError:
-        return "unknown"
 
 
 def _styles(root: Path) -> Mapping[str, str]:

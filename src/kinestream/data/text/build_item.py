@@ -18,7 +18,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kinestream.data.layout import MOTION_FOLDER, TEXT_FOLDER, TextLine, read_features, safe_name, text_line
+from kinestream.data.layout import (
+    MOTION_FOLDER,
+    TEXT_FOLDER,
+    TextLine,
+    has_features,
+    read_features,
+    safe_name,
+    write_features,
+    write_text_lines,
+)
 from kinestream.data.prepare import MIN_FRAMES, checked_features, smpl22_motion
 from kinestream.data.sources import Recording, Segment, TextSource
 from kinestream.data.sources.archive import file_sha256
@@ -27,7 +36,6 @@ from kinestream.data.text.measured import measured
 from kinestream.data.text.wording import Said, wording
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272
-from kinestream.io.atomic import atomic_path
 from kinestream.motion import Motion, mirror, resample
 
 # Raised whenever the same recording would be built differently; older journals are then passed over.
@@ -161,13 +169,11 @@ def _label_digest(recording: Recording) -> str:
 
 
 def _is_complete(known: BuiltRecording, root: Path) -> bool:
-    header = 128
-    for item in known.items:
-        motion, text = root / MOTION_FOLDER / f"{item.name}.npy", root / TEXT_FOLDER / f"{item.name}.txt"
-        size = header + item.frames * MOTION272.width * 4
-        if not motion.is_file() or motion.stat().st_size != size or not text.is_file():
-            return False
-    return True
+    return all(
+        has_features(root / MOTION_FOLDER / f"{item.name}.npy", item.frames)
+        and (root / TEXT_FOLDER / f"{item.name}.txt").is_file()
+        for item in known.items
+    )
 
 
 def _features(root: Path, name: str) -> Float[Tensor, "t 272"]:
@@ -180,8 +186,7 @@ def _write_item(
     name = f"M_{recording.name}" if mirrored else recording.name
     name = name if tempo == 1.0 else f"{name}_x{round(tempo * 100):03d}"
     features = checked_features(motion)
-    with atomic_path(root / MOTION_FOLDER / f"{name}.npy") as path:
-        np.save(path, features.numpy())
+    write_features(root / MOTION_FOLDER / f"{name}.npy", features)
     return _write_texts(recording, name, features, mirrored, tempo, root, captions)
 
 
@@ -195,8 +200,7 @@ def _write_texts(
     captions: int,
 ) -> BuiltItem:
     lines = _text_lines(recording, features, captions, name, mirrored, tempo)
-    with atomic_path(root / TEXT_FOLDER / f"{name}.txt") as path:
-        path.write_text("".join(text_line(line) + "\n" for line in lines), encoding="utf-8")
+    write_text_lines(root / TEXT_FOLDER / f"{name}.txt", lines)
     content = swap_sides(recording.content) if mirrored else recording.content
     return BuiltItem(name, content, len(features), len(lines), mirrored, tempo)
 

@@ -18,9 +18,11 @@ from kinestream.data.layout import (
     MOTION_FOLDER,
     TEXT_FOLDER,
     StreamLine,
+    has_features,
     read_features,
     read_text_lines,
     stream_line,
+    write_features,
 )
 from kinestream.data.manifest import Clip, Pair
 from kinestream.data.prepare import checked_features, on_floor
@@ -146,17 +148,14 @@ def _build_pair(root: Path, plan: PairPlan, known: Pair | None) -> Pair:
         pair = Pair(plan.name, plan.kind, plan.split, plan.first, after_name, before, features.shape[0], plan.inputs)
         motions = root / f"{plan.split}_stream"
         motions.mkdir(parents=True, exist_ok=True)
-        with atomic_path(motions / f"{plan.name}.npy") as path:
-            np.save(path, features.numpy())
+        write_features(motions / f"{plan.name}.npy", features)
     _write_texts(root, plan, pair)
     return pair
 
 
 def _is_complete(root: Path, plan: PairPlan, known: Pair) -> bool:
-    path, header = root / f"{plan.split}_stream" / f"{plan.name}.npy", 128
-    if known.inputs != plan.inputs or not path.is_file():
-        return False
-    return path.stat().st_size == header + known.frames * MOTION272.width * 4
+    path = root / f"{plan.split}_stream" / f"{plan.name}.npy"
+    return known.inputs == plan.inputs and has_features(path, known.frames)
 
 
 def _write_texts(root: Path, plan: PairPlan, pair: Pair) -> None:
