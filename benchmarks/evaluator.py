@@ -23,10 +23,11 @@ from benchmarks.harness import command_line, command_of, run, save, timed
 from kinestream.checkpoints import TextMotionEvaluator, load_evaluator
 from kinestream.checkpoints.evaluator import DEFAULT_EVALUATOR_DIR, EVALUATOR
 from kinestream.checkpoints.folder import read_model_info
-from kinestream.data.clips import MotionClips, held
+from kinestream.data.clips import MotionClips
 from kinestream.data.manifest import load_manifest
 from kinestream.data.text.captions import paraphrases
 from kinestream.errors import BadInputError
+from kinestream.features import held
 from kinestream.metrics import (
     Estimate,
     frechet_distance,

@@ -31,6 +31,9 @@ Written by `python -m scripts.write_results` from the files in `docs/results/`; 
 `±` is half of a 95 % interval. What a figure sees, and how it can be fooled, stands in [metrics.md](metrics.md).
 """
 
+# Worst sentences of the prompt bench that are named.
+WORST_NAMED = 12
+
 # What a reader should take from an evaluation, before its table.
 PROTOCOLS = {
     "text": "Motions from the captions of test recordings, in the evaluator's space and by their physics.",
@@ -200,11 +203,43 @@ def _ablation(one: Json) -> str:
     return f"### {one['question']}\n\n{table(head, rows)}\n\nBudget: {budget}. {one['reading']}"
 
 
+def prompts(results: Json, name: str) -> str:
+    """What comes of freely written prompts, and whether unknown ones are noticed."""
+    facts, knows = results["sentences"], results["knows"]
+    rows = [
+        [own["says"], str(own["prompts"]), estimate(own["generated"]), number(own["shuffled"]), estimate(own["real"])]
+        for own in results["metrics"].values()
+        if own["generated"] is not None
+    ]
+    rows.append(["everything that could be judged", str(facts["known"]), estimate(results["as_asked"]), "-", "-"])
+    signals = [
+        [f"from the {what}", estimate(own["unknown_said"]), estimate(own["known_said"]), number(own["auc"])]
+        for what, own in (("sentence", knows["text"]), ("motion", knows["motion"]), ("two together", knows["both"]))
+    ]
+    worst = [f"{own['text']} ({', '.join(own['failed'])})" for own in results["worst"][:WORST_NAMED]]
+    return "\n\n".join(
+        [
+            "## Does it do what people write?",
+            f"{facts['known']} sentences written by hand, none from the grammar of the training captions, "
+            f"{results['repeats']} clip{'s' if results['repeats'] > 1 else ''} each, {results['mode']} mode "
+            f"(`{name}`). "
+            '"Shuffled" is what clips of other sentences get that ask for the same kind of thing; "recorded" are '
+            "recordings whose labels say it.",
+            f"```sh\n{results['command']}\n```",
+            table(["what is asked", "sentences", "generated", "shuffled", "recorded"], rows),
+            f"Worst: {'; '.join(worst)}.",
+            "Prompts that can't be known, on the half of them that no threshold was chosen on:",
+            table(["signal", "unknown ones noticed", "known ones taken for unknown", "AUC"], signals),
+        ]
+    )
+
+
 Writer = Callable[[Json, str], str]
 # Files in the order of the page.
 SECTIONS: Sequence[tuple[str, Writer]] = (
     ("quality.json", quality),
     ("quality_fast.json", quality),
+    ("prompts.json", prompts),
     ("latency.json", latency),
     ("dance_latency.json", dance_latency),
     ("engine.json", engine),

@@ -13,8 +13,8 @@ from benchmarks.ablations.recipes import COMPRESSOR, QUANTIZER, Recipe, Variant
 from benchmarks.ablations.store import Measured
 from benchmarks.ablations.training import Unwatched, task_settings
 from kinestream.checkpoints import load_causal_tae
-from kinestream.checkpoints.dance import load_rvq_vae
 from kinestream.checkpoints.evaluator import TextMotionEvaluator
+from kinestream.checkpoints.folder import load_rvq_vae
 from kinestream.evaluation.items import Item
 from kinestream.evaluation.text.reconstruct import reconstructed
 from kinestream.features import MOTION272, Statistics, positions_from_motion272

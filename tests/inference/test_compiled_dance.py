@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from kinestream.errors import BadInputError
-from kinestream.inference import CompiledReader, compiled_dance, load_runtime
+from kinestream.inference import CompiledReader, compiled_dance, has_kernels, load_runtime
 from kinestream.inference.graph import Precision
 from kinestream.models.choreo_llama import ChoreoLlama, ChoreoLlamaConfig, SamplingSettings
 from kinestream.models.choreo_llama import reading as reading_module
@@ -167,8 +167,21 @@ def test_a_model_is_compiled_once_and_its_float_weights_are_released() -> None:
     assert fast.llama.reader is not None
 
 
+def test_exact_dances_run_on_our_kernels_where_there_are_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_dance_model()
+    monkeypatch.setattr("kinestream.inference.compiled.dance.has_kernels", lambda: False)
+    assert compiled_dance(model, "exact") is model
+    monkeypatch.undo()
+    if has_kernels():
+        exact = compiled_dance(model, "exact")
+        assert isinstance(exact.llama.reader, CompiledReader)
+        assert exact is compiled_dance(model, "exact")
+        assert exact is not compiled_dance(model, "fast")
+
+
 def test_a_model_elsewhere_is_refused() -> None:
     model = tiny_dance_model()
     model.llama.to("meta")
+    assert compiled_dance(model, "exact") is model
     with pytest.raises(BadInputError, match="Fast mode runs on the CPU"):
         compiled_dance(model, "fast")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from kinestream.cli.outputs import check_outputs, save
 from kinestream.cli.parser import add_verb, existing_file, seed_int
 from kinestream.cli.progress import preparing, progress_bar
+from kinestream.cli.reading import add_reading_options, read_as_asked
 from kinestream.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def add_parser(verbs: Subparsers) -> None:
     parser.add_argument(
         "--no-beat-lock", dest="beat_lock", action="store_false", help="leave the steps' timing as the model made it"
     )
+    add_reading_options(parser)
 
 
 def song_time(text: str) -> float:
@@ -184,11 +186,10 @@ def _danced(arguments: argparse.Namespace, model: MusicToDanceModel, length_s: f
 
 
 def _references(arguments: argparse.Namespace, model: MusicToDanceModel) -> ReferenceSource | None:
-    from kinestream.io import read_motion
     from kinestream.streaming.dance.references import NamedReferences, RetrievedReferences
 
     if arguments.references:
-        return NamedReferences(model, [read_motion(path) for path in arguments.references])
+        return NamedReferences(model, [read_as_asked(path, arguments).motion for path in arguments.references])
     if not arguments.retrieval or not model.llama.config.uses_references:
         return None
     from kinestream.checkpoints.dance import DEFAULT_DANCE_DIR

@@ -44,6 +44,14 @@ def add_model_options(parser: Parser) -> None:
     parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda, cuda:1 (default: cpu)")
 
 
+def add_no_split(parser: argparse.ArgumentParser) -> None:
+    """Add `--no-split`."""
+    parser.add_argument(
+        "--no-split", action="store_true", help='leave a sentence that asks for one thing after another ("walks, then '
+        'bows") as one prompt; it becomes several else',
+    )  # fmt: skip
+
+
 def open_engine(arguments: argparse.Namespace) -> Engine:
     """The chosen model on the chosen device; BadInputError where either is not there."""
     folder: Path | None = arguments.model

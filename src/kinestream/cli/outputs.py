@@ -124,7 +124,7 @@ def _save_one(motion: Motion, path: Path, rig: Rig | None) -> None:
     if path.suffix.lower() == ".bvh" and rig is not None:
         from kinestream.io.bvh import write_bvh
 
-        write_bvh(motion, path, units_per_metre=rig.units_per_metre, rotation_order=rig.rotation_order)
+        write_bvh(motion, path, layout=rig.layout)
     else:
         from kinestream.io import write_motion
 

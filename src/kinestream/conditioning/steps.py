@@ -31,7 +31,8 @@ def split_steps(text: str) -> list[str]:
 
 def _listed(part: str) -> list[str]:
     """The items of a list of actions."""
-    pieces, first = [], True
+    pieces: list[str] = []
+    first = True
     for piece in _COMMA.split(part):
         follows = not first and _begins_with_action(piece) and _form(piece) == _form(_from_action(pieces[0]))
         if first or follows:

@@ -121,7 +121,7 @@ def read_features(path: Path, *, mmap: bool = False) -> NDArray[np.float32]:
         shape = getattr(array, "shape", None)
         raise BadInputError(f"{path}: expected an array [T, {MOTION272.width}] of motion272 features, got {shape}")
     if array.dtype.kind != "f":
-        raise BadInputError(f"{path}: expected floating point numbers, got {array.dtype}")
+        raise BadInputError(f"{path}: expected floating point values, got {array.dtype}")
     if not np.isfinite(array).all():
         raise BadInputError(f"{path}: the clip holds NaN or infinity; remove it from the split or repair it")
     return array if array.dtype == np.float32 else array.astype(np.float32)

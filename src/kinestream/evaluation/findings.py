@@ -102,14 +102,14 @@ def fid_figures(
     All generated clips against all recordings is what is published; it depends on the number of clips, and nothing real
     can stand beside it. A half of the recordings against the other half's prompts as they were generated, and as they
     were recorded, compares like with like: equal figures say that generated clips are as near as other recordings.
-    `halves`: places of the two, way by way; `space`: an ending of the names, and what the halves are halves of.
+    `halves`: places of the two, way by way; `space`: an ending of the names, and what the recordings are called.
     """
     values = tuple(float(frechet_distance(real, own)) for own in generated)
     ours = [sum(float(frechet_distance(real[a], own[b])) for own in generated) / len(generated) for a, b in halves]
     theirs = [float(frechet_distance(real[a], real[b])) for a, b in halves]
     end, whole = space
     figures = [
-        Figure(f"fid{end}", f"FID{end}", "", "lower", f"Fréchet distance from the {len(real)} recordings", over,
+        Figure(f"fid{end}", f"FID{end}", "", "lower", f"Fréchet distance from the {whole}", over,
                of_repeats(values)),
         Figure(f"fid{end}_halves", f"FID{end} between halves", "", "lower",
                f"one half of the {whole} against the other half, generated or recorded",

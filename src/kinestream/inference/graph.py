@@ -5,7 +5,7 @@ Our own kernels (`cpu.runtime`) and OpenVINO (`openvino`) are runtimes; `runtime
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from kinestream.nn.operations import Affine, Layer
+from kinestream.nn.operations import Affine, Layer, Operations
 
 Array = npt.NDArray[np.float32]
 Node = Any
@@ -32,8 +32,8 @@ class Program(Protocol):
         ...
 
 
-class Graph(ABC):
-    """`nn.operations.Operations` that are recorded, and compiled in the end, with some that only programs need.
+class Graph(Operations):
+    """Operations that are recorded, and compiled in the end, with some that only programs need.
 
     Sizes given as -1 may differ from call to call. Weights have the graph's precision; all else is float32.
     """
@@ -47,36 +47,8 @@ class Graph(ABC):
         """Fixed values in full precision."""
 
     @abstractmethod
-    def linear(self, x: Node, layers: Sequence[Layer]) -> Node:
-        """x @ weight.T + bias; the outputs of several layers stand side by side."""
-
-    @abstractmethod
-    def add(self, a: Node, b: Node) -> Node:
-        """Sum, with broadcasting."""
-
-    @abstractmethod
-    def multiply(self, a: Node, b: Node) -> Node:
-        """Product, with broadcasting."""
-
-    def multiply_add(self, a: Node, b: Node, c: Node) -> Node:
-        """a b + c."""
-        return self.add(self.multiply(a, b), c)
-
-    def scale(self, x: Node, factor: float) -> Node:
-        """x times a number."""
-        return self.multiply(x, self.constant(factor))
-
-    @abstractmethod
     def matmul(self, a: Node, b: Node, *, transpose_b: bool = False) -> Node:
         """Matrix product of the last two dimensions."""
-
-    @abstractmethod
-    def relu(self, x: Node) -> Node:
-        """max(x, 0)."""
-
-    @abstractmethod
-    def silu(self, x: Node) -> Node:
-        """x sigmoid(x)."""
 
     @abstractmethod
     def softmax(self, x: Node) -> Node:
@@ -86,23 +58,31 @@ class Graph(ABC):
     def standardize(self, x: Node, eps: float) -> Node:
         """Mean 0 and variance 1 over the last dimension."""
 
+    @abstractmethod
+    def concatenate(self, parts: Sequence[Node], axis: int) -> Node:
+        """Join along an axis."""
+
+    @abstractmethod
+    def slice(self, x: Node, axis: int, start: int, stop: int | None) -> Node:
+        """A range along an axis; negative indices count from the end, None is the end."""
+
+    @abstractmethod
+    def divide(self, x: Node, axis: int, other: Node, other_axis: int) -> tuple[Node, Node]:
+        """Two parts along an axis, the first as long as `other` is along its own: a size known only when it runs."""
+
+    @abstractmethod
+    def compile(self, *outputs: Node) -> Program:
+        """The program that gives these nodes."""
+
+    def scale(self, x: Node, factor: float) -> Node:
+        """x times a constant."""
+        return self.multiply(x, self.constant(factor))
+
     def layer_norm(self, x: Node, eps: float, gain: Tensor | None = None, bias: Tensor | None = None) -> Node:
-        """Mean 0 and variance 1 over the last dimension, then gain and bias."""
+        """Standardised, then gain and bias."""
         x = self.standardize(x, eps)
         x = x if gain is None else self.multiply(x, self.constant(gain))
         return x if bias is None else self.add(x, self.constant(bias))
-
-    @abstractmethod
-    def rms_norm(self, x: Node, gain: Tensor, eps: float) -> Node:
-        """x / sqrt(mean of squares + eps) * gain over the last dimension."""
-
-    @abstractmethod
-    def unit_norm(self, x: Node) -> Node:
-        """x divided by its Euclidean length over the last dimension."""
-
-    @abstractmethod
-    def rotate(self, x: Node, angles: tuple[Node, Node]) -> Node:
-        """The two halves of the last dimension turned by cosines and sines."""
 
     def paired(self, layer: Layer, groups: int, size: int) -> Layer:
         """The layer with its first `groups` groups in halves: first their even outputs, then the odd ones."""
@@ -114,34 +94,10 @@ class Graph(ABC):
         """Halves turned: what is in pairs lies so here."""
         return self.rotate(x, angles)
 
-    @abstractmethod
-    def reshape(self, x: Node, *shape: int) -> Node:
-        """0 keeps a size, -1 takes what is left."""
-
-    @abstractmethod
-    def transpose(self, x: Node, *order: int) -> Node:
-        """Dimensions in this order."""
-
-    @abstractmethod
-    def concatenate(self, parts: Sequence[Node], axis: int) -> Node:
-        """Join along an axis."""
-
-    @abstractmethod
-    def slice(self, x: Node, axis: int, start: int, stop: int | None) -> Node:
-        """A range along an axis; negative numbers count from the end, None is the end."""
-
     def split(self, x: Node, sizes: Sequence[int], axis: int) -> list[Node]:
-        """Parts of these sizes along an axis."""
+        """Slices."""
         ends = np.cumsum(sizes).tolist()
         return [self.slice(x, axis, end - size, end) for size, end in zip(sizes, ends, strict=True)]
-
-    @abstractmethod
-    def divide(self, x: Node, axis: int, other: Node, other_axis: int) -> tuple[Node, Node]:
-        """Two parts along an axis, the first as long as `other` is along its own: a size known only when it runs."""
-
-    @abstractmethod
-    def compile(self, *outputs: Node) -> Program:
-        """The program that gives these nodes."""
 
 
 class Runtime(Protocol):

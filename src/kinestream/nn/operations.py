@@ -8,8 +8,9 @@ out is the implementation's.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,76 +30,76 @@ class Affine(NamedTuple):
 Layer = Affine | nn.Linear
 
 
-class Operations(Protocol):
+class Operations(ABC):
     """What descriptions are made of. Weights come as tensors of the modules."""
 
+    @abstractmethod
     def linear(self, x: Value, layers: Sequence[Layer]) -> Value:
         """x @ weight.T + bias; the outputs of several layers stand side by side."""
-        ...
 
+    @abstractmethod
     def add(self, a: Value, b: Value) -> Value:
         """Sum, with broadcasting."""
-        ...
 
+    @abstractmethod
     def multiply(self, a: Value, b: Value) -> Value:
         """Product, with broadcasting."""
-        ...
 
     def multiply_add(self, a: Value, b: Value, c: Value) -> Value:
         """a b + c, as precise as c."""
-        ...
+        return self.add(self.multiply(a, b), c)
 
+    @abstractmethod
     def scale(self, x: Value, factor: float) -> Value:
         """x times a number."""
-        ...
 
+    @abstractmethod
     def relu(self, x: Value) -> Value:
         """max(x, 0)."""
-        ...
 
+    @abstractmethod
     def silu(self, x: Value) -> Value:
         """x sigmoid(x)."""
-        ...
 
+    @abstractmethod
     def layer_norm(self, x: Value, eps: float, gain: Tensor | None = None, bias: Tensor | None = None) -> Value:
         """Mean 0 and variance 1 over the last dimension, then gain and bias."""
-        ...
 
+    @abstractmethod
     def rms_norm(self, x: Value, gain: Tensor, eps: float) -> Value:
         """x / sqrt(mean of squares + eps) * gain over the last dimension."""
-        ...
 
+    @abstractmethod
     def unit_norm(self, x: Value) -> Value:
         """x divided by its Euclidean length over the last dimension."""
-        ...
 
+    @abstractmethod
     def rotate(self, x: Value, angles: Any) -> Value:
         """The two halves of the last dimension turned: (first cos - second sin, first sin + second cos)."""
-        ...
 
+    @abstractmethod
     def paired(self, layer: Layer, groups: int, size: int) -> Layer:
         """A layer whose first `groups` groups of `size` outputs are queries or keys that `rotate_pairs` will turn."""
-        ...
 
+    @abstractmethod
     def rotate_pairs(self, x: Value, angles: Any) -> Value:
         """Pairs of the last dimension turned. What `paired` layers give is in pairs: neighbours, unless it was told
         otherwise; queries and keys are in the same order, so products of the two are what they were."""
-        ...
 
+    @abstractmethod
     def reshape(self, x: Value, *shape: int) -> Value:
         """0 keeps a size, -1 takes what is left."""
-        ...
 
+    @abstractmethod
     def transpose(self, x: Value, *order: int) -> Value:
         """Dimensions in this order."""
-        ...
 
+    @abstractmethod
     def split(self, x: Value, sizes: Sequence[int], axis: int) -> Sequence[Value]:
         """Parts of these sizes along an axis."""
-        ...
 
 
-class EagerOperations:
+class EagerOperations(Operations):
     """Operations on tensors, at once: with gradients, on any device, in the inputs' precision or under autocast."""
 
     def linear(self, x: Tensor, layers: Sequence[Layer]) -> Tensor:
@@ -115,10 +116,6 @@ class EagerOperations:
     def multiply(self, a: Tensor, b: Tensor) -> Tensor:
         """Product."""
         return a * b
-
-    def multiply_add(self, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-        """a b + c."""
-        return a * b + c
 
     def scale(self, x: Tensor, factor: float) -> Tensor:
         """x times a number."""

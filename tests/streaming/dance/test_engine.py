@@ -261,30 +261,30 @@ def test_a_step_that_is_stopped_half_way_is_made_again(
     same(all_of(engine, session), all_of(engine, alone))
 
 
-def test_caches_are_as_many_as_windows_that_are_drawn_and_are_released(
+def test_caches_are_as_many_as_windows_that_are_sampled_and_are_released(
     engine: DanceEngine, songs: list[Tensor]
 ) -> None:
-    rows = engine._sampler._rows
+    slots = engine._sampler._slots
     sessions = [engine.session(seed=seed) for seed in range(5)]
     for session in sessions:
         session.hear_features(songs[0][:96])
     for _ in range(3):
         engine.step(sessions)
-    assert len(rows._places) == 5 <= rows._room <= 8
+    assert len(slots._slots) == 5 <= slots._room <= 8
     while any(session.ready for session in sessions):
         engine.step(sessions)
-    assert (rows._places, rows._room) == ([], 0)
-    # Who is gone in the middle of a window leaves its place to others.
+    assert (slots._slots, slots._room) == ([], 0)
+    # Who is gone in the middle of a window leaves its slot to others.
     sessions[0].hear_features(songs[0])
     engine.step(sessions)
     engine.step(sessions)
-    assert len(rows._places) == 1
+    assert len(slots._slots) == 1
     del session, sessions
     gc.collect()
     other = engine.session()
     other.hear_features(songs[0])
     all_of(engine, other)
-    assert (rows._places, rows._room) == ([], 0)
+    assert (slots._slots, slots._room) == ([], 0)
 
 
 def test_dances_take_places_in_a_scheduler_as_streams_do(engine: DanceEngine, songs: list[Tensor]) -> None:

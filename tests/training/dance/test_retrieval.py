@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmarks.retrieval_recall import main
-from kinestream.checkpoints.retrieval import import_infinitedance_retrieval, load_retrieval, save_retrieval
+from kinestream.checkpoints.infinitedance import import_infinitedance_retrieval
+from kinestream.checkpoints.retrieval import load_retrieval, save_retrieval
 from kinestream.checkpoints.retrieval_inputs import RetrievalInputs
 from kinestream.conditioning.music import MUSIC_SLICES, MUSIC_WIDTH
 from kinestream.data.dance.reference_index import ReferenceIndex
@@ -120,7 +122,12 @@ def test_a_saved_network_gives_the_same_embeddings(trained: Path, dances: Path, 
 
 def test_the_released_network_is_imported(golden_dir: Path, tmp_path: Path) -> None:
     tensors = load_file(golden_dir / "retrieval_tiny.safetensors")
-    lightning = {"state_dict": {f"model.{name}": value for name, value in tensors.items()}, "epoch": 3}
+    # Beside the weights stand settings, objects of a library that need not be here.
+    lightning = {
+        "state_dict": {f"model.{name}": value for name, value in tensors.items()},
+        "epoch": 3,
+        "hyper_parameters": argparse.Namespace(width=64),
+    }
     torch.save(lightning, tmp_path / "last.ckpt")
     import_infinitedance_retrieval(tmp_path / "last.ckpt", tmp_path / "model")
     retrieval = load_retrieval(tmp_path / "model")

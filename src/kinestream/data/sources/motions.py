@@ -38,7 +38,7 @@ class OwnMotions:
     citation: str = "not stated: your own recordings"
     bone_map: None = None
 
-    def find(self, root: Path) -> SourceListing:
+    def find(self, root: Path) -> SourceListing[Recording]:
         """All motion files under `root` that have a caption; those without one are rejects, named with their path.
 
         BadInputError when there is no motion file, none has a caption, or the table cannot be read.

@@ -60,7 +60,8 @@ class PairPlan:
 def plan_pairs(clips: Sequence[Clip], split: str, count: int) -> list[PairPlan]:
     """`count` pairs of one split's clips, the same every time; rare contents come up more than their share."""
     rng = _rng("pairs", split)
-    long_enough = sorted((c for c in clips if _longest_part(c) >= _LEAST_FRAMES), key=lambda c: c.name)
+    usable = (c for c in clips if not c.made and _longest_part(c) >= _LEAST_FRAMES)
+    long_enough = sorted(usable, key=lambda c: c.name)
     followers = [c for c in long_enough if c.frames <= MAX_AFTER_FRAMES]
     if not followers or count == 0:
         return []

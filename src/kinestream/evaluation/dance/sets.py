@@ -46,7 +46,7 @@ def set_figures(
     for short, space in SPACES.items():
         recorded = standardized(real[short], real[short])
         made = [standardized(own[short], real[short]) for own in generated]
-        whole = f"songs ({space} features, {len(recorded)} windows)"
+        whole = f"{len(recorded)} recorded windows ({space} features)"
         found, repeats[f"fid_{short}"] = fid_figures(recorded, made, over, halves, (f"_{short}", whole))
         figures += found
         figures += _diversity_figures(short, space, made, recorded, songs)

@@ -20,7 +20,7 @@ Generators = torch.Generator | Sequence[torch.Generator]
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """How codes are sampled; the paper's values. Temperature 0 takes the likeliest code."""
+    """How codes are sampled; the paper's values (section 5.1). Temperature 0 takes the likeliest code."""
 
     temperature: float = 0.85
     top_k: int = 30
@@ -33,6 +33,10 @@ class SamplingSettings:
             raise BadInputError(f"top_k must be at least 1, got {self.top_k}.")
         if not 0 < self.top_p <= 1:
             raise BadInputError(f"top_p must be in (0, 1], got {self.top_p}.")
+
+
+SAMPLING = {"paper": SamplingSettings(), "release": SamplingSettings(0.8, 15, 0.95)}
+"""By name: the paper's values, and those of the authors' released inference."""
 
 
 def code_probabilities(
