@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from kinestream.cli.prompt_lines import Line, LineReader, parse_line, steps_said
+from kinestream.cli.prompt_lines import Line, LineReader, parse_line, understood
 from kinestream.errors import BadInputError
 
 
@@ -76,7 +76,18 @@ def test_input_that_cannot_be_decoded_is_an_error_and_the_end() -> None:
 
 
 def test_a_sentence_of_several_steps_is_said_to_be_several_prompts(capsys: pytest.CaptureFixture[str]) -> None:
-    assert steps_said("walks, then bows") == ["walks", "bows"]
+    assert understood("walks, then bows") == ["walks", "bows"]
     assert "taken as 2 prompts" in capsys.readouterr().err
-    assert steps_said("walks forward, happy") == ["walks forward, happy"]
+    assert understood("walks forward, happy") == ["walks forward, happy"]
     assert capsys.readouterr().err == ""
+
+
+def test_what_the_packaged_model_has_not_learnt_is_said_or_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert understood("a person walks forward", packaged=True, strict=True) == ["a person walks forward"]
+    assert capsys.readouterr().err == ""
+    golf = "swings a golf club at the driving range"
+    assert understood(golf, packaged=True) == [golf]
+    assert "is not among what this model has learnt; nearest:" in capsys.readouterr().err
+    with pytest.raises(BadInputError, match="not among what this model has learnt"):
+        understood(golf, packaged=True, strict=True)
+    assert understood(golf) == [golf]  # of other models it is not known what they have learnt

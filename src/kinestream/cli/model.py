@@ -44,12 +44,19 @@ def add_model_options(parser: Parser) -> None:
     parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda, cuda:1 (default: cpu)")
 
 
-def add_no_split(parser: argparse.ArgumentParser) -> None:
-    """Add `--no-split`."""
+def add_prompt_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--no-split` and `--strict`."""
     parser.add_argument(
-        "--no-split", action="store_true", help='leave a sentence that asks for one thing after another ("walks, then '
-        'bows") as one prompt; it becomes several else',
-    )  # fmt: skip
+        "--no-split",
+        action="store_true",
+        help='leave a sentence that asks for one thing after another ("walks, then bows") as one prompt; else it '
+        "becomes several",
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="refuse prompts that the packaged model has not learnt; else that is said, and the nearest thing is acted",
+    )
 
 
 def open_engine(arguments: argparse.Namespace) -> Engine:

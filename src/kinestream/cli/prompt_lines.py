@@ -62,14 +62,31 @@ def parse_line(text: str, plain: Literal["now", "then"], came_s: float = 0.0) ->
     raise BadInputError(f"unknown command :{command[:40]}. {' '.join(COMMANDS.split())}")
 
 
-def steps_said(text: str) -> list[str]:
-    """What a sentence asks for one after the other; said on stderr where that is more than one thing."""
+def understood(text: str, *, split: bool = True, packaged: bool = False, strict: bool = False) -> list[str]:
+    """The prompts that a sentence stands for; what is odd about it is said on stderr.
+
+    split: whether a sentence that asks for one thing after another becomes several prompts. packaged: whether it goes
+    to the packaged model, of which is known what it has learnt; with `strict` what it hasn't is refused.
+
+    Raises:
+        BadInputError: with `strict`, a prompt that the packaged model has not learnt.
+    """
     from kinestream.conditioning.steps import split_steps
 
-    steps = split_steps(text)
+    steps = split_steps(text) if split else [text]
     if len(steps) > 1:
         parts = ", then ".join(f'"{step}"' for step in steps)
         print(f"kinestream: taken as {len(steps)} prompts: {parts} (--no-split leaves it whole)", file=sys.stderr)
+    for step in steps if packaged else ():
+        from kinestream.conditioning.known import assess
+
+        found = assess(step)
+        if not found.known:
+            nearest = ", ".join(f'"{sentence}"' for sentence in found.nearest)
+            note = f'"{step}" is not among what this model has learnt; nearest: {nearest}'
+            if strict:
+                raise BadInputError(f"{note}. Without --strict the nearest thing is acted.")
+            print(f"kinestream: {note}", file=sys.stderr)
     return steps
 
 

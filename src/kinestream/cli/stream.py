@@ -7,11 +7,12 @@ import json
 import math
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, TextIO
 
-from kinestream.cli.model import add_model_options, add_no_split, open_engine
+from kinestream.cli.model import add_model_options, add_prompt_options, open_engine
 from kinestream.cli.parser import add_verb, positive_float
-from kinestream.cli.prompt_lines import COMMANDS, Line, LineReader, steps_said
+from kinestream.cli.prompt_lines import COMMANDS, Line, LineReader, understood
 from kinestream.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def add_parser(verbs: Subparsers) -> None:
     parser.add_argument(
         "--for", dest="seconds", type=positive_float, metavar="S", help="end after S seconds of motion (default: open)"
     )
-    add_no_split(parser)
+    add_prompt_options(parser)
     add_model_options(parser)
 
 
@@ -78,9 +79,10 @@ def run(arguments: argparse.Namespace) -> None:
     if typed:
         say(f"type what the body should do; Ctrl-D ends.\n{COMMANDS}")
     clock = FastClock() if fast else RealtimeClock()
-    stream = PromptStream(
-        engine.session(arguments.seed, options), reader, clock, sys.stdout, split=not arguments.no_split
+    understand = partial(
+        understood, split=not arguments.no_split, packaged=arguments.model is None, strict=arguments.strict
     )
+    stream = PromptStream(engine.session(arguments.seed, options), reader, clock, sys.stdout, understand)
     try:
         stream.run(arguments.seconds)
     finally:
@@ -101,12 +103,19 @@ class PromptStream:
     the next line and one that idles goes on idling; both stop when no line can come any more.
     """
 
-    def __init__(self, session: Session, reader: LineReader, clock: Clock, out: TextIO, *, split: bool = True) -> None:
+    def __init__(
+        self,
+        session: Session,
+        reader: LineReader,
+        clock: Clock,
+        out: TextIO,
+        understand: Callable[[str], list[str]] = understood,
+    ) -> None:
         self.session = session
         self.reader = reader
         self.clock = clock
         self.out = out
-        self.split = split
+        self.understand = understand
         self.refused = 0
         self._quit = False
         self._arrivals: dict[str, float] = {}
@@ -155,7 +164,7 @@ class PromptStream:
 
     def _give_prompt(self, line: Line) -> None:
         acts_now = line.action == "now" or not (self.session.current_prompt or self.session.queued_prompts)
-        first, *later = steps_said(line.text) if self.split else [line.text]
+        first, *later = self.understand(line.text)
         if line.action == "now":
             self.session.prompt(first)
         else:
