@@ -55,9 +55,9 @@ bench: setup
 	$(BIN)/python -m benchmarks.engine.sampling
 	$(BIN)/python -m benchmarks.dance_speed
 	$(BIN)/python -m benchmarks.streaming_latency
-	$(BIN)/python benchmarks/fuzz_parsers.py --mutations 20000
+	$(BIN)/python -m benchmarks.fuzz_parsers --mutations 20000
 	@if [ -n "$(SONG)" ]; then $(BIN)/python -m benchmarks.dance_latency "$(SONG)"; else echo "SONG=FILE is not given: a whole dance is not timed"; fi
-	@if [ -n "$(BANDAI_NAMCO)" ]; then $(BIN)/python benchmarks/bvh_import.py "$(BANDAI_NAMCO)"; \
+	@if [ -n "$(BANDAI_NAMCO)" ]; then $(BIN)/python -m benchmarks.bvh_import "$(BANDAI_NAMCO)"; \
 		else echo "BANDAI_NAMCO=FOLDER is not given: BVH import is not timed"; fi
 	@if [ -f "$(DATA)/manifest.json" ]; then $(BIN)/python -m benchmarks.quality --data "$(DATA)" -o docs/results/quality.json; \
 		else echo "$(DATA) is no data set: quality is not measured"; fi

@@ -1,12 +1,11 @@
 """How fast a folder of BVH files becomes Motions, in files per second.
 
-python benchmarks/bvh_import.py FOLDER [--processes 2]
+python -m benchmarks.bvh_import FOLDER [--processes 2]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.harness import command_line, run, show, timed
 from kinestream.errors import BadInputError
 from kinestream.io.bvh import read_bvh
 
@@ -33,19 +33,25 @@ def frames_in(path: Path) -> tuple[int, float]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; prints JSON; 0 where every file was read."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = command_line("bvh_import", __doc__)
     options.add_argument("folder", type=Path)
     options.add_argument("--processes", type=int, default=2)
-    given = options.parse_args(arguments)
+    return run(options, _bench, arguments)
+
+
+def _bench(given: argparse.Namespace) -> int:
     paths = sorted(given.folder.rglob("*.bvh"))
     if not paths:
-        options.error(f"no .bvh files in {given.folder}")
+        raise BadInputError(f"no .bvh files in {given.folder}")
     os.environ["OMP_NUM_THREADS"] = "1"
-    start = time.perf_counter()
     context = multiprocessing.get_context("spawn")
-    with context.Pool(given.processes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        results = pool.map(frames_in, paths, chunksize=16)
-    took = time.perf_counter() - start
+    results: list[tuple[int, float]] = []
+
+    def read_all() -> None:
+        with context.Pool(given.processes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            results.extend(pool.map(frames_in, paths, chunksize=16))
+
+    took = timed(read_all).wall_s
     frames = [count for count, _ in results]
     refused = frames.count(-1)
     result = {
@@ -58,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "processor_seconds": round(sum(seconds for _, seconds in results), 2),  # what a busy machine does not change
         "files_per_second": round(len(paths) / took, 1),
     }
-    print(json.dumps(result, indent=1))
+    show(result)
     return 1 if refused else 0
 
 

@@ -1,4 +1,4 @@
-"""How fast ChoreoLLaMA draws codes: the published loop, exact mode and fast mode in one run, beside the floor.
+"""How fast ChoreoLLaMA samples codes: the published loop, exact mode and fast mode in one run, beside the floor.
 
     python -m benchmarks.dance_speed                        # both sizes, prints and saves
     python -m benchmarks.dance_speed --threads 1 --clock processor   # where other work shares the machine
@@ -6,12 +6,12 @@
 The loop is the paper's release: `transformers`' LLaMA with its own cache, and the whole head for every code. The three
 take turns, so that a busy moment meets all of them. Weights are random: speed does not depend on what they have
 learned. A code is a third of a token step of four frames. "Windows" are what a long song takes: the music's conditions,
-reading them and the half window that is carried over, then drawing the other half.
+reading them and the half window that is carried over, then sampling the other half.
 
-"Streams" are dances that are drawn together, each in its own window. Beside codes of random weights there
-are whole dances of the packaged model, in fast mode: windows, drawing, decoding, posing; not the analysis of the sound.
+"Streams" are dances that are sampled together, each in its own window. Beside codes of random weights there are whole
+dances of the packaged model, in fast mode: windows, sampling, decoding, posing; not the analysis of the sound.
 
-Closeness is measured on logits under teacher forcing (all are given the same codes): codes that are drawn differ as
+Closeness is measured on logits under teacher forcing (all are given the same codes): codes that are sampled differ as
 soon as one draw falls between two of them.
 """
 
@@ -19,14 +19,11 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
-import platform
 import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import date
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,14 +33,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmarks.harness import command_line, machine_facts, markdown, run, save
 from kinestream.checkpoints import load_music_to_dance
 from kinestream.conditioning.music import music_features
+from kinestream.errors import BadInputError
 from kinestream.inference import CompiledReader, load_runtime
 from kinestream.io.audio import Audio
-from kinestream.models.choreo_llama import ChoreoLlama, ChoreoLlamaConfig, Drawings, SamplingSettings
+from kinestream.models.choreo_llama import ChoreoLlama, ChoreoLlamaConfig, SamplingSettings, WindowSampler
 from kinestream.models.choreo_llama.model import ModuleReader
-from kinestream.models.choreo_llama.reading import BLOCK, Reader, Rows
-from kinestream.models.choreo_llama.sampling import draw_codes
+from kinestream.models.choreo_llama.reading import BLOCK, CacheSlots, Reader
+from kinestream.models.choreo_llama.sampling import sample_codes
 from kinestream.streaming.dance.engine import DanceEngine
 
 FPS = 30.0
@@ -67,9 +66,9 @@ class PlainReader:
     def __init__(self, model: ChoreoLlama) -> None:
         self._model = model
 
-    def rows(self) -> Rows:
+    def slots(self) -> CacheSlots:
         """Its own cache."""
-        return _PlainRows(self._model)
+        return _PlainSlots(self._model)
 
     def embed(self, codes: Tensor, level: int) -> Tensor:
         """What codes of a level become."""
@@ -81,7 +80,7 @@ class PlainReader:
         return every.unflatten(-1, (self._model.config.num_codebooks, -1))[:, level]
 
 
-class _PlainRows(Rows):
+class _PlainSlots(CacheSlots):
     def __init__(self, model: ChoreoLlama) -> None:
         from transformers import DynamicCache
 
@@ -89,7 +88,7 @@ class _PlainRows(Rows):
         self._llama, self._cache = model.backbone.llama, DynamicCache()
 
     def _resize(self, rows: int) -> None:
-        assert rows == 1, "the loop draws one dance"
+        assert rows == 1, "the loop samples one dance"
 
     def _read(self, inputs: Tensor, first: int, lengths: Sequence[int], moving: Sequence[int]) -> Tensor:
         hidden = self._llama(inputs_embeds=inputs, past_key_values=self._cache, use_cache=True).last_hidden_state
@@ -98,7 +97,7 @@ class _PlainRows(Rows):
 
 
 class Window(NamedTuple):
-    """What one window is drawn from: conditions, and codes [1, L, K] that a reader may be forced to."""
+    """What one window is sampled from: conditions, and codes [1, L, K] that a reader may be forced to."""
 
     model: ChoreoLlama
     conditions: Tensor
@@ -110,18 +109,18 @@ class Window(NamedTuple):
         return self.model._placed(self.conditions) if self.model.config.arrangement == "aligned" else None
 
     def first(self, steps: int) -> Tensor:
-        """The inputs before the first code that is drawn, after so many known steps."""
+        """The inputs before the first code that is sampled, after so many known steps."""
         tokens, placed = self.model.embed_codes(self.codes[:, :steps]).flatten(1, 2), self.placed
         if placed is None:
             return torch.cat((self.conditions, tokens), dim=1)
         return torch.cat((self.model.start[None, None], tokens), dim=1) + placed[:, : tokens.shape[1] + 1]
 
 
-def drawing(reader: Reader, window: Window, known: int = 0, *, forced: bool = False) -> Iterator[Tensor]:
+def sampling(reader: Reader, window: Window, known: int = 0, *, forced: bool = False) -> Iterator[Tensor]:
     """Yield the logits of one code after the other, up to the window's end; the first ones take all that is known."""
     config, placed = window.model.config, window.placed
     generator, settings = torch.Generator().manual_seed(0), SamplingSettings()
-    rows, first = reader.rows(), window.first(known)
+    rows, first = reader.slots(), window.first(known)
     places = [rows.open()]
     for block in (first,) if isinstance(reader, PlainReader) else first.split(BLOCK, dim=1):
         hidden = rows.read(block, places)
@@ -129,7 +128,7 @@ def drawing(reader: Reader, window: Window, known: int = 0, *, forced: bool = Fa
     for index in range(known * config.num_codebooks, total):
         step, level = divmod(index, config.num_codebooks)
         logits = reader.logits(hidden, level)
-        code = draw_codes(logits, [settings], [float(torch.rand(1, generator=generator))])
+        code = sample_codes(logits, [settings], [float(torch.rand(1, generator=generator))])
         code = window.codes[:, step, level] if forced else code
         yield logits
         if index + 1 < total:
@@ -146,9 +145,9 @@ def seconds(work: Callable[[], object]) -> float:
 
 def read_rate() -> float:
     """Bytes of memory read a second."""
-    numbers = torch.ones(100_000_000)
-    numbers.sum()
-    return 4 * len(numbers) / min(seconds(numbers.sum) for _ in range(6))
+    values = torch.ones(100_000_000)
+    values.sum()
+    return 4 * len(values) / min(seconds(values.sum) for _ in range(6))
 
 
 def random_window(config: ChoreoLlamaConfig) -> tuple[Window, Tensor]:
@@ -170,7 +169,7 @@ def timed(readers: dict[str, Reader], window: Window, music: Tensor, size: str) 
     for kind, reader in readers.items():
         # What is compiled packs its weights when it first runs.
         for _ in range(2 if kind == "fast" or size == "default" else 1):
-            running[kind] = drawing(reader, window, half)
+            running[kind] = sampling(reader, window, half)
             begins[kind].append(seconds(lambda kind=kind: next(running[kind])))  # type: ignore[misc]
         next(running[kind])
     conditions = min(seconds(lambda: window.model.conditions(music, torch.tensor([0]))) for _ in range(2))
@@ -190,21 +189,21 @@ def timed(readers: dict[str, Reader], window: Window, music: Tensor, size: str) 
 
 
 def streams(reader: Reader, window: Window, size: str) -> list[dict[str, float]]:
-    """Seconds of a code of several dances that are drawn together, half a window carried over."""
+    """Seconds of a code of several dances that are sampled together, half a window carried over."""
     config, most = window.model.config, max(TOGETHER)
     half, rounds, found = config.window_steps // 2, 5 if size == "default" else 2, []
-    together = Drawings(reader)
-    drawings = window.model.drawings(
+    together = WindowSampler(reader)
+    windows = window.model.sampled_windows(
         window.conditions.expand(most, -1, -1), window.codes[:, :half].expand(most, -1, -1), config.window_steps - half,
         SamplingSettings(), [torch.Generator().manual_seed(seed) for seed in range(most)],
     )  # fmt: skip
-    for drawing in drawings:
-        while not drawing.begun:
-            together.begin(drawing)
+    for one in windows:
+        while not one.begun:
+            together.begin(one)
     for count in TOGETHER:
-        some = drawings[:count]
-        together.draw(some)
-        steps = [seconds(lambda: together.draw(some)) for _ in range(rounds)]  # noqa: B023
+        some = windows[:count]
+        together.sample(some)
+        steps = [seconds(lambda: together.sample(some)) for _ in range(rounds)]  # noqa: B023
         found.append({"dances": count, "code_s": statistics.median(steps) / config.num_codebooks})
     return found
 
@@ -242,22 +241,26 @@ def _clicks(song_s: float, rate: int) -> NDArray[np.float32]:
 
 def streams_table(results: dict[str, dict[str, list[dict[str, float]]]], dances: Sequence[dict[str, float]]) -> str:
     """Dances together as a Markdown table."""
-    lines = ["| size | dances | a code of all | frames/s of each | of all |", "| --- | --- | --- | --- | --- |"]
+    rows = []
     for size, kinds in results.items():
         config = configuration(size)
         frames = config.window_reference_frames / config.window_steps / config.num_codebooks
-        lines += [
-            f"| {size}, {kind} codes | {row['dances']} | {1000 * row['code_s']:.2f} ms | {frames / row['code_s']:.1f} "
-            f"| {row['dances'] * frames / row['code_s']:.1f} |"
-            for kind, rows in kinds.items()
-            for row in rows
-        ]
-    lines += [
-        f"| packaged, whole | {row['dances']} | | {row['frames'] / row['dances'] / row['together_s']:.1f} "
-        f"| {row['frames'] / row['together_s']:.1f}, {row['apart_s'] / row['together_s']:.2f} x one after the other |"
+        rows += [
+            (
+                f"{size}, {kind} codes", f"{row['dances']}", f"{1000 * row['code_s']:.2f} ms",
+                f"{frames / row['code_s']:.1f}", f"{row['dances'] * frames / row['code_s']:.1f}",
+            )
+            for kind, found in kinds.items()
+            for row in found
+        ]  # fmt: skip
+    rows += [
+        (
+            "packaged, whole", f"{row['dances']}", "", f"{row['frames'] / row['dances'] / row['together_s']:.1f}",
+            f"{row['frames'] / row['together_s']:.1f}, {row['apart_s'] / row['together_s']:.2f} x one after the other",
+        )
         for row in dances
-    ]
-    return "\n".join(lines)
+    ]  # fmt: skip
+    return markdown(("size", "dances", "a code of all", "frames/s of each", "of all"), rows)
 
 
 def closeness(got: Tensor, expected: Tensor) -> dict[str, float]:
@@ -291,7 +294,7 @@ def measure(size: str, threads: int, bandwidth: float) -> dict[str, Any]:
     kinds: dict[str, dict[str, Any]] = {**timed(readers, window, music, size)}
     known = config.window_steps // 2
     logits = {
-        kind: torch.cat(list(islice(drawing(readers[kind], window, known, forced=True), FORCED)))
+        kind: torch.cat(list(islice(sampling(readers[kind], window, known, forced=True), FORCED)))
         for kind in ("exact", "fast")
     }
     whole = model(window.conditions, window.codes)[:, known:].flatten(0, 2)[:FORCED]
@@ -317,7 +320,7 @@ def measure(size: str, threads: int, bandwidth: float) -> dict[str, Any]:
 
 
 def _resident_mb(model: ChoreoLlama) -> float:
-    """Megabytes once the float weights of layers and heads are let go; what makes conditions stays."""
+    """Megabytes once the float weights of layers and heads are released; what makes conditions stays."""
     for module in [*model.backbone.modules(), model.head]:
         module._parameters.clear()
     gc.collect()
@@ -349,46 +352,37 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-@torch.no_grad()
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, save."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = command_line("dance_speed", __doc__, threads=min(2, torch.get_num_threads()))
     parser.add_argument("--sizes", default="default,paper", help="which sizes (default: default,paper)")
-    parser.add_argument("--threads", type=int, default=min(2, torch.get_num_threads()))
     parser.add_argument("-o", "--output", type=Path, default=OUT, help=f"where to save (default: {OUT})")
     parser.add_argument(
         "--clock", choices=sorted(CLOCKS), default="wall", help="processor: beside other work, with one thread"
     )
-    arguments = parser.parse_args()
-    if arguments.clock == "processor" and arguments.threads != 1:
-        parser.error("--clock processor counts the time of one thread; add --threads 1")
+    return run(parser, _bench, arguments)
+
+
+@torch.no_grad()
+def _bench(given: argparse.Namespace) -> None:
+    if given.clock == "processor" and given.threads != 1:
+        raise BadInputError("--clock processor counts the time of one thread; add --threads 1")
     global clock
-    clock = CLOCKS[arguments.clock]
-    torch.set_num_threads(arguments.threads)
-    sizes = [size for size in ("default", "paper") if size in arguments.sizes.split(",")]
+    clock = CLOCKS[given.clock]
+    sizes = [size for size in ("default", "paper") if size in given.sizes.split(",")]
     if not sizes:
-        parser.error(f"--sizes {arguments.sizes}: expected default, paper or both")
+        raise BadInputError(f"--sizes {given.sizes}: expected default, paper or both")
     bandwidth = read_rate()
-    print(f"{arguments.threads} threads read {bandwidth / 1e9:.0f} GB/s", flush=True)
+    print(f"{given.threads} threads read {bandwidth / 1e9:.0f} GB/s", flush=True)
     results = {}
     for size in sizes:
-        results[size] = measure(size, arguments.threads, bandwidth)
+        results[size] = measure(size, given.threads, bandwidth)
         print(table({size: results[size]}), flush=True)
     dances = whole_dances() if "default" in sizes else []
     print(streams_table({size: result["streams"] for size, result in results.items()}, dances), flush=True)
-    saved = {
-        "date": date.today().isoformat(),
-        "processor": platform.processor() or platform.machine(),
-        "threads": arguments.threads,
-        "clock": arguments.clock,
-        "bandwidth": bandwidth,
-        "sizes": results,
-        "whole_dances": dances,
-    }
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(saved, indent=1) + "\n")
-    print(f"saved {arguments.output}")
-    return 0
+    facts = {**machine_facts(), "clock": given.clock, "bandwidth": bandwidth}
+    save({**facts, "sizes": results, "whole_dances": dances}, given.output)
+    print(f"saved {given.output}")
 
 
 if __name__ == "__main__":

@@ -10,9 +10,7 @@ batches. The same evaluator, data and seed give the same figures (seconds except
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,14 +19,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from benchmarks.harness import command_line, command_of, run, save, timed
 from kinestream.checkpoints import TextMotionEvaluator, load_evaluator
 from kinestream.checkpoints.evaluator import DEFAULT_EVALUATOR_DIR, EVALUATOR
 from kinestream.checkpoints.folder import read_model_info
-from kinestream.data.clips import MotionClips, held
+from kinestream.data.clips import MotionClips
 from kinestream.data.manifest import load_manifest
 from kinestream.data.text.captions import paraphrases
-from kinestream.errors import BadInputError, KinestreamError
-from kinestream.io.atomic import atomic_path
+from kinestream.errors import BadInputError
+from kinestream.features import held
 from kinestream.metrics import (
     Estimate,
     frechet_distance,
@@ -56,33 +55,25 @@ class Recording(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; 0 where it measured, whatever the figures are."""
-    options = argparse.ArgumentParser(
-        prog="python -m benchmarks.evaluator", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    options = command_line("evaluator", __doc__, threads=2)
     options.add_argument("--data", type=Path, required=True, help="folder that `kinestream data build` wrote")
     options.add_argument("--evaluator", type=Path, help="model folder; the packaged evaluator without it")
     options.add_argument("--repeats", type=int, default=20, help="repeats (default 20)")
     options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--threads", type=int, default=2, help="threads (default 2)")
     options.add_argument("-o", "--out", type=Path, required=True, help="JSON file to write")
-    given = options.parse_args(arguments)
-    try:
-        if given.repeats < 2 or given.seed < 0 or given.threads < 1:
-            raise BadInputError("expected --repeats of at least 2, --seed of at least 0, --threads of at least 1")
-        torch.set_num_threads(given.threads)
-        results = measure(given)
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(given.out) as path:
-            path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    except KinestreamError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    print(table(results))
-    return 0
+
+    def bench(given: argparse.Namespace) -> None:
+        results = measure(given, command_of(options, given, COMMAND))
+        save(results, given.out)
+        print(table(results))
+
+    return run(options, bench, arguments)
 
 
-def measure(given: argparse.Namespace) -> dict[str, Any]:
+def measure(given: argparse.Namespace, command: str) -> dict[str, Any]:
     """All figures, as they go into the JSON file."""
+    if given.repeats < 2 or given.seed < 0:
+        raise BadInputError("expected --repeats of at least 2 and --seed of at least 0")
     evaluator = load_evaluator(given.evaluator)
     recordings = test_recordings(given.data)
     motion = evaluator.embed_motion([recording.features for recording in recordings])
@@ -93,7 +84,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     results = {
         "format": "kinestream-evaluator-quality",
         "version": 1,
-        "command": _command(given),
+        "command": command,
         "evaluator": _facts(given.evaluator or DEFAULT_EVALUATOR_DIR, evaluator),
         "test_recordings": len(recordings),
         "labels": len(set(labels)),
@@ -185,14 +176,13 @@ def speed(evaluator: TextMotionEvaluator, threads: int) -> dict[str, Any]:
     noise = torch.randn(SPEED_CLIPS, SPEED_FRAMES, len(mean), generator=torch.Generator().manual_seed(0))
     motions = list(mean + std * noise)
     evaluator.embed_motion(motions[:RETRIEVAL_BATCH])
-    begun, worked = time.perf_counter(), time.process_time()
-    evaluator.embed_motion(motions)
+    took = timed(lambda: evaluator.embed_motion(motions))
     return {
         "clips": SPEED_CLIPS,
         "frames": SPEED_FRAMES,
         "threads": threads,
-        "seconds": round(time.perf_counter() - begun, 2),
-        "processor_seconds": round(time.process_time() - worked, 2),
+        "seconds": round(took.wall_s, 2),
+        "processor_seconds": round(took.processor_s, 2),
     }
 
 
@@ -246,16 +236,6 @@ def _facts(folder: Path, evaluator: TextMotionEvaluator) -> dict[str, Any]:
         "max_frames": evaluator.max_frames,
         "provenance": dict(evaluator.provenance),
     }
-
-
-def _command(given: argparse.Namespace) -> str:
-    """The command that gives the same figures, without this machine's folders."""
-    extra = [
-        ("--evaluator EVALUATOR", given.evaluator is not None),
-        (f"--repeats {given.repeats}", given.repeats != 20),
-        (f"--seed {given.seed}", given.seed != 0),
-    ]
-    return " ".join([COMMAND, *(text for text, wanted in extra if wanted)])
 
 
 if __name__ == "__main__":

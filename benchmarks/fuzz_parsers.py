@@ -1,6 +1,6 @@
 """Feed damaged files to every parser: each must give a sound value or one clear BadInputError, in bounded time.
 
-    python benchmarks/fuzz_parsers.py --mutations 20000 --seed 0 [REAL_FILE ...]
+    python -m benchmarks.fuzz_parsers --mutations 20000 --seed 0 [REAL_FILE ...]
 
 Small files of each kind are made here; real ones may be added on the command line. A file that raises anything else,
 takes longer than --seconds or gives an unsound motion is kept in --keep and named; the exit status is then 1.
@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
+import math
 import random
 import re
 import resource
 import sys
 import tempfile
 import time
+import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -26,16 +27,66 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kinestream.errors import BadInputError
+from benchmarks.harness import command_line, run, show
+from kinestream.errors import BadInputError, InputWarning
 from kinestream.io import read_motion
 from kinestream.io.amass import read_amass_npz, write_amass_npz
-from kinestream.io.bvh import read_bvh, read_bvh_hierarchy, write_bvh
+from kinestream.io.asf import read_asf
+from kinestream.io.bvh import read_bvh, read_bvh_hierarchy, read_bvh_rig, write_bvh
 from kinestream.io.smpl85 import read_smpl85, write_smpl85
 from kinestream.motion import Motion
 from kinestream.rotations import quat_from_rotvec
 from kinestream.skeleton import Skeleton, smpl22
+from kinestream.skeleton.bone_names import read_bone_map
+from kinestream.skeleton.retarget import retarget
 
 MAX_MESSAGE = 700
+SMALL_ASF = """\
+:version 1.10
+:units
+  length 0.45
+  angle deg
+:root
+   order TX TY TZ RX RY RZ
+   axis XYZ
+   position 0 0 0
+   orientation 0 0 0
+:bonedata
+  begin
+     id 1
+     name trunk
+     direction 0 1 0
+     length 9
+     axis 0 0 0 XYZ
+     dof rx ry rz
+     limits (-180.0 180.0)
+  end
+  begin
+     id 2
+     name arm
+     direction 1 0 0
+     length 9
+     axis 20 -30 90 XYZ
+     dof rz
+  end
+:hierarchy
+  begin
+    root trunk
+    trunk arm
+  end
+"""
+SMALL_AMC = """\
+:FULLY-SPECIFIED
+:DEGREES
+1
+root 0 18 0 0 0 0
+trunk 0 0 0
+arm 0
+2
+root 4.5 18 -9 10 20 30
+trunk 15 -25 35
+arm 40
+"""
 
 
 @dataclass(frozen=True)
@@ -78,6 +129,11 @@ def parsers(extra: Sequence[Path] = ()) -> list[Parser]:
         ("read_motion npz", ".npz", read_motion, ".npz"),
         ("read_motion npy", ".npy", read_motion, ".npy"),
         ("read_motion bvh", ".bvh", read_motion, ".bvh"),
+        ("read_bvh_rig", ".bvh", lambda path: read_bvh_rig(path)[2], ".bvh"),
+        ("retarget", ".bvh", lambda path: retarget(read_motion(path), smpl22())[0], ".bvh"),
+        ("read_bone_map", ".json", read_bone_map, ".json"),
+        ("read_asf", ".asf", read_asf, ".asf"),
+        ("read_motion amc", ".amc", read_motion, ".amc"),
         ("Skeleton.from_json", ".json", Skeleton.from_json, ".json"),
     ]
     return [Parser(name, suffix, read, tuple(made[kind])) for name, suffix, read, kind in table]
@@ -86,6 +142,7 @@ def parsers(extra: Sequence[Path] = ()) -> list[Parser]:
 def _made_seeds() -> dict[str, list[bytes]]:
     motion = small_motion()
     seeds: dict[str, list[bytes]] = {".bvh": [], ".npz": [], ".npy": [], ".json": [smpl22().to_json().encode()]}
+    seeds[".asf"], seeds[".amc"] = [SMALL_ASF.encode()], [SMALL_AMC.encode()]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "seed"
         write_bvh(motion, path)
@@ -98,14 +155,40 @@ def _made_seeds() -> dict[str, list[bytes]]:
             write_amass_npz(motion, path, body_model=body_model)
             seeds[".npz"].append(path.read_bytes())
     seeds[".npz"] += [_stored(data) for data in seeds[".npz"]]
-    features = io.BytesIO()
-    np.save(features, np.tile(np.linspace(-1, 1, 272, dtype=np.float32), (4, 1)))
-    seeds[".npy"].append(features.getvalue())
+    seeds[".bvh"] += _strange_bvh(seeds[".bvh"][0])
+    positions = motion.joint_positions_m().numpy()
+    shapes = [(4, 272), (4, 263), (4, 322), (4, 66), (4, 24, 3), (4, 22, 3, 3)]
+    arrays = [np.linspace(-1, 1, math.prod(shape), dtype=np.float32).reshape(shape) for shape in shapes]
+    for array in [*arrays, positions]:
+        out = io.BytesIO()
+        np.save(out, array)
+        seeds[".npy"].append(out.getvalue())
+    out = io.BytesIO()
+    pose = np.linspace(-1, 1, 4 * 66, dtype=np.float32).reshape(4, 22, 3)
+    np.savez(out, global_orient=pose[:, :1], body_pose=pose[:, 1:], transl=positions[:, 0], fps=30)
+    seeds[".npz"].append(out.getvalue())
     return seeds
 
 
+def _strange_bvh(plain: bytes) -> list[bytes]:
+    """Files that are read with a warning: decimal commas, another encoding, a second figure, scale channels."""
+    head, frames = plain.split(b"MOTION\n")
+    first, *rows = frames.strip().split(b"\n", 2)[:2], *frames.strip().split(b"\n")[2:]
+    header = b"MOTION\n" + b"\n".join(first) + b"\n"
+    second = head.removeprefix(b"HIERARCHY\n").replace(b"JOINT ", b"JOINT B_").replace(b"ROOT ", b"ROOT B_")
+    scaled = head.replace(b"CHANNELS 6 ", b"CHANNELS 9 Xscale Yscale Zscale ", 1)
+    named = head.decode().replace("left_hip", "\u5de6\u8db3").replace("right_hip", "\u53f3\u8db3")
+    return [
+        head.replace(b".", b",") + b"MOTION\n" + frames.replace(b".", b","),
+        named.encode("cp932") + b"MOTION\n" + frames,
+        head + second + header + b"\n".join(row + b" " + row for row in rows) + b"\n",
+        scaled + header + b"\n".join(b"1 1 1 " + row for row in rows) + b"\n",
+        plain.decode().encode("utf-16"),
+    ]
+
+
 def _stored(data: bytes) -> bytes:
-    """The same archive uncompressed, so that damage reaches the numbers and not only the checksum."""
+    """The same archive uncompressed, so that damage reaches the values and not only the checksum."""
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as source, zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as target:
         for name in source.namelist():
@@ -219,7 +302,9 @@ def problem_with(parser: Parser, path: Path, seconds: float) -> tuple[str, str]:
     """(outcome, problem): the outcome counts "read" or "refused"; the problem is "" where all is well."""
     start = time.perf_counter()
     try:
-        value = parser.read(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", InputWarning)
+            value = parser.read(path)
     except BadInputError as error:
         outcome, problem = "refused", _message_problem(str(error))
     except Exception as error:  # the very thing that is looked for
@@ -252,11 +337,13 @@ def fuzz(
     """Yields each mutation's outcome, and the failure if it is one; mutation k is the same for the same seed."""
     every_seed = [data for parser in table for data in parser.seeds]
     with tempfile.TemporaryDirectory() as folder:
+        # The skeleton that damaged .amc files find beside them, whatever they are called.
+        (Path(folder) / "amc.asf").write_text(SMALL_ASF, encoding="utf-8")
         for number in range(mutations):
             parser = table[number % len(table)]
             rng = random.Random(f"{seed}-{number}")
             data = mutated(rng.choice(parser.seeds), every_seed, rng)
-            path = Path(folder) / f"case{parser.suffix}"
+            path = Path(folder) / f"{'amc' if parser.suffix == '.amc' else 'case'}{parser.suffix}"
             path.write_bytes(data)
             outcome, problem = problem_with(parser, path, seconds)
             yield f"{parser.name}: {outcome}", Failure(parser.name, number, data, problem) if problem else None
@@ -264,15 +351,17 @@ def fuzz(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the bench; 0 where every file was handled."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = command_line("fuzz_parsers", __doc__, threads=1)
     options.add_argument("files", nargs="*", type=Path, help="real files to damage too (bvh, npz, npy, json)")
     options.add_argument("--mutations", type=int, default=20_000)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--seconds", type=float, default=5.0, help="longest time one file may take")
     options.add_argument("--memory-mb", type=int, default=1500, help="most memory the run may ever hold")
     options.add_argument("--keep", type=Path, default=Path("fuzz-failures"), help="where failing files go")
-    given = options.parse_args(arguments)
-    torch.set_num_threads(1)
+    return run(options, _bench, arguments)
+
+
+def _bench(given: argparse.Namespace) -> int:
     start, outcomes, failures = time.perf_counter(), Counter[str](), 0
     for number, (outcome, failure) in enumerate(fuzz(parsers(given.files), given.mutations, given.seed, given.seconds)):
         outcomes[outcome] += 1
@@ -286,7 +375,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     took = time.perf_counter() - start
     result = {"mutations": given.mutations, "seed": given.seed, "failures": failures, "peak_mb": round(peak_mb)}
-    print(json.dumps({**result, "seconds": round(took, 1), "outcomes": dict(sorted(outcomes.items()))}, indent=1))
+    show({**result, "seconds": round(took, 1), "outcomes": dict(sorted(outcomes.items()))})
     return 1 if failures or peak_mb > given.memory_mb else 0
 
 

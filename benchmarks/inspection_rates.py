@@ -2,8 +2,8 @@
 
 python -m benchmarks.inspection_rates DATA [--clips 300] [--broken 60] [--json]
 
-DATA is a folder that `kinestream data build` wrote; mirrored copies are left out. Clips are drawn by a fixed seed from
-each recording source's part of the set; all of a source's where it has fewer. For every way of breaking a clip the
+DATA is a folder that `kinestream data build` wrote; mirrored copies are left out. Clips are sampled by a fixed seed
+from each recording source's part of the set; all of a source's where it has fewer. For every way of breaking a clip the
 share of broken frames that its own check flags is printed (should be nearly all), and the share of the other frames
 that the same check flags (should be as on the real clip).
 """
@@ -11,7 +11,6 @@ that the same check flags (should be as on the real clip).
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import sys
 from collections.abc import Iterable, Sequence
@@ -22,6 +21,8 @@ import numpy as np
 import torch
 
 from benchmarks.broken_motion import BREAKAGES
+from benchmarks.harness import command_line, run, show
+from kinestream.errors import BadInputError
 from kinestream.features import motion_from_motion272
 from kinestream.metrics.inspection import CHECKS, Inspection, inspect_motion
 from kinestream.motion import Motion
@@ -102,20 +103,24 @@ def broken_rates(paths: Iterable[Path]) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark and print it."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = command_line("inspection_rates", __doc__, threads=1)
     options.add_argument("data", type=Path)
     options.add_argument("--clips", type=int, default=300, help="real clips of each source, at most")
     options.add_argument("--broken", type=int, default=60, help="clips of each source to break")
     options.add_argument("--json", action="store_true")
-    given = options.parse_args(arguments)
-    drawn = clips(given.data, given.clips)
-    if not drawn:
-        options.error(f"no recordings in {given.data}")
-    torch.set_num_threads(1)
-    real = {source: real_rates(paths) for source, paths in drawn.items()}
-    broken = broken_rates(path for paths in drawn.values() for path in paths[: given.broken])
-    print(json.dumps({"real": real, "broken": broken}, indent=1) if given.json else as_table(real, broken))
-    return 0
+    return run(options, _bench, arguments)
+
+
+def _bench(given: argparse.Namespace) -> None:
+    sampled = clips(given.data, given.clips)
+    if not sampled:
+        raise BadInputError(f"no recordings in {given.data}")
+    real = {source: real_rates(paths) for source, paths in sampled.items()}
+    broken = broken_rates(path for paths in sampled.values() for path in paths[: given.broken])
+    if given.json:
+        show({"real": real, "broken": broken})
+    else:
+        print(as_table(real, broken))
 
 
 def as_table(real: dict[str, Any], broken: dict[str, Any]) -> str:

@@ -1,23 +1,21 @@
 """How often music finds its own dance among held-out windows, and the other way round, beside chance.
 
-    python benchmarks/retrieval_recall.py runs/retrieval/model data/dance --split test
+    python -m benchmarks.retrieval_recall runs/retrieval/model data/dance --split test
 
 Windows don't overlap and none of their songs was trained on. Results are JSON on stdout.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.harness import command_line, run, show
 from kinestream.checkpoints.retrieval import load_retrieval
 from kinestream.data.dance.windows import DanceClips
-from kinestream.errors import KinestreamError
 from kinestream.training.dance.retrieval import held_out_recall
 
 
@@ -45,18 +43,12 @@ def measure(model: Path, data: Path, split: str, frames: int | None = None) -> d
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the figures; 0 where they could be measured, whatever they are."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = command_line("retrieval_recall", __doc__)
     options.add_argument("model", type=Path, help="a retrieval network's folder")
     options.add_argument("data", type=Path, help="a dance data set")
     options.add_argument("--split", default="test")
     options.add_argument("--frames", type=int, help="frames of a window (default: those the network searches with)")
-    given = options.parse_args(arguments)
-    try:
-        print(json.dumps(measure(given.model, given.data, given.split, given.frames), indent=1))
-    except KinestreamError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return run(options, lambda given: show(measure(given.model, given.data, given.split, given.frames)), arguments)
 
 
 if __name__ == "__main__":

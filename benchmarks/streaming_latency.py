@@ -1,8 +1,8 @@
 """How soon the first frame comes, how fast the rest follow, and what it takes: ratios against a plain loop.
 
-The plain loop (`benchmarks.engine.plain_loop`) is what the same networks do without streaming. Both are timed in the
-same run, alternating, and in processor seconds, so that the ratio holds on a busy machine too; figures in seconds and
-times real time are wall-clock ones.
+The plain loop (`benchmarks.engine.plain_loop`) is what the same networks do without streaming; it gives latents, where
+a stream's step gives posed frames. Both are timed in the same run, alternating, and in processor seconds, so that the
+ratio holds on a busy machine too; figures in seconds and times real time are wall-clock ones.
 
     python -m benchmarks.streaming_latency                    # the packaged model
     python -m benchmarks.streaming_latency --random           # the default size with random weights

@@ -1,6 +1,6 @@
 """Puts a trained evaluator into the package: half precision, with its provenance; its card goes beside it.
 
-    python scripts/package_evaluator.py runs/evaluator_default/model
+    python -m scripts.package_evaluator runs/evaluator_default/model
 
 With --card alone the card is written anew from docs/results/evaluator.json (`python -m benchmarks.evaluator`).
 """
@@ -8,7 +8,6 @@ With --card alone the card is written anew from docs/results/evaluator.json (`py
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +16,8 @@ from typing import Any
 import torch
 
 from kinestream.checkpoints import DEFAULT_EVALUATOR_DIR, load_evaluator, save_evaluator
-from kinestream.io.atomic import atomic_path
+from scripts.pages import REPOSITORY, load, table, written
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 CARD = REPOSITORY / "docs" / "evaluator_card.md"
 RESULTS = REPOSITORY / "docs" / "results" / "evaluator.json"
 BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
@@ -33,14 +31,19 @@ PROVENANCE = {
 
 def figures(results: Mapping[str, Any]) -> str:
     """The card's tables, from the benchmark's JSON."""
-    rows = ["| pairs | R@1 | R@2 | R@3 | multimodal distance |", "| --- | --- | --- | --- | --- |"]
-    for name, values in results["matching"].items():
-        cells = [_interval(one) for one in (*values["r_precision"], values["multimodal_distance"])]
-        rows.append(f"| {name} | {' | '.join(cells)} |")
+    rows = [
+        [name, *(_interval(one) for one in (*values["r_precision"], values["multimodal_distance"]))]
+        for name, values in results["matching"].items()
+    ]
     target = results["target"]
     said = "met" if target["met"] else "missed"
     facts, speed = results["evaluator"], results["speed"]
-    fid = results["fid"]
+    halves = _interval(results["fid"]["halves of the real recordings"], 4)
+    broken = [
+        [f"the real recordings: {name}", f"{value:.4f}"]
+        for name, value in results["fid"].items()
+        if isinstance(value, float)
+    ]
     return "\n".join(
         [
             "```sh",
@@ -51,16 +54,9 @@ def figures(results: Mapping[str, Any]) -> str:
             f"pairs of content and style, batches of {results['batch']}, {results['repeats']} repeats; chance of R@3 "
             f"is {3 / results['batch']:.3f}. Target: R@3 of at least {target['r_precision_3']} on captions: {said}.",
             "",
-            *rows,
+            table(("pairs", "R@1", "R@2", "R@3", "multimodal distance"), rows),
             "",
-            "| FID | |",
-            "| --- | --- |",
-            f"| halves of the real recordings (the floor) | {_interval(fid['halves of the real recordings'], 4)} |",
-            *(
-                f"| the real recordings: {name} | {value:.4f} |"
-                for name, value in fid.items()
-                if isinstance(value, float)
-            ),
+            table(("FID", ""), [["halves of the real recordings (the floor)", halves], *broken]),
             "",
             f"{facts['parameters']:,} parameters, {facts['megabytes']} MB in half precision; {speed['clips']:,} "
             f"motions of {speed['frames']} frames embedded in {speed['processor_seconds']} s of processor time.",
@@ -76,11 +72,9 @@ def write_card(target: Path = DEFAULT_EVALUATOR_DIR) -> None:
     """Put the figures between the card's marks, and the card beside the weights."""
     head, _, rest = CARD.read_text(encoding="utf-8").partition(BEGIN)
     tail = rest.partition(END)[2]
-    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    results = load(RESULTS)
     text = f"{head}{BEGIN}\n{figures(results)}\n{END}{tail}"
-    for path in (CARD, target / "MODEL_CARD.md"):
-        with atomic_path(path) as fresh:
-            fresh.write_text(text, encoding="utf-8")
+    written(text, [CARD, target / "MODEL_CARD.md"], "package_evaluator --card", check=False)
 
 
 def main() -> None:

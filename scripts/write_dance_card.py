@@ -2,7 +2,7 @@
 
     kinestream evaluate default data/dances --protocol dance --repeats 3 --evaluator runs/retrieval_default/model -o report/
     cp report/report.json docs/results/dance.json
-    python scripts/write_dance_card.py
+    python -m scripts.write_dance_card
 
 Between its marks docs/dance_card.md gets every number from these files, and a copy goes beside the model as
 MODEL_CARD.md. docs/results/dance_card_notes.json holds what a person adds: "causes" (target -> why it is missed),
@@ -13,55 +13,57 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import math
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors import safe_open
 
 from kinestream.checkpoints.dance import DEFAULT_DANCE_DIR
 from kinestream.errors import KinestreamError
 from kinestream.evaluation import Estimate, Figure, Result, load_result
-from kinestream.io.atomic import atomic_path
+from scripts.pages import (
+    REPOSITORY,
+    Json,
+    bullets,
+    explained,
+    load,
+    misses,
+    number,
+    provenance_lines,
+    table,
+    targets_table,
+    written,
+)
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 CARD = REPOSITORY / "docs" / "dance_card.md"
 FIGURES = REPOSITORY / "docs" / "results" / "dance.json"
 NOTES = REPOSITORY / "docs" / "results" / "dance_card_notes.json"
 COPY = "MODEL_CARD.md"
-NO_CAUSE = "cause not known yet"
 MIN_WINDOWS = 40
 SCORES = {"beat_alignment": "beat alignment (published)", "step_alignment": "step alignment"}
 DIRECTIONS = {"music_to_dance": "music finds its dance", "dance_to_music": "a dance finds its music"}
 
-Json = Mapping[str, Any]
 
-
-@dataclass(frozen=True)
-class Target:
+def _target(
+    name: str, says: str, value: float | None, target: str, met: bool | None, unit: str = "",
+    interval: tuple[float, float] = (math.nan, math.nan),
+) -> Json:  # fmt: skip
     """One of the model's targets: what was measured, with its interval where there is one, and whether it is met."""
-
-    name: str
-    says: str
-    value: float | None
-    target: str
-    met: bool | None
-    unit: str = ""
-    low: float = math.nan
-    high: float = math.nan
+    low, high = (end if math.isfinite(end) else None for end in interval)
+    return {
+        "name": name, "says": says, "value": value, "target": target, "met": met, "unit": unit, "low": low, "high": high
+    }  # fmt: skip
 
 
-def targets(result: Result, size_bytes: int) -> list[Target]:
-    """All targets, met or missed as the numbers say; None where the report lacks the figure."""
+def targets(result: Result, size_bytes: int) -> list[Json]:
+    """All targets, met or missed as the figures say; None where the report lacks the figure."""
     figures = {figure.name: figure for figure in result.figures}
     heard = sum("step_alignment" in sample.generated for sample in result.samples)
     rows = [
-        Target("windows", "windows of the paired tests", heard, f"at least {MIN_WINDOWS}", heard >= MIN_WINDOWS),
+        _target("windows", "windows of the paired tests", heard, f"at least {MIN_WINDOWS}", heard >= MIN_WINDOWS),
     ]
     for name, says in SCORES.items():
         rows.append(_figure_target(
@@ -83,43 +85,43 @@ def targets(result: Result, size_bytes: int) -> list[Target]:
     for name, says in (("foot_skating_ratio", "foot skating"), ("jitter_mps3", "jitter")):
         ratio = _ratio(figures.get(name))
         met = None if ratio is None else ratio <= 1.25
-        rows.append(Target(name, f"{says}: generated / real", ratio, "at most 1.25", met))
+        rows.append(_target(name, f"{says}: generated / real", ratio, "at most 1.25", met))
     for name in ("div_k", "div_g"):
         rows.append(_figure_target(figures, f"{name}_ratio", f"diversity {name[-1]}: generated / real", "at least 0.8",
                                    lambda found: found.value >= 0.8))  # fmt: skip
     rows.append(_still_target(figures))
     megabytes = size_bytes / 1e6
-    return [*rows, Target("size", "size of the packaged folder", megabytes, "at most 50 MB", megabytes <= 50.0, "MB")]
+    return [*rows, _target("size", "size of the packaged folder", megabytes, "at most 50 MB", megabytes <= 50.0, "MB")]
 
 
 def _figure_target(
     figures: Mapping[str, Figure], name: str, says: str, target: str, met: Callable[[Estimate], bool]
-) -> Target:
+) -> Json:
     if name not in figures:
-        return Target(name, says, None, target, None)
+        return _target(name, says, None, target, None)
     found, unit = figures[name].generated, figures[name].unit
-    return Target(name, says, found.value, target, met(found), unit, found.low, found.high)
+    return _target(name, says, found.value, target, met(found), unit, (found.low, found.high))
 
 
-def _recall_target(figures: Mapping[str, Figure], direction: str, says: str) -> Target:
+def _recall_target(figures: Mapping[str, Figure], direction: str, says: str) -> Json:
     name = f"{direction}_recall_10"
     says, target = f"recall@10 of test windows over chance, {says}", "at least 3"
     found, chance = figures.get(name), figures.get("chance_recall_10")
     if found is None or found.real is None or chance is None:
-        return Target(name, says, None, target, None)
+        return _target(name, says, None, target, None)
     by = chance.generated.value
     value = found.real.value / by
-    return Target(name, says, value, target, value >= 3.0, "", found.real.low / by, found.real.high / by)
+    return _target(name, says, value, target, value >= 3.0, "", (found.real.low / by, found.real.high / by))
 
 
-def _still_target(figures: Mapping[str, Figure]) -> Target:
+def _still_target(figures: Mapping[str, Figure]) -> Json:
     says = "share of seconds in which the body stands still"
     found = figures.get("still_share")
     if found is None or found.real is None:
-        return Target("still_share", says, None, "at most that of real dances", None)
+        return _target("still_share", says, None, "at most that of real dances", None)
     own, real = found.generated, found.real.value
     target = f"at most that of real dances, {number(real)}"
-    return Target("still_share", says, own.value, target, own.value <= real, "", own.low, own.high)
+    return _target("still_share", says, own.value, target, own.value <= real, "", (own.low, own.high))
 
 
 def _ratio(figure: Figure | None) -> float | None:
@@ -128,28 +130,16 @@ def _ratio(figure: Figure | None) -> float | None:
     return figure.generated.value / figure.real.value
 
 
-def number(value: float | None, unit: str = "") -> str:
-    """A figure as the card shows it."""
-    if value is None or not math.isfinite(value):
-        return "-"
-    return f"{value:.3g} {unit}".strip() if abs(value) < 1000 else f"{value:.0f} {unit}".strip()
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows))
-
-
 def blocks(result: Result, info: Json, sizes: Mapping[str, tuple[int, int]], notes: Json) -> dict[str, str]:
-    """What stands between the card's marks, by name; `sizes`: numbers and bytes of each weights file."""
+    """What stands between the card's marks, by name; `sizes`: parameters and bytes of each weights file."""
     rows = targets(result, sum(size for _, size in sizes.values()))
     return {
         "model": _model(result, info, sizes),
-        "targets": f"{_targets(rows)}\n\n{_misses(rows, notes)}",
+        "targets": f"{targets_table(rows)}\n\n{misses(rows, notes)}",
         "measured": _measured(result),
         "figures": _figures(result),
-        "recipe": _lines([*notes.get("recipe", []), *_provenance(info)]),
-        "limits": _lines([*notes.get("limits", []), *result.notes]),
+        "recipe": bullets([*notes.get("recipe", []), *provenance_lines(info.get("provenance", {}))]),
+        "limits": bullets([*notes.get("limits", []), *result.notes]),
     }
 
 
@@ -178,7 +168,7 @@ def disagreements(result: Result, folder: Path) -> list[str]:
 
 
 def weights(folder: Path) -> dict[str, tuple[int, int]]:
-    """Of each file of a model folder, and of the folders in it: how many numbers, and bytes."""
+    """Of each file of a model folder, and of the folders in it: how many parameters, and bytes."""
     found = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name != COPY:
@@ -201,41 +191,12 @@ def _model(result: Result, info: Json, sizes: Mapping[str, tuple[int, int]]) -> 
     sampling = ", ".join(f"{name} {value}" for name, value in settings["sampling"].items())
     return "\n\n".join(
         [
-            table(("part", "numbers", "size", "configuration"), rows),
+            table(("part", "parameters", "size", "configuration"), rows),
             f"Genres: {', '.join(settings['genres'])}. Music features: {settings['music_features']}. "
-            f"Codes are drawn with {sampling}.",
+            f"Codes are sampled with {sampling}.",
             f"SHA-256 of the measured model.json, which holds the hashes of the weights: `{result.model['sha256']}`",
         ]
     )
-
-
-def _targets(rows: Sequence[Target]) -> str:
-    words = {True: "yes", False: "**no**", None: "not measured"}
-    return table(
-        ("figure", "value", "95 % interval", "target", "met"),
-        [[row.says, number(row.value, row.unit), _interval(row), row.target, words[row.met]] for row in rows],
-    )
-
-
-def _interval(row: Target) -> str:
-    return f"{number(row.low)} to {number(row.high)}" if math.isfinite(row.low) else ""
-
-
-def missing_causes(rows: Sequence[Target], notes: Json) -> list[str]:
-    """Names of the targets that are not met and have no cause in the notes."""
-    return [row.name for row in rows if row.met is not True and not notes.get("causes", {}).get(row.name, "").strip()]
-
-
-def _misses(rows: Sequence[Target], notes: Json) -> str:
-    missed = [row for row in rows if row.met is not True]
-    if not missed:
-        return "All targets are met."
-    lines = [
-        f"{row.says} ({number(row.value, row.unit)}, target {row.target}): "
-        f"{notes.get('causes', {}).get(row.name, '').strip() or NO_CAUSE}"
-        for row in missed
-    ]
-    return "Missed, and why:\n\n" + _lines(lines)
 
 
 def _measured(result: Result) -> str:
@@ -276,22 +237,6 @@ def _estimate(found: Estimate | None) -> str:
     return number(found.value) + (f" [{number(found.low)}, {number(found.high)}]" if math.isfinite(found.low) else "")
 
 
-def _provenance(info: Json) -> list[str]:
-    found = info.get("provenance", {})
-    return [f"{key}: {value}" for key, value in sorted(found.items()) if isinstance(value, str | int | float)]
-
-
-def _lines(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
-
-
-def _load(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the card, or with --check compare it; 1 where it is not current or a cause is missing, 2 without inputs."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -302,7 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("--check", action="store_true")
     given = options.parse_args(arguments)
     try:
-        result, info, notes = load_result(given.figures), _load(given.model / "model.json"), _load(given.notes)
+        result, info, notes = load_result(given.figures), load(given.model / "model.json"), load(given.notes)
         if not info:
             raise KinestreamError(f"{given.model}: expected the packaged model: run scripts/package_dance_model.py")
         wrong = disagreements(result, given.model)
@@ -313,19 +258,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KinestreamError as error:
         print(error, file=sys.stderr)
         return 2
-    unexplained = missing_causes(targets(result, sum(size for _, size in sizes.values())), notes)
-    for name in unexplained:
-        print(f'the target {name!r} is missed: say why in {given.notes} under "causes"', file=sys.stderr)
-    places = (given.card, given.model / COPY)
-    if given.check:
-        old = [path for path in places if not path.is_file() or path.read_text(encoding="utf-8") != text]
-        for path in old:
-            print(f"{path} is not current: run python scripts/write_dance_card.py", file=sys.stderr)
-        return 1 if old or unexplained else 0
-    for path in places:
-        with atomic_path(path) as fresh:
-            fresh.write_text(text, encoding="utf-8")
-    return 1 if unexplained else 0
+    told = explained(targets(result, sum(size for _, size in sizes.values())), notes, given.notes)
+    return 0 if written(text, [given.card, given.model / COPY], "write_dance_card", check=given.check) and told else 1
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Writes the packaged model's card from docs/model_card.md and the figures of `python -m benchmarks.quality`.
 
-Every number comes from the JSON file, never from this script. docs/results/model_card_notes.json holds what a person
+Every figure comes from the JSON file, never from this script. docs/results/model_card_notes.json holds what a person
 adds: "causes" (target -> why it is missed), "recipe" and "limits" (lines). --check only says whether the card is
 current.
 """
@@ -8,21 +8,30 @@ current.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+from scripts.pages import (
+    REPOSITORY,
+    Json,
+    bullets,
+    explained,
+    load,
+    misses,
+    number,
+    provenance_lines,
+    table,
+    targets_table,
+    written,
+)
+
 TEMPLATE = REPOSITORY / "docs" / "model_card.md"
 FIGURES = REPOSITORY / "docs" / "results" / "quality.json"
 NOTES = REPOSITORY / "docs" / "results" / "model_card_notes.json"
 CARD = REPOSITORY / "src" / "kinestream" / "assets" / "default_model" / "MODEL_CARD.md"
-NO_CAUSE = "cause not known yet"
-
-Json = Mapping[str, Any]
 
 
 def card(template: str, results: Json, notes: Json) -> str:
@@ -30,27 +39,8 @@ def card(template: str, results: Json, notes: Json) -> str:
     return re.sub(r"\{\{(\w+)\}\}", lambda match: PLACES[match.group(1)](results, notes), template).rstrip() + "\n"
 
 
-def missing_causes(results: Json, notes: Json) -> list[str]:
-    """Names of the targets that are not met and have no cause in the notes."""
-    causes = notes.get("causes", {})
-    return [
-        row["name"] for row in results["targets"] if row["met"] is not True and not causes.get(row["name"], "").strip()
-    ]
-
-
-def number(value: float | None, unit: str = "") -> str:
-    """A figure as the card shows it."""
-    return "-" if value is None else f"{value:.3g} {unit}".strip()
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-
-
 def _generated_note(results: Json, notes: Json) -> str:
-    return "Written by `python scripts/write_model_card.py` from `docs/model_card.md` and `docs/results/quality.json`."
+    return "Written by `python -m scripts.write_model_card` from `docs/model_card.md` and `docs/results/quality.json`."
 
 
 def _model_table(results: Json, notes: Json) -> str:
@@ -62,7 +52,7 @@ def _model_table(results: Json, notes: Json) -> str:
         )
         rows.append([name, f"{model['parameters'][part] / 1e6:.1f} million", sizes])
     fingerprint = f"SHA-256 of the measured weights: `{model['fingerprint'][:16]}…`"
-    return table(("part", "numbers", "configuration"), rows) + f"\n\n{fingerprint}"
+    return table(("part", "parameters", "configuration"), rows) + f"\n\n{fingerprint}"
 
 
 def _settings_line(results: Json, notes: Json) -> str:
@@ -135,41 +125,6 @@ def _few_shot(results: Json, notes: Json) -> str:
 
 def _otherwise(own: Json | None) -> str:
     return "" if own is None else ", ".join(f"{name} ({count})" for name, count in own["named_otherwise"].items())
-
-
-def _recipe(results: Json, notes: Json) -> str:
-    provenance = results["model"].get("provenance", {})
-    lines = [str(line) for line in notes.get("recipe", [])]
-    lines += [f"{key}: {value}" for key, value in sorted(provenance.items()) if isinstance(value, str | int | float)]
-    return "\n".join(f"- {line}" for line in lines)
-
-
-def _targets_table(results: Json, notes: Json) -> str:
-    words = {True: "yes", False: "**no**", None: "not measured"}
-    rows = [
-        [
-            row["says"],
-            number(row["value"], row["unit"]),
-            "" if row["low"] is None else f"{number(row['low'])} to {number(row['high'])}",
-            row["target"],
-            words[row["met"]],
-        ]
-        for row in results["targets"]
-    ]
-    return table(("figure", "value", "95 % interval", "target", "met"), rows)
-
-
-def _misses(results: Json, notes: Json) -> str:
-    missed = [row for row in results["targets"] if row["met"] is not True]
-    if not missed:
-        return "All targets are met."
-    causes = notes.get("causes", {})
-    lines = [
-        f"- {row['says']} ({number(row['value'], row['unit'])}, target {row['target']}): "
-        f"{causes.get(row['name'], '').strip() or NO_CAUSE}"
-        for row in missed
-    ]
-    return "Missed, and why:\n\n" + "\n".join(lines)
 
 
 def _prompts_line(results: Json, notes: Json) -> str:
@@ -299,10 +254,6 @@ def _rare_styles(results: Json, notes: Json) -> str:
     return ", ".join(name for name, own in results["data"]["styles"].items() if sum(own.values()) < 20) or "none here"
 
 
-def _limits(results: Json, notes: Json) -> str:
-    return "\n".join(f"- {line}" for line in notes.get("limits", []))
-
-
 PLACES: dict[str, Callable[[Json, Json], str]] = {
     "generated_note": _generated_note,
     "text_encoder": lambda results, notes: str(results["model"]["text_encoder"]),
@@ -314,10 +265,12 @@ PLACES: dict[str, Callable[[Json, Json], str]] = {
     "contents_table": _contents_table,
     "styles_line": _styles_line,
     "few_shot": _few_shot,
-    "recipe": _recipe,
+    "recipe": lambda results, notes: bullets(
+        [*notes.get("recipe", []), *provenance_lines(results["model"].get("provenance", {}))]
+    ),
     "command": lambda results, notes: str(results["command"]),
-    "targets_table": _targets_table,
-    "misses": _misses,
+    "targets_table": lambda results, notes: targets_table(results["targets"]),
+    "misses": lambda results, notes: misses(results["targets"], notes),
     "prompts_line": _prompts_line,
     "pairs_line": _pairs_line,
     "perfect": _perfect,
@@ -328,16 +281,8 @@ PLACES: dict[str, Callable[[Json, Json], str]] = {
     "confusions": _confusions,
     "rare_styles": _rare_styles,
     "evaluations": _evaluations,
-    "limits": _limits,
+    "limits": lambda results, notes: bullets(notes.get("limits", [])),
 }
-
-
-def load(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; empty where the file is missing."""
-    if not path.is_file():
-        return {}
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
 
 
 def figures(path: Path) -> dict[str, Any]:
@@ -360,17 +305,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{given.figures} is missing: run `python -m benchmarks.quality` first", file=sys.stderr)
         return 2
     text = card(TEMPLATE.read_text(encoding="utf-8"), results, notes)
-    unexplained = missing_causes(results, notes)
-    for name in unexplained:
-        print(f'the target {name!r} is missed: say why in {given.notes} under "causes"', file=sys.stderr)
-    if given.check:
-        current = given.out.is_file() and given.out.read_text(encoding="utf-8") == text
-        if not current:
-            print(f"{given.out} is not current: run python scripts/write_model_card.py", file=sys.stderr)
-        return 0 if current and not unexplained else 1
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(text, encoding="utf-8")
-    return 1 if unexplained else 0
+    told = explained(results["targets"], notes, given.notes)
+    return 0 if written(text, [given.out], "write_model_card", check=given.check) and told else 1
 
 
 if __name__ == "__main__":

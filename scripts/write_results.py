@@ -1,7 +1,7 @@
 """Writes docs/results.md from the JSON files in docs/results/: every figure comes from there, none from this script.
 
-    python scripts/write_results.py            # writes the page
-    python scripts/write_results.py --check    # only says whether it is current
+    python -m scripts.write_results            # writes the page
+    python -m scripts.write_results --check    # only says whether it is current
 
 A file that is not there has no section. A test checks that page and files agree.
 """
@@ -11,15 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+from scripts.pages import REPOSITORY, Json, number, table, written
+
 RESULTS = REPOSITORY / "docs" / "results"
 PAGE = REPOSITORY / "docs" / "results.md"
-
-Json = Mapping[str, Any]
 
 QUALITY_TITLES = {
     "quality.json": "## Is the packaged text-to-motion model good enough?",
@@ -29,9 +27,12 @@ QUALITY_TITLES = {
 HEAD = """\
 # Results
 
-Written by `python scripts/write_results.py` from the files in `docs/results/`; nothing here is typed by hand.
+Written by `python -m scripts.write_results` from the files in `docs/results/`; nothing here is typed by hand.
 `±` is half of a 95 % interval. What a figure sees, and how it can be fooled, stands in [metrics.md](metrics.md).
 """
+
+# Worst sentences of the prompt bench that are named.
+WORST_NAMED = 12
 
 # What a reader should take from an evaluation, before its table.
 PROTOCOLS = {
@@ -49,19 +50,6 @@ def page(folder: Path) -> str:
         for path in sorted(folder.glob(name)):
             sections.append(write(json.loads(path.read_text(encoding="utf-8")), path.name).rstrip())  # noqa: PERF401
     return "\n\n".join(sections) + "\n"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows))
-
-
-def number(value: float | None, unit: str = "") -> str:
-    """A figure with three digits that count, "-" for none."""
-    if value is None:
-        return "-"
-    text = f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
-    return f"{text} {unit}".strip()
 
 
 def estimate(figure: Json | None, unit: str = "") -> str:
@@ -215,11 +203,42 @@ def _ablation(one: Json) -> str:
     return f"### {one['question']}\n\n{table(head, rows)}\n\nBudget: {budget}. {one['reading']}"
 
 
+def prompts(results: Json, name: str) -> str:
+    """What comes of freely written prompts, and whether unknown ones are noticed."""
+    facts, knows = results["sentences"], results["knows"]
+    rows = [
+        [own["says"], str(own["prompts"]), estimate(own["generated"]), number(own["shuffled"]), estimate(own["real"])]
+        for own in results["metrics"].values()
+        if own["generated"] is not None
+    ]
+    rows.append(["everything that could be judged", str(facts["known"]), estimate(results["as_asked"]), "-", "-"])
+    signals = [
+        [f"from the {what}", estimate(own["unknown_said"]), estimate(own["known_said"]), number(own["auc"])]
+        for what, own in (("sentence", knows["text"]), ("motion", knows["motion"]), ("two together", knows["both"]))
+    ]
+    worst = [f"{own['text']} ({', '.join(own['failed'])})" for own in results["worst"][:WORST_NAMED]]
+    return "\n\n".join(
+        [
+            "## Does it do what people write?",
+            f"{facts['known']} sentences written by hand, none from the grammar of the training captions, "
+            f"each acted {results['repeats']} times in {results['mode']} mode (`{name}`). "
+            '"Shuffled" is what clips of other sentences get that ask for the same kind of thing; "recorded" are '
+            "recordings whose labels say it.",
+            f"```sh\n{results['command']}\n```",
+            table(["what is asked", "sentences", "generated", "shuffled", "recorded"], rows),
+            f"Worst: {'; '.join(worst)}.",
+            "Prompts that can't be known, on the half of them that no threshold was chosen on:",
+            table(["signal", "unknown ones noticed", "known ones taken for unknown", "AUC"], signals),
+        ]
+    )
+
+
 Writer = Callable[[Json, str], str]
 # Files in the order of the page.
 SECTIONS: Sequence[tuple[str, Writer]] = (
     ("quality.json", quality),
     ("quality_fast.json", quality),
+    ("prompts.json", prompts),
     ("latency.json", latency),
     ("dance_latency.json", dance_latency),
     ("engine.json", engine),
@@ -238,14 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("-o", "--output", type=Path, default=PAGE, help="page to write")
     given = options.parse_args(arguments)
     text = page(given.results)
-    if given.check:
-        current = given.output.is_file() and given.output.read_text(encoding="utf-8") == text
-        if not current:
-            print(f"{given.output} is not current: run python scripts/write_results.py", file=sys.stderr)
-        return 0 if current else 1
-    given.output.write_text(text, encoding="utf-8")
-    print(given.output)
-    return 0
+    return 0 if written(text, [given.output], "write_results", check=given.check) else 1
 
 
 if __name__ == "__main__":

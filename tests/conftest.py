@@ -113,7 +113,13 @@ def bandai_namco_dir(request: pytest.FixtureRequest) -> Path:
     if given:
         return _existing(Path(given))
     archive = request.getfixturevalue("shared_dir") / "data" / "bandai-namco-motion.tar.xz"
-    return _unpacked_members(_existing(archive))
+    return _unpacked_members(_existing(archive), frozenset(BANDAI_NAMCO_MEMBERS))
+
+
+@pytest.fixture(scope="session")
+def cmu_clips(shared_dir: Path) -> Path:
+    """CMU's recordings, skeletons and index.csv, unpacked once per machine."""
+    return _unpacked_members(_existing(shared_dir / "data" / "cmu-mocap.tar.xz"), None)
 
 
 @pytest.fixture(scope="session")
@@ -141,21 +147,22 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _unpacked_members(archive: Path) -> Path:
+def _unpacked_members(archive: Path, members: frozenset[str] | None) -> Path:
+    """Where these members of an archive (None: all) lie unpacked."""
     stat = archive.stat()
-    version = repr((str(archive), stat.st_size, stat.st_mtime_ns, BANDAI_NAMCO_MEMBERS))
+    version = repr((str(archive), stat.st_size, stat.st_mtime_ns, sorted(members or ())))
     key = hashlib.sha256(version.encode()).hexdigest()
-    target = Path(tempfile.gettempdir()) / f"kinestream-tests-bandai-namco-{os.getuid()}-{key[:12]}"
+    target = Path(tempfile.gettempdir()) / f"kinestream-tests-{archive.name.partition('.')[0]}-{os.getuid()}-{key[:12]}"
     if target.is_dir():
         return target
-    wanted = set(BANDAI_NAMCO_MEMBERS)
+    wanted = set(members or ())
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch, tarfile.open(archive, "r|xz") as tar:
         unpacked = Path(scratch) / "set"
         for member in tar:
-            if member.name in wanted:
+            if members is None or member.name in wanted:
                 tar.extract(member, unpacked, filter="data")
                 wanted.discard(member.name)
-            if not wanted:
+            if members is not None and not wanted:
                 break
         if wanted:
             pytest.fail(f"{archive} lacks {sorted(wanted)}")

@@ -313,8 +313,10 @@ def test_code_in_a_released_file_does_not_run(stats_file: Path, tmp_path: Path) 
     mark = tmp_path / "ran"
     path = tmp_path / "hostile.pth"
     torch.save({"net": {"tae.decode_proj.weight": torch.zeros(2, 2), "x": Hostile(mark)}}, path)
-    with pytest.raises(BadInputError, match="Nothing in it was run"):
+    with pytest.raises(BadInputError, match="Nothing in it was run") as refused:
         import_motionstreamer(path, path, stats_file, tmp_path / "out")
+    assert "open" in str(refused.value)  # what it would have called
+    assert "weights_only" not in str(refused.value)  # nobody is told how to run it all the same
     assert not mark.exists()
     assert not (tmp_path / "out").exists()
 
@@ -372,6 +374,22 @@ def test_the_released_statistics_fit(reference_dir: Path, golden_dir: Path, tmp_
     stats = reference_dir / "motion272" / "humanml3d_stats.npz"
     model = import_motionstreamer(tae, ar, stats, tmp_path / "out", num_heads=4)
     assert model.statistics.mean.shape == (272,)
+
+
+def test_the_released_end_latent_is_taken_from_its_file(golden_dir: Path, stats_file: Path, tmp_path: Path) -> None:
+    tae = released_file(golden_dir, "causal_tae_tiny", tmp_path, "keyed")
+    ar = released_file(golden_dir, "ar_diffusion_tiny", tmp_path, "keyed")
+    given = tae, ar, stats_file, tmp_path / "out"
+    centre = import_motionstreamer(*given, num_heads=4).end_latent
+    file = tmp_path / "reference_end_latent_t2m_272.npy"
+    np.save(file, centre.numpy()[None] + 0.5)
+    model = import_motionstreamer(*given, num_heads=4, end_latent=file)
+    torch.testing.assert_close(model.end_latent, centre + 0.5)
+    assert model.provenance["end_latent"] == file.name
+    for wrong in (np.zeros(3, np.float32), np.zeros(len(centre), np.int64), np.array([{}], object)):
+        np.save(file, wrong)
+        with pytest.raises(BadInputError, match=r"reference_end_latent_t2m_272\.npy: expected"):
+            import_motionstreamer(*given, num_heads=4, end_latent=file)
 
 
 def test_weights_are_as_readable_as_the_rest_of_the_folder(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from kinestream.checkpoints.dance import MusicToDanceModel, load_music_to_dance, load_rvq_vae, save_music_to_dance
-from kinestream.checkpoints.folder import RVQ_VAE, save_model
+from kinestream.checkpoints import infinitedance
+from kinestream.checkpoints.dance import MusicToDanceModel, load_music_to_dance, save_music_to_dance
+from kinestream.checkpoints.folder import RVQ_VAE, load_rvq_vae, save_model
 from kinestream.checkpoints.infinitedance import import_infinitedance, load_llama_weights
 from kinestream.errors import BadInputError
 from kinestream.features import Statistics
@@ -26,6 +27,9 @@ from kinestream.models.choreo_llama import (
     generate_codes,
 )
 from kinestream.models.rvq_vae import RVQVAE, RVQVAEConfig
+from kinestream.motion import Motion
+from kinestream.rotations import quat_from_rotvec
+from kinestream.skeleton import smpl22
 
 TOKENS = RVQVAEConfig(feature_dim=6, hidden_dim=8, code_dim=4, num_codes=8)
 LLAMA = ChoreoLlamaConfig(
@@ -153,6 +157,7 @@ def released_files(golden_dir: Path, tmp_path_factory: pytest.TempPathFactory) -
     tokenizer["encoder.model.4.bias"] = tokenizer["encoder.model.4.bias"][:24].clone()
     torch.save({"net": tokenizer}, folder / "dance_vqvae.pth")
     torch.save(load_file(golden_dir / "music2dance_tiny.safetensors"), folder / "best_model_stage2.pt")
+    (folder / "args.json").write_text(json.dumps({"dilation_growth_rate": 3, "width": 24}))
     np.savez(folder / "stats.npz", mean=np.zeros(264, np.float32), std=np.ones(264, np.float32))
     return {path.stem: path for path in folder.iterdir()}
 
@@ -162,10 +167,14 @@ def test_released_files_become_a_model_that_dances_like_theirs(
 ) -> None:
     files = released_files
     import_infinitedance(
-        files["dance_vqvae"], files["best_model_stage2"], files["stats"], tmp_path / "out", num_heads=4, bridge_heads=4
-    )
+        files["dance_vqvae"], files["best_model_stage2"], files["stats"], tmp_path / "out", args=files["args"],
+        num_heads=4, bridge_heads=4,
+    )  # fmt: skip
     model = load_music_to_dance(tmp_path / "out")
-    assert (model.layout, model.music_features, len(model.genres)) == ("humanml264", "muq-25hz", 6)
+    assert (model.layout, model.music_features) == ("humanml264", "muq-25hz")
+    assert model.genres == ("Ballet", "Popular", "Latin", "Modern", "Folk", "Classic")
+    assert model.sampling == SamplingSettings(0.8, 15, 0.95)
+    assert model.provenance["tokenizer_dilation"] == {"growth_rate": 3, "from": "args.json"}
     with np.load(golden_dir / "music2dance_tiny.npz") as arrays:
         music, reference, style, expected = (
             torch.from_numpy(arrays[name]) for name in ("music", "retrieval_cond", "style_idx", "gen_greedy_plain")
@@ -185,12 +194,64 @@ def test_files_that_hold_more_or_less_are_refused(released_files: dict[str, Path
         import_infinitedance(*swapped, files["stats"], tmp_path / "out")
     torch.save(torch.load(files["dance_vqvae"], weights_only=True)["net"], tmp_path / "other.pt")
     with pytest.raises(BadInputError, match="no released ChoreoLLaMA"):
-        import_infinitedance(files["dance_vqvae"], tmp_path / "other.pt", files["stats"], tmp_path / "out")
+        import_infinitedance(
+            files["dance_vqvae"], tmp_path / "other.pt", files["stats"], tmp_path / "out", args=files["args"]
+        )
     tensors = torch.load(files["best_model_stage2"], weights_only=True) | {"extra": torch.zeros(1)}
     torch.save(tensors, tmp_path / "more.pt")
     with pytest.raises(BadInputError, match="extra"):
-        import_infinitedance(files["dance_vqvae"], tmp_path / "more.pt", files["stats"], tmp_path / "out", num_heads=4)
+        import_infinitedance(
+            files["dance_vqvae"],
+            tmp_path / "more.pt",
+            files["stats"],
+            tmp_path / "out",
+            args=files["args"],
+            num_heads=4,
+        )
     assert not (tmp_path / "out").exists()
+
+
+def test_without_its_options_the_tokenizer_that_reconstructs_a_motion_is_taken(
+    released_files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, motion = released_files, kinestream_walk()
+    given = files["dance_vqvae"], files["best_model_stage2"], files["stats"], tmp_path / "out"
+    with pytest.raises(BadInputError, match=r"give its args\.json, or a motion"):
+        import_infinitedance(*given, num_heads=4, bridge_heads=4)
+    # Random weights reconstruct nothing, however their dilations grow.
+    with pytest.raises(BadInputError, match="with no known growth of its dilations"):
+        import_infinitedance(*given, motion=motion, num_heads=4, bridge_heads=4)
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(
+        infinitedance, "_lost", lambda tokenizer, *_: {3: 0.8, 4: 0.05}[tokenizer.config.dilation_growth_rate]
+    )
+    model = import_infinitedance(*given, motion=motion, num_heads=4, bridge_heads=4)
+    assert model.tokenizer.config.dilation_growth_rate == 4
+    assert "4: 0.05" in model.provenance["tokenizer_dilation"]["from"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"dilation_growth_rate": "3"}', '{"dilation_growth_rate": 0}'])
+def test_options_that_say_nothing_of_dilations_are_refused(
+    released_files: dict[str, Path], tmp_path: Path, text: str
+) -> None:
+    files = released_files
+    (tmp_path / "args.json").write_text(text)
+    with pytest.raises(BadInputError, match=r"args\.json"):
+        import_infinitedance(
+            files["dance_vqvae"],
+            files["best_model_stage2"],
+            files["stats"],
+            tmp_path / "o",
+            args=tmp_path / "args.json",
+        )
+
+
+def kinestream_walk() -> Motion:
+    """Forty frames of a body that moves."""
+    turn = torch.zeros(40, 22, 3)
+    turn[:, 1, 0] = torch.linspace(-0.5, 0.5, 40)
+    root = torch.stack([torch.zeros(40), torch.full((40,), 0.95), torch.linspace(0, 1, 40)], dim=-1)
+    return Motion(smpl22(), quat_from_rotvec(turn), root, 30.0)
 
 
 def test_pretrained_layers_are_taken_over(tmp_path: Path) -> None:

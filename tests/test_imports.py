@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import subprocess
 import sys
@@ -11,9 +12,10 @@ from pathlib import Path
 import pytest
 
 import kinestream
-from scripts.check_imports import find_violations
+from scripts.check_imports import LAYERS, TO_COME, find_violations
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
+TYPE_CHECKING_ONLY = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    {0}"
 
 
 @pytest.fixture
@@ -47,7 +49,7 @@ def test_an_upward_import_passes(house: Callable[..., list[str]]) -> None:
         "from .motion import Motion",
         "from . import motion",
         "def later():\n    from kinestream.motion import Motion",
-        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from kinestream.motion import Motion",
+        TYPE_CHECKING_ONLY.format("from kinestream.motion import Motion"),
     ],
 )
 def test_a_downward_import_is_caught_in_every_spelling(house: Callable[..., list[str]], statement: str) -> None:
@@ -82,6 +84,55 @@ def test_training_streaming_and_restoration_do_not_know_each_other(
 @pytest.mark.parametrize("external", ["time", "pathlib", "socket", "urllib.request"])
 def test_models_see_no_files_network_or_clocks(house: Callable[..., list[str]], external: str) -> None:
     assert len(house({"models/x/model.py": f"import {external}"})) == 1
+
+
+@pytest.mark.parametrize("layer", ["streaming", "capture", "factory", "cli"])
+def test_only_the_server_opens_sockets(house: Callable[..., list[str]], layer: str) -> None:
+    (finding,) = house({f"{layer}/a.py": "import socket", "server/wire.py": "import socket"})
+    assert f"{layer}.a imports socket" in finding
+
+
+@pytest.mark.parametrize(
+    ("importer", "imported"),
+    [("capture/shots.py", "models.x"), ("restoration/feet.py", "capture.shots"), ("server/app.py", "rotations")],
+)
+def test_layers_to_come_are_bound_already(house: Callable[..., list[str]], importer: str, imported: str) -> None:
+    files = {importer: f"import kinestream.{imported}", f"{imported.replace('.', '/')}.py": ""}
+    assert any("know" in finding for finding in house(files))
+
+
+def test_layers_to_come_have_no_folder_and_the_docs_name_every_layer() -> None:
+    there = {path.stem for path in (SOURCE / "kinestream").iterdir()}
+    assert there.isdisjoint(TO_COME)
+    assert set(LAYERS) - TO_COME <= there
+    page = (SOURCE.parent / "docs" / "conventions.md").read_text(encoding="utf-8").partition("## Imports")[2]
+    assert [name for name in LAYERS if not re.search(rf"^\|.*\b{name}\b", page, re.MULTILINE)] == []
+    assert all(f"*{name}*" in page for name in TO_COME)
+
+
+@pytest.mark.parametrize("place", ["{0}", "def later():\n    {0}", TYPE_CHECKING_ONLY])
+def test_imports_in_a_circle_are_caught_wherever_they_stand(house: Callable[..., list[str]], place: str) -> None:
+    files = {
+        "data/a.py": "from kinestream.data.b import x",
+        "data/b.py": "from kinestream.data import c",
+        "data/c.py": place.format("from .a import y"),
+        "data/d.py": "import kinestream.data.a",
+    }
+    assert house(files) == ["imports go in a circle: data.a, data.b, data.c"]
+
+
+def test_a_package_that_imports_a_module_which_imports_the_package_is_a_circle(
+    house: Callable[..., list[str]],
+) -> None:
+    files = {"data/__init__.py": "from kinestream.data.a import x", "data/a.py": "import kinestream.data"}
+    assert house(files) == ["imports go in a circle: data, data.a"]
+
+
+def test_text_and_dance_share_what_stands_above_both(house: Callable[..., list[str]]) -> None:
+    files = {"data/text/a.py": "import kinestream.data.journal", "data/journal.py": ""}
+    assert house(files) == []
+    (finding,) = house(files | {"data/dance/b.py": "import kinestream.data.text.a"})
+    assert "stands above both" in finding
 
 
 def test_pickles_are_refused_everywhere(house: Callable[..., list[str]]) -> None:

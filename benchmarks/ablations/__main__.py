@@ -17,14 +17,14 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
-
-import torch
 
 from benchmarks.ablations.bench import Bench, Options
 from benchmarks.ablations.document import table_json, text_table, update
 from benchmarks.ablations.studies import STUDIES, Study
-from kinestream.errors import BadInputError, KinestreamError
+from benchmarks.harness import command_line, run
+from kinestream.errors import BadInputError
 
 JSON = Path("docs/results/ablations.json")
 OF_DANCES = ("dance-components", "bands", "ranks", "copying", "long-dances")
@@ -32,43 +32,25 @@ OF_DANCES = ("dance-components", "bands", "ranks", "copying", "long-dances")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the tables; 0 where they were measured, whichever way they came out."""
-    given = _options().parse_args(arguments)
+    return run(_options(), _bench, arguments)
+
+
+def _bench(given: argparse.Namespace) -> None:
     if given.list:
         for study in STUDIES:
             print(f"{study.name:18} {study.source}: {study.question}")
-        return 0
-    try:
-        options = Options(
-            given.output,
-            given.data,
-            given.dance_data,
-            given.tokenizer,
-            given.retrieval,
-            given.dance_model,
-            given.steps,
-            given.seed,
-            given.recordings,
-            given.samples,
-            given.repeats,
-        )
-        bench = Bench(options)
-        studies = _chosen(given)
-        torch.set_num_threads(given.threads)
-        for study in studies:
-            print(f"{study.name} ...", file=sys.stderr)
-            table = table_json(study, study.measure(bench))
-            update(given.json, [table], [one.name for one in STUDIES])
-            print(text_table(table) + "\n", flush=True)
-    except KinestreamError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+        return
+    own = {field.name: getattr(given, field.name) for field in fields(Options) if hasattr(given, field.name)}
+    bench = Bench(Options(given.output, **own))
+    for study in _chosen(given):
+        print(f"{study.name} ...", file=sys.stderr)
+        table = table_json(study, study.measure(bench))
+        update(given.json, [table], [one.name for one in STUDIES])
+        print(text_table(table) + "\n", flush=True)
 
 
 def _options() -> argparse.ArgumentParser:
-    options = argparse.ArgumentParser(
-        prog="python -m benchmarks.ablations", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    options = command_line("ablations", __doc__, threads=1)
     options.add_argument("names", nargs="*", metavar="NAME", help="tables to run; see --list")
     options.add_argument("--list", action="store_true", help="say what there is")
     options.add_argument("-o", "--output", type=Path, default=Path("runs/ablations"), help="folder of the runs")
@@ -85,7 +67,6 @@ def _options() -> argparse.ArgumentParser:
     options.add_argument("--samples", type=int, default=96, help="test recordings of text tables (default 96)")
     options.add_argument("--repeats", type=int, default=2, help="times that everything is generated (default 2)")
     options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--threads", type=int, default=1, help="threads (default 1)")
     return options
 
 
@@ -95,9 +76,9 @@ def _chosen(given: argparse.Namespace) -> list[Study]:
         raise BadInputError(f"no table {', '.join(unknown)}; there are {', '.join(known)}")
     if given.steps is not None and given.steps < 1:
         raise BadInputError(f"--steps must be at least 1, got {given.steps}")
-    if min(given.samples, given.recordings) < 4 or min(given.repeats, given.threads) < 1 or given.seed < 0:
+    if min(given.samples, given.recordings) < 4 or given.repeats < 1 or given.seed < 0:
         raise BadInputError(
-            "expected --samples and --recordings of at least 4, --repeats and --threads of at least 1, --seed from 0 up"
+            "expected --samples and --recordings of at least 4, --repeats of at least 1, --seed from 0 up"
         )
     if given.json.is_file():
         try:

@@ -25,7 +25,8 @@ from kinestream.checkpoints.evaluator import TextMotionEvaluator, load_evaluator
 from kinestream.checkpoints.retrieval import load_retrieval
 from kinestream.data.dance.windows import DanceClips
 from kinestream.errors import BadInputError
-from kinestream.evaluation.text.plan import Item, reconstruction_plan, text_plan
+from kinestream.evaluation.items import Item
+from kinestream.evaluation.text.plan import reconstruction_plan, text_plan
 from kinestream.training.config import TrainConfig
 from kinestream.training.dance.codes import ReferenceDances
 

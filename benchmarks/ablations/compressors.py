@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -11,17 +11,18 @@ from torch import Tensor, nn
 
 from benchmarks.ablations.recipes import COMPRESSOR, QUANTIZER, Recipe, Variant
 from benchmarks.ablations.store import Measured
+from benchmarks.ablations.training import Unwatched, task_settings
 from kinestream.checkpoints import load_causal_tae
-from kinestream.checkpoints.dance import load_rvq_vae
 from kinestream.checkpoints.evaluator import TextMotionEvaluator
-from kinestream.evaluation.text.plan import Item
+from kinestream.checkpoints.folder import load_rvq_vae
+from kinestream.evaluation.items import Item
 from kinestream.evaluation.text.reconstruct import reconstructed
 from kinestream.features import MOTION272, Statistics, positions_from_motion272
 from kinestream.features.recovery import world_joints_from_rotations
 from kinestream.metrics import frechet_distance, jitter_mps3, mpjpe_mm
 from kinestream.models.causal_tae import CausalTAE, CausalTAEConfig, LatentDistribution
 from kinestream.models.rvq_vae import RVQVAE
-from kinestream.training.config import TrainConfig, from_table
+from kinestream.training.config import TrainConfig
 from kinestream.training.dance.rvq_vae import RVQVAETask, RVQVAETaskConfig
 from kinestream.training.loop import Task, run
 from kinestream.training.text.causal_tae import CausalTAETask, CausalTAETaskConfig
@@ -49,19 +50,11 @@ class QuantizedAutoencoder(nn.Module):
 Autoencoder = CausalTAE | QuantizedAutoencoder
 
 
-class _Unwatched:
-    """Nothing is validated or rendered on the way: variants are measured at the end, all alike."""
-
-    def validate(self, step: int, folder: Path) -> Mapping[str, float]:
-        """Give nothing."""
-        return {}
-
-
-class _Continuous(_Unwatched, CausalTAETask):
+class _Continuous(Unwatched, CausalTAETask):
     pass
 
 
-class _Quantized(_Unwatched, RVQVAETask):
+class _Quantized(Unwatched, RVQVAETask):
     pass
 
 
@@ -76,11 +69,10 @@ def train(variant: Variant, config: TrainConfig, folder: Path) -> tuple[Autoenco
     if not (folder / "model").is_dir():
         task: Task
         if quantized:
-            task = _Quantized(config.model, from_table(RVQVAETaskConfig, config.task, "task"), config.data, seed)
+            task = _Quantized(config.model, task_settings(config, RVQVAETaskConfig), config.data, seed)
         else:
             model_config = CausalTAEConfig.from_json(config.model)
-            settings = from_table(CausalTAETaskConfig, config.task, "task")
-            task = _Continuous(model_config, settings, config.data, seed)
+            task = _Continuous(model_config, task_settings(config, CausalTAETaskConfig), config.data, seed)
         run(task, config.loop, folder, resume=True, info={"variant": variant.name})
     if quantized:
         model, statistics, _ = load_rvq_vae(folder / "model")
@@ -106,10 +98,5 @@ def measure(
 
 def recordings(items: Sequence[Item]) -> Measured:
     """The recordings' own jitter, for the row of real motion."""
-    return Measured(
-        {
-            "jitter_mps3": [
-                float(jitter_mps3(world_joints_from_rotations(item.features()), MOTION272.fps)) for item in items
-            ]
-        }
-    )
+    joints = [world_joints_from_rotations(item.features()) for item in items]
+    return Measured({"jitter_mps3": [float(jitter_mps3(one, MOTION272.fps)) for one in joints]})

@@ -10,40 +10,38 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.ablations.recipes import Variant
 from benchmarks.ablations.store import Measured
+from benchmarks.ablations.training import WeightsAlone, task_settings, trained
 from kinestream.checkpoints.dance import MusicToDanceModel
 from kinestream.checkpoints.retrieval import MusicDanceRetrieval
 from kinestream.data.dance.reference_index import ReferenceIndex
 from kinestream.data.dance.windows import MUSIC_FOLDER, DanceClips
 from kinestream.errors import BadInputError
-from kinestream.evaluation.plausibility import TOES
-from kinestream.features import MOTION272, motion_from_motion272
+from kinestream.evaluation.dance.sets import dance_features
+from kinestream.evaluation.findings import random_halves
+from kinestream.evaluation.plausibility import TOES, shown_joints
+from kinestream.features import MOTION272
 from kinestream.metrics import (
     beat_alignment_control,
     feature_scores,
     foot_skating_ratio,
     frechet_distance,
-    geometric_features,
     jitter_mps3,
-    kinetic_features,
     mean_pairwise_distance,
     motion_beats,
     repeat_generators,
     standardized,
 )
 from kinestream.models.choreo_llama import References, generate_codes
-from kinestream.training.config import TrainConfig, from_table
+from kinestream.training.config import TrainConfig
 from kinestream.training.dance.choreo_llama import ChoreoLlamaTask, ChoreoLlamaTaskConfig
 from kinestream.training.dance.codes import SEARCH_HOP, ReferenceDances
-from kinestream.training.loop import run
 from kinestream.training.motion_layouts import motion_layout
 
-WEIGHTS = "weights.safetensors"
 WINDOW = 240
 LONG_WINDOWS = ((240, 480), (960, 1200))
 LONG_ROWS = ("generated, 8 to 24 s", "generated, 32 to 48 s", "real, 8 to 24 s", "real, 32 to 48 s")
@@ -57,28 +55,15 @@ COPYING_ROWS = (
 FPS = MOTION272.fps
 
 
-class DanceTask(ChoreoLlamaTask):
+class DanceTask(WeightsAlone, ChoreoLlamaTask):
     """The recipe without validation on the way; weights alone are kept."""
-
-    def validate(self, step: int, folder: Path) -> Mapping[str, float]:
-        """Nothing is looked at on the way."""
-        return {}
-
-    def export(self, folder: Path, step: int) -> None:
-        """The averaged weights."""
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: value.contiguous() for name, value in self.model.state_dict().items()}, folder / WEIGHTS)
 
 
 def train(variant: Variant, config: TrainConfig, folder: Path) -> MusicToDanceModel:
     """The trained model of a folder, training what is missing of it."""
-    table = {key: tuple(value) if isinstance(value, list) else value for key, value in config.task.items()}
-    task = DanceTask(config.model, from_table(ChoreoLlamaTaskConfig, table, "task"), config.data, config.loop.seed)
-    if not (folder / "model" / WEIGHTS).is_file():
-        run(task, config.loop, folder, resume=True, info={"variant": variant.name})
-    task.model.load_state_dict(load_file(folder / "model" / WEIGHTS))
-    task.model.eval()
-    return task.bundle({})
+    settings = task_settings(config, ChoreoLlamaTaskConfig)
+    task = DanceTask(config.model, settings, config.data, config.loop.seed)
+    return trained(task, config.loop, folder, variant).bundle({})
 
 
 class Place(NamedTuple):
@@ -119,7 +104,7 @@ class Dance(NamedTuple):
     @classmethod
     def of(cls, features: Tensor) -> Dance:
         """Pose the body as the rotations say."""
-        return cls(features, motion_from_motion272(features).joint_positions_m())
+        return cls(features, shown_joints(features))
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,12 +169,10 @@ class DanceTest:
         """The same figures of the real dances; FID is that of one random half to the other."""
         rows = spaces(self.real)
         sets: dict[str, list[float]] = {}
-        for generator in repeat_generators(seed, max(2, repeats)):
-            order = torch.randperm(len(self.real), generator=generator)
-            half = len(order) // 2
+        for first, second in random_halves(len(self.real), seed, max(2, repeats)):
             for name, real in zip("kg", rows, strict=True):
                 own = standardized(real, real)
-                distance = frechet_distance(own[order[:half]], own[order[half : 2 * half]])
+                distance = frechet_distance(own[first], own[second])
                 sets.setdefault(f"fid_{name}", []).append(float(distance))
                 sets.setdefault(f"div_{name}", []).append(float(mean_pairwise_distance(own)))
         return Measured(self._of_windows(self.real), sets, groups=self.names)
@@ -207,8 +190,8 @@ class DanceTest:
 
 def spaces(dances: Sequence[Dance]) -> tuple[Tensor, Tensor]:
     """Kinetic and geometric features of dances."""
-    joints = torch.stack([dance.joints_m for dance in dances])
-    return kinetic_features(joints, FPS), geometric_features(joints, FPS)
+    found = dance_features(torch.stack([dance.joints_m for dance in dances]))
+    return found["k"], found["g"]
 
 
 @torch.no_grad()

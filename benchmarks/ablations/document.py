@@ -11,8 +11,9 @@ from typing import Any
 
 from benchmarks.ablations.store import Measured
 from benchmarks.ablations.studies import Study, Table
+from benchmarks.harness import save
+from kinestream.cli.outputs import aligned
 from kinestream.evaluation.provenance import run_facts
-from kinestream.io.atomic import atomic_path
 from kinestream.metrics import Estimate
 
 FORMAT = "kinestream-ablations"
@@ -103,9 +104,7 @@ def update(path: Path, tables: Sequence[Mapping[str, Any]], order: Sequence[str]
         "command": "python -m benchmarks.ablations",
         "tables": [known[name] for name in order if name in known],
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    save(document, path)
 
 
 def shown(figure: Mapping[str, Any] | None, difference: Mapping[str, Any] | None = None) -> str:
@@ -128,6 +127,4 @@ def text_table(table: Mapping[str, Any]) -> str:
             shown(row["figures"].get(c["name"]), row["difference_to_base"].get(c["name"])) for c in table["columns"]
         ]
         rows.append([row["name"], *cells])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([f"{table['name']}: {table['question']} ({table['source']})", *lines])
+    return f"{table['name']}: {table['question']} ({table['source']})\n" + "\n".join(aligned(rows))

@@ -81,11 +81,11 @@ DANCE = Recipe(
 CAUSAL_TAE = Variant("causal-tae", "Causal TAE (the paper's)")
 CAUSAL_TAE_AGAIN = Variant("causal-tae-again", "Causal TAE, another seed", ("loop.seed=1",))
 COMPRESSORS = (
-    Variant("vq-vae", "VQ-VAE: one codebook of 512 codes of 16 numbers, not causal", parts=("quantized",)),
+    Variant("vq-vae", "VQ-VAE: one codebook of 512 codes of 16 values, not causal", parts=("quantized",)),
     Variant("ae", "AE: no sampling, no divergence, not causal", ("model.causal=false", "model.variational=false")),
     Variant(
         "ae-wide",
-        "AE with latents of 64 numbers, as wide as the network",
+        "AE with latents of 64 values, as wide as the network",
         ("model.causal=false", "model.variational=false", "model.latent_dim=64"),
     ),
     Variant("vae", "VAE: not causal", ("model.causal=false",)),

@@ -41,15 +41,20 @@ RECONSTRUCTION_COLUMNS = ("mpjpe_mm", "reconstruction_jitter_mps3", "reconstruct
 GENERATED_ON = tuple(variant for variant in COMPRESSORS if variant.name not in ("ae-wide", "causal-tae-again"))
 
 
+PACKAGED = "the packaged model, nothing trained"
+Row = tuple[str, Measured]
+Facts = Mapping[str, Any]
+
+
 @dataclass(frozen=True)
 class Table:
     """One table: rows in order, the one that others are compared with, and the names of its columns."""
 
-    rows: Sequence[tuple[str, Measured]]
+    rows: Sequence[Row]
     columns: Sequence[str]
     base: str | None
-    budget: Mapping[str, Any]
-    data: Mapping[str, Any]
+    budget: Facts
+    data: Facts
 
 
 @dataclass(frozen=True)
@@ -63,19 +68,6 @@ class Study:
     measure: Callable[[Bench], Table] = field(repr=False)
 
 
-def _nowhere(measure: Callable[[], Measured]) -> Callable[[Path], Measured]:
-    """For what leaves no files behind."""
-    return lambda folder: measure()
-
-
-def _row(rows: Callable[[], Mapping[str, Measured]], name: str) -> Measured:
-    return rows()[name]
-
-
-def _danced(bench: Bench, model: MusicToDanceModel, rank: int | None) -> Measured:
-    return bench.danced(model, rank)[0]
-
-
 def _compressors(bench: Bench) -> Table:
     rows = [("Real motion", _reconstructed(compressors.recordings(bench.items)))]
     rows += [(variant.says, _reconstructed(bench.compressor(variant)[0])) for variant in COMPRESSORS]
@@ -84,9 +76,14 @@ def _compressors(bench: Bench) -> Table:
 
 
 def _latents(bench: Bench) -> Table:
-    rows = [("Real motion", bench.real_text())]
-    rows += [(variant.says, bench.text_model(FULL_TEXT, variant)) for variant in GENERATED_ON]
-    return Table(rows, TEXT_COLUMNS, CAUSAL_TAE.says, bench.text_budget(TEXT), bench.text_facts())
+    rows = [(variant.says, bench.text_model(FULL_TEXT, variant)) for variant in GENERATED_ON]
+    return _text_table(bench, rows, CAUSAL_TAE.says)
+
+
+def _text_table(bench: Bench, rows: Sequence[Row], base: str, *more: str, budget: Facts | None = None) -> Table:
+    """Generated text to motion below the recordings' own figures."""
+    budget = bench.text_budget(TEXT) if budget is None else budget
+    return Table([("Real motion", bench.real_text()), *rows], (*more, *TEXT_COLUMNS), base, budget, bench.text_facts())
 
 
 def _reconstructed(found: Measured) -> Measured:
@@ -97,132 +94,137 @@ def _reconstructed(found: Measured) -> Measured:
 
 
 def _root_weights(bench: Bench) -> Table:
-    rows = []
-    for variant in ROOT_WEIGHTS:
-        says = {CAUSAL_TAE.name: "λ = 7 (the paper's)", "causal-tae-again": "λ = 7, another seed"}
-        rows.append((says.get(variant.name, variant.says), _reconstructed(bench.compressor(variant)[0])))
-    return Table(rows, RECONSTRUCTION_COLUMNS, "λ = 7 (the paper's)", bench.text_budget(COMPRESSOR), bench.text_facts())
+    base = "λ = 7 (the paper's)"
+    says = {CAUSAL_TAE.name: base, "causal-tae-again": "λ = 7, another seed"}
+    rows = [
+        (says.get(variant.name, variant.says), _reconstructed(bench.compressor(variant)[0])) for variant in ROOT_WEIGHTS
+    ]
+    return Table(rows, RECONSTRUCTION_COLUMNS, base, bench.text_budget(COMPRESSOR), bench.text_facts())
 
 
 def _ar_design(bench: Bench) -> Table:
-    rows = [("Real motion", bench.real_text())]
-    rows += [(variant.says, bench.text_model(variant, CAUSAL_TAE)) for variant in AR_DESIGN]
-    return Table(rows, ("noise_error", *TEXT_COLUMNS), FULL_TEXT.says, bench.text_budget(TEXT), bench.text_facts())
+    rows = [(variant.says, bench.text_model(variant, CAUSAL_TAE)) for variant in AR_DESIGN]
+    return _text_table(bench, rows, FULL_TEXT.says, "noise_error")
 
 
 def _guidance(bench: Bench) -> Table:
-    rows = [("Real motion", bench.real_text())]
-    options = bench.options
-    model = load_text_to_motion()
+    options, model = bench.options, load_text_to_motion()
     asked = text_models.TextModel(model.ar, model.tae, model.statistics, text_encoder(model.text_encoder))
-    for scale in GUIDANCE_SCALES:
-        settings = {
-            "scale": scale, "data": digest(bench.data), "samples": options.samples, "repeats": options.repeats,
-            "seed": options.seed, "model": str(model.provenance), "weights": float(model.ar.out.weight.double().sum()),
-        }  # fmt: skip
-        found = bench.store.measured(
+    settings = {
+        "data": digest(bench.data), "samples": options.samples, "repeats": options.repeats, "seed": options.seed,
+        "model": str(model.provenance), "weights": float(model.ar.out.weight.double().sum()),
+    }  # fmt: skip
+
+    def at(scale: float) -> Measured:
+        return bench.store.measured(
             f"guidance-{scale:g}",
-            settings,
-            _nowhere(partial(bench.text_test.measure, asked, scale, options.repeats, options.seed)),
+            {"scale": scale, **settings},
+            lambda _: bench.text_test.measure(asked, scale, options.repeats, options.seed),
         )
-        rows.append((f"s = {scale:g}", found))
-    budget = {"model": "the packaged model, nothing trained", "test_recordings": options.samples}
-    budget |= {"repeats": options.repeats, "seed": options.seed}
-    return Table(rows, TEXT_COLUMNS, f"s = {GUIDANCE:g}", budget, bench.text_facts())
+
+    rows = [(f"s = {scale:g}", at(scale)) for scale in GUIDANCE_SCALES]
+    budget = {"model": PACKAGED, "test_recordings": options.samples, "repeats": options.repeats, "seed": options.seed}
+    return _text_table(bench, rows, f"s = {GUIDANCE:g}", budget=budget)
 
 
 def _latency(bench: Bench) -> Table:
-    lengths = bench.options.lengths
-    model = load_text_to_motion()
+    lengths, model = bench.options.lengths, load_text_to_motion()
     settings = {
         "lengths": lengths, "repeats": latency.REPEATS, "ar": model.ar.config.to_json(),
         "tae": model.tae.config.to_json(),
     }  # fmt: skip
     found = bench.store.measured(
-        "latency", settings, _nowhere(partial(latency.first_frame, model, lengths, latency.REPEATS))
-    )
-    rows = []
-    for length in lengths:
-        own = {f"{name}_s": found.sets[f"{name} {length}"] for name in ("causal", "whole")}
-        rows.append((f"{length} frames", Measured(sets=own)))
-    budget = {"model": "the packaged model, nothing trained", "repeats": latency.REPEATS, "unit": "processor seconds"}
+        "latency", settings, lambda _: latency.first_frame(model, lengths, latency.REPEATS)
+    ).sets
+    rows = [
+        (
+            f"{length} frames",
+            Measured(sets={f"{name}_s": found[f"{name} {length}"] for name in ("causal", "whole")}),
+        )
+        for length in lengths
+    ]
+    budget = {"model": PACKAGED, "repeats": latency.REPEATS, "unit": "processor seconds"}
     return Table(rows, ("causal_s", "whole_s"), None, budget, {})
 
 
 def _dance_components(bench: Bench) -> Table:
-    rows = [("Real dances", bench.real_dances())]
-    rows += [(variant.says, bench.dance_variant(variant)) for variant in DANCE_COMPONENTS]
-    return Table(
-        rows, TRAINED_DANCE_COLUMNS, "embeddings, no references", bench.dance_budget(True), bench.dance_facts()
-    )
+    rows = [(variant.says, bench.dance_variant(variant)) for variant in DANCE_COMPONENTS]
+    return _dance_table(bench, rows, "embeddings, no references", trained=True)
+
+
+def _dance_table(bench: Bench, rows: Sequence[Row], base: str, *, trained: bool) -> Table:
+    """Generated dances below the real ones."""
+    columns = TRAINED_DANCE_COLUMNS if trained else DANCE_COLUMNS
+    rows = [("Real dances", bench.real_dances()), *rows]
+    return Table(rows, columns, base, bench.dance_budget(trained), bench.dance_facts())
 
 
 def _bands(bench: Bench) -> Table:
-    says = {CADENCE.name: "2 bands (the paper's)"}
-    rows = [("Real dances", bench.real_dances())]
-    rows += [(says.get(variant.name, variant.says), bench.dance_variant(variant)) for variant in BANDS]
-    return Table(rows, TRAINED_DANCE_COLUMNS, "2 bands (the paper's)", bench.dance_budget(True), bench.dance_facts())
+    base = "2 bands (the paper's)"
+    rows = [(base if variant is CADENCE else variant.says, bench.dance_variant(variant)) for variant in BANDS]
+    return _dance_table(bench, rows, base, trained=True)
 
 
 def _ranks(bench: Bench) -> Table:
-    model, settings = bench.shown_dancer()
+    model, settings = _reads_references(bench, "ranks")
     count = model.llama.config.num_references
-    if not model.llama.config.uses_references:
-        raise BadInputError("ranks: the dance model reads no references")
-    rows = [("Real dances", bench.real_dances())]
-    for rank in (*RANKS, None):
-        says = "no references" if rank is None else f"ranks {rank + 1} to {rank + count}"
-        found = bench.store.measured(
+
+    def at(rank: int | None) -> Measured:
+        return bench.store.measured(
             f"rank-{'none' if rank is None else rank}",
             settings | {"first_rank": rank},
-            _nowhere(partial(_danced, bench, model, rank)),
+            lambda _: bench.danced(model, rank)[0],
         )
-        rows.append((says, found))
-    return Table(rows, DANCE_COLUMNS, f"ranks 1 to {count}", bench.dance_budget(False), bench.dance_facts())
+
+    rows = [(f"ranks {rank + 1} to {rank + count}", at(rank)) for rank in RANKS]
+    return _dance_table(bench, [*rows, ("no references", at(None))], f"ranks 1 to {count}", trained=False)
 
 
 def _copying(bench: Bench) -> Table:
+    model, settings = _reads_references(bench, "copying")
+    count = min(COPIED, model.llama.config.num_references)
+
+    def distances() -> Mapping[str, Measured]:
+        return dances.copying(bench.dance_test, bench.danced(model, 0)[1], model, bench.library, count)
+
+    rows = _together(bench, "copying", dances.COPYING_ROWS, settings, distances)
+    columns = ("kinetic", "geometric", "joints_mm")
+    return Table(rows, columns, "generated to retrieved", bench.dance_budget(False), bench.dance_facts())
+
+
+def _reads_references(bench: Bench, table: str) -> tuple[MusicToDanceModel, dict[str, Any]]:
     model, settings = bench.shown_dancer()
     if not model.llama.config.uses_references:
-        raise BadInputError("copying: the dance model reads no references")
-    count = min(COPIED, model.llama.config.num_references)
-    rows: dict[str, Measured] = {}
+        raise BadInputError(f"{table}: the dance model reads no references")
+    return model, settings
 
-    def distances() -> dict[str, Measured]:
-        if not rows:
-            _, generated = bench.danced(model, 0)
-            rows.update(dances.copying(bench.dance_test, generated, model, bench.library, count))
-        return rows
 
-    table = [
-        (
-            name,
-            bench.store.measured(
-                f"copying-{number}", settings | {"row": name}, _nowhere(partial(_row, distances, name))
-            ),
-        )
-        for number, name in enumerate(dances.COPYING_ROWS)
+def _together(
+    bench: Bench, table: str, names: Sequence[str], settings: Facts, measure: Callable[[], Mapping[str, Measured]]
+) -> list[Row]:
+    """Rows that are measured together, the first time that one of them is missing."""
+    found: dict[str, Measured] = {}
+
+    def row(name: str, folder: Path) -> Measured:
+        if not found:
+            found.update(measure())
+        return found[name]
+
+    return [
+        (name, bench.store.measured(f"{table}-{number}", {**settings, "row": name}, partial(row, name)))
+        for number, name in enumerate(names)
     ]
-    columns = ("kinetic", "geometric", "joints_mm")
-    return Table(table, columns, "generated to retrieved", bench.dance_budget(False), bench.dance_facts())
 
 
 def _long(bench: Bench) -> Table:
-    model, settings = bench.shown_dancer()
-    rows: dict[str, Measured] = {}
+    (model, settings), options = bench.shown_dancer(), bench.options
 
-    def danced() -> dict[str, Measured]:
-        if not rows:
-            references = bench.references(model, 0)
-            options = bench.options
-            rows.update(dances.long_dances(bench.dance_test, model, references, options.repeats, options.seed))
-        return rows
+    def danced() -> Mapping[str, Measured]:
+        references = bench.references(model, 0)
+        return dances.long_dances(bench.dance_test, model, references, options.repeats, options.seed)
 
-    table = [
-        (name, bench.store.measured(f"long-{number}", settings | {"row": name}, _nowhere(partial(_row, danced, name))))
-        for number, name in enumerate(dances.LONG_ROWS)
-    ]
-    return Table(table, DANCE_COLUMNS, dances.LONG_ROWS[0], bench.dance_budget(False), bench.dance_facts())
+    rows = _together(bench, "long", dances.LONG_ROWS, settings, danced)
+    return Table(rows, DANCE_COLUMNS, dances.LONG_ROWS[0], bench.dance_budget(False), bench.dance_facts())
 
 
 STUDIES = (

@@ -11,26 +11,25 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.ablations.compressors import Autoencoder
 from benchmarks.ablations.recipes import Variant
 from benchmarks.ablations.store import Measured
+from benchmarks.ablations.training import WeightsAlone, task_settings, trained
 from kinestream.checkpoints.evaluator import TextMotionEvaluator
 from kinestream.conditioning.text import MINILM_NAME, TextEncoder, check_prompt, text_encoder
-from kinestream.evaluation.text.plan import Item
+from kinestream.evaluation.items import Item
 from kinestream.evaluation.text.protocol import MATCHING, matching_hits
 from kinestream.features import MOTION272, Statistics
 from kinestream.features.recovery import world_joints_from_rotations
 from kinestream.metrics import diversity, frechet_distance, jitter_mps3, repeat_generators
 from kinestream.models.ar_diffusion import ARDiffusion, ARDiffusionConfig, diffusion_loss, replaced_share
-from kinestream.training.config import TrainConfig, from_table
-from kinestream.training.loop import Batch, run
+from kinestream.training.config import TrainConfig
+from kinestream.training.loop import Batch
 from kinestream.training.text.ar_diffusion import ARDiffusionTask, ARDiffusionTaskConfig
 
-WEIGHTS = "weights.safetensors"
 ROWS = 64
 BATCH = 32
 MAX_FRAMES = 160
@@ -90,7 +89,7 @@ class RegressionHead(nn.Module):
         return own
 
 
-class TextTask(ARDiffusionTask):
+class TextTask(WeightsAlone, ARDiffusionTask):
     """The recipe on an autoencoder that is at hand; nothing is rendered, weights alone are kept."""
 
     def __init__(
@@ -102,9 +101,9 @@ class TextTask(ARDiffusionTask):
         captions: Path,
     ) -> None:
         self._given, self._variant = (autoencoder, statistics), variant
-        table = {key: tuple(v) if isinstance(v, list) else v for key, v in config.task.items()}
-        settings = from_table(ARDiffusionTaskConfig, table, "task")
-        super().__init__(settings, config.model, config.data, config.loop.seed, captions)
+        super().__init__(
+            task_settings(config, ARDiffusionTaskConfig), config.model, config.data, config.loop.seed, captions
+        )
 
     def load_autoencoder(self) -> tuple[Any, Statistics]:
         """The one that was given."""
@@ -113,15 +112,6 @@ class TextTask(ARDiffusionTask):
     def load_text_encoder(self) -> TextEncoder:
         """The packaged sentence encoder or a bag of words."""
         return WordCounts() if "words" in self._variant.parts else text_encoder(MINILM_NAME)
-
-    def validate(self, step: int, folder: Path) -> Mapping[str, float]:
-        """Nothing is looked at on the way."""
-        return {}
-
-    def export(self, folder: Path, step: int) -> None:
-        """The averaged weights."""
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: value.contiguous() for name, value in self.model.state_dict().items()}, folder / WEIGHTS)
 
 
 class RegressionTask(TextTask):
@@ -153,12 +143,7 @@ def train(
     are kept."""
     kind = RegressionTask if "regression" in variant.parts else TextTask
     words = texts / ("words" if "words" in variant.parts else "sentences")
-    task = kind(variant, config, autoencoder, statistics, words)
-    if not (folder / "model" / WEIGHTS).is_file():
-        run(task, config.loop, folder, resume=True, info={"variant": variant.name})
-    task.model.load_state_dict(load_file(folder / "model" / WEIGHTS))
-    task.model.eval()
-    return task
+    return trained(kind(variant, config, autoencoder, statistics, words), config.loop, folder, variant)
 
 
 @torch.no_grad()

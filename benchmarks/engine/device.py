@@ -130,7 +130,7 @@ def networks_alone(networks: DeviceNetworks, streams: int, steps: int = ALONE_ST
         start = time.perf_counter()
         _, joined = networks.step(torch.zeros(2 * streams, 1, config.latent_dim), networks.join(contexts))
         contexts = [joined[[2 * row, 2 * row + 1]] for row in range(streams)]
-        _, _, states = networks.draw(contexts, guidance, noise, states)
+        _, _, states = networks.sample_frames(contexts, guidance, noise, states)
         taken.append(time.perf_counter() - start)
     return taken[1:]
 

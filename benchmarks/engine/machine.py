@@ -11,9 +11,10 @@ import torch
 
 from benchmarks.engine.models import Size
 from kinestream.errors import MissingExtraError
-from kinestream.inference.graph import Affine, load_runtime
+from kinestream.inference import load_runtime
 from kinestream.models.ar_diffusion import ARDiffusionConfig
 from kinestream.models.causal_tae import CausalTAE, CausalTAEConfig
+from kinestream.nn.operations import Affine
 
 READ_BYTES = 400_000_000
 PRODUCT_WIDTH = 1536
@@ -54,7 +55,7 @@ def measured_machine(threads: int, clock: Callable[[], float] = time.perf_counte
     except MissingExtraError:
         return Machine(threads, bandwidth, float32, float32)
     weight = np.random.default_rng(0).standard_normal((PRODUCT_WIDTH, PRODUCT_WIDTH), np.float32)
-    program = graph.compile(graph.linear(graph.input(-1, PRODUCT_WIDTH), [Affine(weight)]))
+    program = graph.compile(graph.linear(graph.input(-1, PRODUCT_WIDTH), [Affine(torch.from_numpy(weight))]))
     return Machine(threads, bandwidth, float32, operations / _best(lambda: program(weight), clock))
 
 

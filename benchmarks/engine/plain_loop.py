@@ -1,7 +1,8 @@
-"""The baseline: text to motion as the paper describes it, nothing saved, nothing shared. For benchmarks and tests only.
+"""The baseline: text to motion as the authors' released code runs it. For benchmarks and tests only.
 
-Every latent runs the transformer over the whole context, once with the text and once without; takes all sampling steps
-one by one, each with two separate evaluations of the head, modulations included; and decodes all latents so far.
+Every latent runs the transformer over the whole context; takes all sampling steps one by one, each an evaluation of the
+whole head, modulations included; rows with the text and without share a batch in both. Latents are decoded together
+when all are there, as the released demo does.
 """
 
 from __future__ import annotations
@@ -30,28 +31,30 @@ class PlainLoop:
         self.latents = torch.zeros(1, 0, model.ar.config.latent_dim)
 
     @torch.inference_mode()
-    def step(self, noise: SamplingNoise) -> tuple[Float[Tensor, " c"], Float[Tensor, "t d"]]:
-        """The next latent, in the autoencoder's units, and its frames' features; noise of one row and all steps."""
-        model = self.model
-        latent = self._sample(self._condition(self.text), self._condition(model.ar.empty_text[None]), noise)
+    def step(self, noise: SamplingNoise) -> Float[Tensor, " c"]:
+        """The next latent, in the autoencoder's units; noise of one row and all steps."""
+        ar = self.model.ar
+        context = self.latents[:, -ar.config.context_latents :]
+        texts = torch.cat([self.text, ar.empty_text[None]])
+        conditions = ar.conditions(texts, context.expand(2, -1, -1))[:, -1]
+        latent = self._sample(conditions, noise)
         self.latents = torch.cat([self.latents, latent[None]], dim=1)
-        whole = model.tae.decode(model.ar.denormalize_latents(self.latents))[0]
-        frames = model.statistics.denormalize(whole[-model.tae.config.frames_per_latent :])
-        return model.ar.denormalize_latents(latent)[0], frames
+        return ar.denormalize_latents(latent)[0]
 
-    def _condition(self, text: Tensor) -> Tensor:
-        context = self.latents[:, -self.model.ar.config.context_latents :]
-        return self.model.ar.conditions(text, context)[:, -1]
+    @torch.inference_mode()
+    def decode(self) -> Float[Tensor, "t d"]:
+        """The frames' features of all latents so far."""
+        model = self.model
+        return model.statistics.denormalize(model.tae.decode(model.ar.denormalize_latents(self.latents))[0])
 
-    def _sample(self, cond: Tensor, uncond: Tensor, noise: SamplingNoise) -> Tensor:
+    def _sample(self, conditions: Tensor, noise: SamplingNoise) -> Tensor:
         head = self.model.ar.head
         schedule = head.schedule
         of_start, of_noisy = schedule.posterior_mean_coefficients
         x = noise.initial
         for number, level in enumerate(reversed(range(schedule.num_steps))):
             t = torch.tensor([level])
-            conditioned = head(x, t, cond)
-            unconditioned = head(x, t, uncond)
+            conditioned, unconditioned = head(x.expand(2, -1), t.expand(2), conditions)[:, None]
             estimate = unconditioned + self.guidance * (conditioned - unconditioned)
             start = schedule.predict_start(x, estimate, t)
             x = float(of_start[level]) * start + float(of_noisy[level]) * x

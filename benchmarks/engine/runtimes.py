@@ -28,7 +28,8 @@ from benchmarks.engine.worker import CLOCKS, seconds
 from kinestream.checkpoints import TextToMotionModel
 from kinestream.inference import CompiledNetworks, Mode, ModuleNetworks, Networks
 from kinestream.inference.compiled import FAST_STEPS
-from kinestream.inference.graph import Runtime, has_int8_rows
+from kinestream.inference.graph import Runtime
+from kinestream.inference.runtimes import has_kernels
 from kinestream.models.ar_diffusion.head import draw_sampling_noise
 
 OUT = Path("docs/results/runtimes.json")
@@ -38,10 +39,10 @@ ROUNDS = 7
 def runtimes(threads: int) -> dict[str, Runtime]:
     """Those that this machine can use."""
     found: dict[str, Runtime] = {}
-    if has_int8_rows():
-        from kinestream.inference.cpu.runtime import RowsRuntime
+    if has_kernels():
+        from kinestream.inference.cpu.runtime import KernelRuntime
 
-        found["rows"] = RowsRuntime(threads)
+        found["kernels"] = KernelRuntime(threads)
     try:
         from kinestream.inference.openvino import OpenVINORuntime
     except ModuleNotFoundError:
@@ -81,7 +82,7 @@ def measured(size: Size, threads: int, clock: Callable[[], float]) -> dict[str, 
     whole = model.ar.config.diffusion_steps
     subjects: dict[str, Networks] = {"exact, torch": ModuleNetworks(model)}
     for name, runtime in runtimes(threads).items():
-        modes: tuple[Mode, ...] = ("exact", "fast") if name == "rows" else ("fast",)
+        modes: tuple[Mode, ...] = ("exact", "fast") if name == "kernels" else ("fast",)
         for mode in modes:
             subjects[f"{mode}, {name}"] = CompiledNetworks(model, mode, runtime)
     with torch.inference_mode():

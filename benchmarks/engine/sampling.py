@@ -23,10 +23,11 @@ from torch import Tensor
 
 from kinestream.checkpoints import TextToMotionModel, load_text_to_motion
 from kinestream.conditioning.text import text_encoder
-from kinestream.inference.graph import load_runtime
-from kinestream.inference.head_programs import HeadPrograms
-from kinestream.models.ar_diffusion.head import AdaLNBlock, SamplingNoise, draw_sampling_noise
+from kinestream.inference import load_runtime
+from kinestream.inference.compiled.head import HeadPrograms
+from kinestream.models.ar_diffusion.head import SamplingNoise, draw_sampling_noise
 from kinestream.nn.diffusion import DiffusionSchedule, SolverStep, fast_sampling, solver_steps
+from kinestream.nn.operations import EAGER
 
 PROMPTS = (
     "walks forward", "waves with both hands, happy", "runs in a circle", "bows", "kicks with the right leg",
@@ -89,17 +90,11 @@ class Sampler:
 
     def _estimate(self, x: Tensor, timestep: int) -> Tensor:
         head = self.head
-        mixed = torch.nn.functional.silu(
-            head.time_embedding(torch.tensor([timestep])) + head.condition(self.conditions)
-        )
-        hidden = head.input(x)[:, None]
-        for block in head.blocks:
-            assert isinstance(block, AdaLNBlock)
-            shift, scale, gate = block.modulation(mixed)[:, :, None].chunk(3, dim=-1)
-            hidden = block.run(hidden, shift, 1 + scale, gate)
-        shift, scale = head.output_modulation(mixed)[:, :, None].chunk(2, dim=-1)
-        normed = torch.nn.functional.layer_norm(hidden, hidden.shape[-1:], eps=1e-6)
-        conditioned, unconditioned = head.output(normed * (1 + scale) + shift).unbind(1)
+        time = head.time_embedding(torch.tensor([timestep]))
+        # [K, 2, P], one for all draws of a condition.
+        made = head.modulations(EAGER, time, self.conditions, head.modulation_layers())
+        estimates = head.denoise(EAGER, x[:, None], made[:, :, None])
+        conditioned, unconditioned = estimates.unbind(1)
         return unconditioned + self.guidance * (conditioned - unconditioned)
 
 

@@ -51,6 +51,10 @@ class PlainSubject:
         config = self.model.ar.config
         self.loop.step(draw_sampling_noise(1, config.diffusion_steps, config.latent_dim))
 
+    def decoding_s(self, clock: Callable[[], float]) -> float:
+        """A latent's share of decoding all that are there."""
+        return seconds(self.loop.decode, clock) / self.loop.latents.shape[1]
+
     def step_streams(self, streams: int) -> None:
         """One latent of one stream: the plain loop has no more."""
         assert streams == 1, "the plain loop has one stream"
@@ -83,6 +87,10 @@ class EngineSubject:
     def step(self) -> None:
         """One latent of the first stream."""
         self.engine.step(self.streams[:1])
+
+    def decoding_s(self, clock: Callable[[], float]) -> float:
+        """Nothing: a step's frames are there when it is done."""
+        return 0.0
 
     def step_streams(self, streams: int) -> None:
         """One latent of each of so many streams."""
@@ -118,7 +126,7 @@ def first_frame(subject: PlainSubject | EngineSubject, clock: Callable[[], float
         subject.begin()
         subject.step()
 
-    return seconds(say, clock)
+    return seconds(say, clock) + subject.decoding_s(clock)
 
 
 def crowd(subject: PlainSubject | EngineSubject, streams: int, clock: Callable[[], float]) -> list[float]:
@@ -135,7 +143,8 @@ def answer(
 ) -> dict[str, Any]:
     """Do what is asked."""
     if request["do"] == "latents":
-        return {"seconds": [seconds(subject.step, clock) for _ in range(request["count"])]}
+        taken = [seconds(subject.step, clock) for _ in range(request["count"])]
+        return {"seconds": [one + subject.decoding_s(clock) for one in taken]}
     if request["do"] == "first":
         found = []
         for _ in range(request["count"]):

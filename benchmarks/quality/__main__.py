@@ -11,7 +11,6 @@ data and seed give the same file.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.harness import command_line, command_of, run, save
 from benchmarks.quality.classifier import Classifier, ClassifierConfig, cached_classifier
 from benchmarks.quality.facts import data_facts, model_facts, prompt_facts
 from benchmarks.quality.plan import PROMPTS, clip_wishes, few_shot_wishes, pair_wishes
@@ -33,10 +33,9 @@ from benchmarks.quality.transitions import transitions
 from kinestream.checkpoints import TextToMotionModel, load_text_to_motion
 from kinestream.cli.progress import progress_bar
 from kinestream.data.manifest import Manifest, load_manifest
-from kinestream.errors import BadInputError, KinestreamError
+from kinestream.errors import BadInputError
 from kinestream.evaluation.text.generation import OPTIONS, Acted, Studio, Wish
 from kinestream.inference.networks import Mode
-from kinestream.io.atomic import atomic_path
 from kinestream.streaming import Engine
 
 COMMAND = "python -m benchmarks.quality --data data/built -o docs/results/quality.json"
@@ -44,23 +43,19 @@ COMMAND = "python -m benchmarks.quality --data data/built -o docs/results/qualit
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; 0 where it measured, whatever the figures are."""
-    given = _options().parse_args(arguments)
-    try:
-        results = measure(given)
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(given.out) as path:
-            path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    except KinestreamError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    print(table(results))
-    return 0
+    options = _options()
+
+    def bench(given: argparse.Namespace) -> None:
+        command = COMMAND.replace("quality.json", "quality_fast.json") if given.fast else COMMAND
+        results = measure(given, command_of(options, given, command))
+        save(results, given.out)
+        print(table(results))
+
+    return run(options, bench, arguments)
 
 
 def _options() -> argparse.ArgumentParser:
-    options = argparse.ArgumentParser(
-        prog="python -m benchmarks.quality", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    options = command_line("quality", __doc__)
     options.add_argument("--data", type=Path, required=True, help="folder that `kinestream data build` wrote")
     options.add_argument("--model", type=Path, help="model folder; the packaged model without it")
     options.add_argument("-o", "--out", type=Path, required=True, help="JSON file to write")
@@ -78,7 +73,7 @@ def _options() -> argparse.ArgumentParser:
     return options
 
 
-def measure(given: argparse.Namespace) -> dict[str, Any]:
+def measure(given: argparse.Namespace, command: str) -> dict[str, Any]:
     """All figures, as they go into the JSON file."""
     if min(given.pairs, given.processes) < 1 or given.few_shot < 0 or given.seed < 0:
         raise BadInputError("expected --pairs and --processes of at least 1, --few-shot and --seed of at least 0")
@@ -104,7 +99,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     results = {
         "format": "kinestream-quality",
         "version": 1,
-        "command": _command(given),
+        "command": command,
         "seed": given.seed,
         "test_recordings": len(real),
         "data": data_facts(given.data, manifest),
@@ -163,21 +158,6 @@ def _takes(wishes: Sequence[Wish], acted: Sequence[Acted]) -> list[Take]:
         Take(wish.name, wish.content, wish.style, one.features, wish.prompt)
         for wish, one in zip(wishes, acted, strict=True)
     ]
-
-
-def _command(given: argparse.Namespace) -> str:
-    """The command that gives the same figures, without this machine's folders."""
-    extra = [
-        ("--model MODEL", given.model),
-        (f"--clips {given.clips}", given.clips),
-        (f"--seed {given.seed}", given.seed),
-    ]
-    extra += [(f"--pairs {given.pairs}", given.pairs != 96), (f"--few-shot {given.few_shot}", given.few_shot != 4)]
-    extra += [(f"--guidance {given.guidance}", given.guidance is not None)]
-    extra += [("--fast", given.fast)]
-    extra += [(f"--prompts {given.prompts}", given.prompts != "held-out")]
-    command = COMMAND.replace("quality.json", "quality_fast.json") if given.fast else COMMAND
-    return " ".join([command, *(text for text, wanted in extra if wanted)])
 
 
 if __name__ == "__main__":

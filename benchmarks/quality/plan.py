@@ -7,9 +7,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
 from kinestream.data.manifest import Clip
-from kinestream.data.text.captions import paraphrases, training_captions
+from kinestream.data.text.captions import contents, paraphrases, training_captions
+from kinestream.evaluation.items import seed_of
 from kinestream.evaluation.text.generation import Wish
-from kinestream.evaluation.text.plan import seed_of
 
 Prompts = Callable[[str, str], Sequence[str]]
 # Held-out paraphrases are what counts; with training captions a miss can be told from a misunderstood sentence.
@@ -62,7 +62,7 @@ def few_shot_wishes(clips: Sequence[Clip], each: int, seed: int, prompts: Prompt
     tested = {clip.content for clip in clips if clip.split == "test" and not clip.mirrored}
     styles: dict[str, list[str]] = defaultdict(list)
     for clip in sorted(clips, key=lambda clip: clip.name):
-        if clip.split == "train" and not clip.mirrored and clip.content not in tested:
+        if clip.split == "train" and not clip.mirrored and clip.content not in tested and clip.content in contents():
             styles[clip.content].append(clip.style)
     wishes = []
     for content, own in sorted(styles.items()):

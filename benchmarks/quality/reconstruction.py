@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from benchmarks.quality.estimates import estimate
 from benchmarks.quality.takes import Take

@@ -14,7 +14,8 @@ from torch import Tensor
 from kinestream.data.layout import MOTION_FOLDER, read_features
 from kinestream.data.manifest import Clip
 from kinestream.errors import BadInputError
-from kinestream.features import MOTION272, motion_from_motion272
+from kinestream.evaluation.plausibility import shown_joints
+from kinestream.features import MOTION272
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +36,7 @@ class Take:
     @cached_property
     def joints_m(self) -> Float[Tensor, "t 22 3"]:
         """World positions of the body that a user sees: the rotations on the SMPL-22 skeleton, floor at y = 0."""
-        return motion_from_motion272(self.features).joint_positions_m()
+        return shown_joints(self.features)
 
 
 def load_takes(root: Path, clips: Iterable[Clip]) -> list[Take]:

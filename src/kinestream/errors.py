@@ -31,3 +31,7 @@ class TooManyStreamsError(KinestreamError):
         super().__init__(f"All {places} places for streams are taken{queue}. Come back when a stream has left.")
         self.places = places
         self.waiting = waiting
+
+
+class InputWarning(UserWarning):
+    """A file was read although something in it is odd: its meaning was plain, or a choice had to be made."""

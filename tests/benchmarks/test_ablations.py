@@ -112,7 +112,7 @@ def test_text_tables_come_with_budget_and_intervals_and_are_not_run_twice(
     assert len(design["rows"]) == 5
     assert ["noise_error" in row["figures"] for row in design["rows"]] == [False, True, False, True, True]
     assert all(row["figures"]["r_precision_3"]["value"] >= 0 for row in design["rows"])
-    monkeypatch.setattr("benchmarks.ablations.text_models.run", pytest.fail)
+    monkeypatch.setattr("benchmarks.ablations.training.run", pytest.fail)
     monkeypatch.setattr("benchmarks.ablations.compressors.run", pytest.fail)
     assert main(arguments) == 0
     again = json.loads((tmp_path / "out.json").read_text())
@@ -233,4 +233,4 @@ def test_figures_read_as_they_were_measured() -> None:
 
 
 def test_the_page_of_results_and_its_files_agree() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page(RESULTS), "run python scripts/write_results.py"
+    assert PAGE.read_text(encoding="utf-8") == page(RESULTS), "run python -m scripts.write_results"

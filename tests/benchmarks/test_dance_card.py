@@ -13,16 +13,15 @@ import pytest
 from kinestream.checkpoints.dance import DEFAULT_DANCE_DIR
 from kinestream.errors import KinestreamError
 from kinestream.evaluation import Estimate, Figure, Result, Sample, load_result
+from scripts.pages import NO_CAUSE, missing_causes
 from scripts.write_dance_card import (
     CARD,
     FIGURES,
-    NO_CAUSE,
     NOTES,
     blocks,
     disagreements,
     filled,
     main,
-    missing_causes,
     targets,
     weights,
 )
@@ -73,7 +72,7 @@ def a_result(samples: int = 40, sha256: str = "a" * 64, **changed: tuple[float, 
 
 
 def met(result: Result, size_bytes: int = 50_000_000) -> dict[str, bool | None]:
-    return {row.name: row.met for row in targets(result, size_bytes)}
+    return {row["name"]: row["met"] for row in targets(result, size_bytes)}
 
 
 def test_targets_just_reached_are_met() -> None:
@@ -110,7 +109,8 @@ def test_size_and_number_of_windows_are_targets_and_what_was_not_measured_is_not
     result = a_result()
     without = replace(result, figures=tuple(f for f in result.figures if "recall" not in f.name))
     rows = targets(without, 1)
-    assert [row.name for row in rows if row.met is None] == ["music_to_dance_recall_10", "dance_to_music_recall_10"]
+    unknown = [row["name"] for row in rows if row["met"] is None]
+    assert unknown == ["music_to_dance_recall_10", "dance_to_music_recall_10"]
     assert missing_causes(rows, {"causes": {"music_to_dance_recall_10": "no network"}}) == ["dance_to_music_recall_10"]
 
 

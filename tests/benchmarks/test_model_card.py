@@ -12,21 +12,8 @@ from benchmarks.quality.report import TARGETS
 from kinestream.checkpoints import DEFAULT_MODEL_DIR
 from kinestream.checkpoints.folder import read_model_info
 from kinestream.evaluation.provenance import model_facts
-from scripts.write_model_card import (
-    CARD,
-    FIGURES,
-    NO_CAUSE,
-    NOTES,
-    PLACES,
-    TEMPLATE,
-    card,
-    figures,
-    load,
-    main,
-    missing_causes,
-    number,
-    table,
-)
+from scripts.pages import NO_CAUSE, load, missing_causes, number, table
+from scripts.write_model_card import CARD, FIGURES, NOTES, PLACES, TEMPLATE, card, figures, main
 
 
 def rows(met: bool) -> dict[str, Any]:
@@ -44,8 +31,8 @@ def test_a_missed_target_stands_there_with_its_cause() -> None:
     told = {"causes": {"content": "too few recordings"}}
     assert "too few recordings" in card("{{misses}}", rows(False), told)
     assert NO_CAUSE in card("{{misses}}", rows(False), {})
-    assert missing_causes(rows(False), {}) == ["content"]
-    assert missing_causes(rows(False), told) == missing_causes(rows(True), {}) == []
+    assert missing_causes(rows(False)["targets"], {}) == ["content"]
+    assert missing_causes(rows(False)["targets"], told) == missing_causes(rows(True)["targets"], {}) == []
     assert card("{{misses}}", rows(True), {}) == "All targets are met.\n"
 
 
@@ -64,7 +51,7 @@ def test_the_packaged_card_and_the_figures_agree() -> None:
         pytest.skip("no figures are recorded yet (python -m benchmarks.quality)")
     results, notes = figures(FIGURES), load(NOTES)
     assert [row["name"] for row in results["targets"]] == [target.name for target in TARGETS]
-    assert missing_causes(results, notes) == [], "every missed target says why in model_card_notes.json"
+    assert missing_causes(results["targets"], notes) == [], "every missed target says why in model_card_notes.json"
     assert CARD.read_text(encoding="utf-8") == card(TEMPLATE.read_text(encoding="utf-8"), results, notes)
     text = CARD.read_text(encoding="utf-8")
     for row in results["targets"]:

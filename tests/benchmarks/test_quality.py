@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from kinestream.checkpoints import TextToMotionModel, load_text_to_motion, save_
 from kinestream.data.manifest import Clip, Manifest
 from kinestream.data.text.captions import training_captions
 from kinestream.evaluation.text import generation
-from kinestream.evaluation.text.generation import Acted, Job, Studio, Wish, act
+from kinestream.evaluation.text.generation import Acted, Studio, Wish, act
 from kinestream.evaluation.text.reconstruct import reconstructed
 from kinestream.features import MOTION272, Statistics, motion272_from_motion
 from kinestream.models.ar_diffusion import ARDiffusion, ARDiffusionConfig
@@ -282,13 +283,13 @@ def test_a_stopped_run_makes_only_what_is_missing(tmp_path: Path, monkeypatch: p
     studio = Studio(tmp_path / "model", tmp_path, 1)
     made: list[int] = []
 
-    def make(jobs: Sequence[Job]) -> list[int]:
-        for job in jobs:
-            made.append(job.number)
-            generation.write_part(job.path, [Acted(torch.full((8, 272), float(wish.seed)), 4) for wish in job.wishes])
-        return [job.number for job in jobs]
+    def made_up(engine: Any, part: Sequence[Wish], options: Any) -> list[Acted]:
+        made.append(len(part))
+        return [Acted(torch.full((8, 272), float(wish.seed)), 4) for wish in part]
 
-    monkeypatch.setattr(studio, "_make", make)
+    monkeypatch.setattr(generation, "load_text_to_motion", lambda folder: None)
+    monkeypatch.setattr(generation, "Engine", lambda model, mode: None)
+    monkeypatch.setattr(generation, "act", made_up)
     first = studio.act(wishes(5), lambda done, total: None)
     assert [float(one.features[0, 0]) for one in first] == [0.0, 1.0, 2.0, 3.0, 4.0]
     sorted(tmp_path.iterdir())[0].write_bytes(b"cut short")
@@ -393,11 +394,12 @@ def test_the_whole_benchmark_runs_twice_with_equal_bytes_and_fills_the_card(
     assert results["recognition"]["content"]["real"]["n"] == 6
     assert list(results["few_shot"]["by_content"]) == ["backflip"]
 
-    from scripts.write_model_card import NO_CAUSE, TEMPLATE, card, missing_causes
+    from scripts.pages import NO_CAUSE, missing_causes
+    from scripts.write_model_card import TEMPLATE, card
 
     text = card(TEMPLATE.read_text(encoding="utf-8"), results, {})
     assert "{{" not in text
-    assert text.count(NO_CAUSE) == len(missing_causes(results, {})) > 0
+    assert text.count(NO_CAUSE) == len(missing_causes(results["targets"], {})) > 0
 
 
 def test_bad_arguments_are_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

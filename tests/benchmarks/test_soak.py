@@ -8,7 +8,7 @@ import torch
 from benchmarks.engine.soak import Soak, run
 from kinestream.checkpoints import load_text_to_motion
 from kinestream.inference import Mode, ModuleNetworks
-from kinestream.inference.graph import has_int8_rows
+from kinestream.inference.runtimes import has_kernels
 from kinestream.streaming import Chunk, Engine
 from tests.streaming.conftest import HashEncoder, tiny_model
 
@@ -20,7 +20,7 @@ def ticks(count: int) -> object:
 
 @pytest.mark.parametrize("mode", ["exact", "fast"])
 def test_streams_of_the_packaged_model_are_the_same_bits_in_any_company(mode: Mode) -> None:
-    if mode == "exact" and not has_int8_rows():
+    if mode == "exact" and not has_kernels():
         pytest.skip("our kernels don't run on this processor")
     found = run(Soak(Engine(load_text_to_motion(), mode=mode), 4, seed=1), ticks(25), lambda _: None)  # type: ignore[arg-type]
     assert [what for what in found["failed"] if "stream" in what] == []

@@ -60,7 +60,9 @@ def test_a_map_file_names_unknown_bones(run: Run, swaying: Motion) -> None:
     from dataclasses import replace
 
     strange = {name: f"knochen{number}" for number, name in enumerate(swaying.skeleton.joint_names)}
-    skeleton = replace(swaying.skeleton, joint_names=tuple(strange.values()), end_sites={})
+    # All bones of one length: the structure does not say either which is which.
+    offsets = 0.2 * torch.nn.functional.normalize(swaying.skeleton.offsets_m, dim=-1)
+    skeleton = replace(swaying.skeleton, joint_names=tuple(strange.values()), offsets_m=offsets, end_sites={})
     write_bvh(replace(swaying, skeleton=skeleton), "strange.bvh")
     assert run("convert", "strange.bvh", "out.npz").code == 2
     Path("map.json").write_text(json.dumps({bone: joint for joint, bone in strange.items()}))

@@ -25,6 +25,16 @@ def test_prompts_become_one_motion_of_the_lengths_asked_for(run: Run, tiny_model
     assert read_motion("a.npz").num_frames == 36
 
 
+def test_a_sentence_of_two_steps_becomes_two_prompts_unless_told_otherwise(run: Run, tiny_model_dir: Path) -> None:
+    options = ["-o", "a.html", "--seconds", "1.6", "--model", str(tiny_model_dir)]
+    split = run("generate", "walks, then bows", *options)
+    assert 'taken as 2 prompts: "walks", then "bows"' in split.err
+    assert '"bows"' in Path("a.html").read_text()
+    whole = run("generate", "walks, then bows", "--no-split", *options)
+    assert (whole.code, "taken as" in whole.err) == (0, False)
+    assert '"walks, then bows"' in Path("a.html").read_text()
+
+
 def test_one_run_writes_every_format_asked_for(run: Run, tiny_model_dir: Path) -> None:
     ended = run(
         "generate", "walks", "-o", "a.npz", "-o", "b.bvh", "-o", "c.npy", "--seconds", "0.4", "--model", tiny_model_dir

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from kinestream.cli.prompt_lines import Line, LineReader, parse_line
+from kinestream.cli.prompt_lines import Line, LineReader, parse_line, steps_said
 from kinestream.errors import BadInputError
 
 
@@ -73,3 +73,10 @@ def test_input_that_cannot_be_decoded_is_an_error_and_the_end() -> None:
     assert isinstance(reader.take(wait=True), Line)
     assert isinstance(reader.take(wait=True), BadInputError)
     assert reader.take(wait=True) is None
+
+
+def test_a_sentence_of_several_steps_is_said_to_be_several_prompts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert steps_said("walks, then bows") == ["walks", "bows"]
+    assert "taken as 2 prompts" in capsys.readouterr().err
+    assert steps_said("walks forward, happy") == ["walks forward, happy"]
+    assert capsys.readouterr().err == ""

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kinestream.data.build import BuildOptions, build, grouped_statistics
+from kinestream.data.build import BuildOptions, build
+from kinestream.data.build_steps import grouped_statistics
 from kinestream.data.clips import MotionClips, StreamPairs
 from kinestream.data.layout import read_features, read_split, read_text_lines
 from kinestream.data.manifest import load_manifest

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from kinestream.data.clips import MotionClips, StreamPairs, _content_weights, held
+from kinestream.data.clips import MotionClips, StreamPairs, _content_weights
 from kinestream.data.sources.humanml3d_272 import clip_parts
 from kinestream.errors import BadInputError
+from kinestream.features import held
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import torch
 
 from kinestream.checkpoints import TextToMotionModel
 from kinestream.features import MOTION272, Statistics
-from kinestream.inference.graph import Runtime, has_int8_rows
+from kinestream.inference.graph import Runtime
+from kinestream.inference.runtimes import has_kernels
 from kinestream.models.ar_diffusion import ARDiffusion, ARDiffusionConfig
 from kinestream.models.causal_tae import CausalTAE, CausalTAEConfig
 
@@ -44,15 +45,15 @@ def small_model(width: int = 32, *, normalize_qk: bool = True) -> TextToMotionMo
     )
 
 
-@pytest.fixture(scope="module", params=["rows", "openvino"])
+@pytest.fixture(scope="module", params=["kernels", "openvino"])
 def runtime(request: pytest.FixtureRequest) -> Runtime:
     """Each runtime that this machine can use, on one thread."""
-    if request.param == "rows":
-        if not has_int8_rows():
+    if request.param == "kernels":
+        if not has_kernels():
             pytest.skip("our kernels don't run on this processor")
-        from kinestream.inference.cpu.runtime import RowsRuntime
+        from kinestream.inference.cpu.runtime import KernelRuntime
 
-        return RowsRuntime(1)
+        return KernelRuntime(1)
     pytest.importorskip("openvino", reason="needs the extra fast")
     from kinestream.inference.openvino import OpenVINORuntime
 

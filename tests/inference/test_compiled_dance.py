@@ -13,13 +13,12 @@ import torch
 from torch import Tensor
 
 from kinestream.errors import BadInputError
-from kinestream.inference import load_runtime
-from kinestream.inference.dance import CompiledReader, fast_dance
+from kinestream.inference import CompiledReader, compiled_dance, has_kernels, load_runtime
 from kinestream.inference.graph import Precision
 from kinestream.models.choreo_llama import ChoreoLlama, ChoreoLlamaConfig, SamplingSettings
 from kinestream.models.choreo_llama import reading as reading_module
 from kinestream.models.choreo_llama.model import ModuleReader
-from kinestream.models.choreo_llama.reading import Place, Reader
+from kinestream.models.choreo_llama.reading import CacheSlot, Reader
 from tests.support.tiny_dance import tiny_dance_model
 
 ALIGNED = ChoreoLlamaConfig(
@@ -63,7 +62,7 @@ def forced(model: ChoreoLlama, reader: CompiledReader, rows: int) -> tuple[Tenso
         first = torch.cat((conditions, tokens), dim=1)
     else:
         first = torch.cat((model.start.expand(rows, 1, -1), tokens), dim=1) + placed[:, : known + 1]
-    reading = reader.rows()
+    reading = reader.slots()
     places = [reading.open() for _ in range(rows)]
     for block in first.split(reading_module.BLOCK, dim=1):
         hidden = reading.read(block, places)
@@ -87,7 +86,7 @@ def test_compiled_logits_are_those_of_whole_windows(config: ChoreoLlamaConfig, r
 
 def test_layers_in_several_programs_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     model = built(ALIGNED)
-    monkeypatch.setattr("kinestream.inference.llama_program._PROGRAM_WEIGHTS", 20_000)
+    monkeypatch.setattr("kinestream.inference.compiled.llama._PROGRAM_WEIGHTS", 20_000)
     reader = CompiledReader(model, load_runtime(1), "float32")
     assert len(reader._program._programs) == 2
     got, expected = forced(model, reader, 1)
@@ -112,8 +111,8 @@ WIDE = dataclasses.replace(ALIGNED, hidden_dim=256, num_heads=4, num_kv_heads=2,
 
 def outputs(reader: Reader, sequences: Sequence[Tensor], order: Sequence[Sequence[int]]) -> list[Tensor]:
     """Outputs of sequences [1, n, H] that are read a position a turn: those in `order`, each of which opens its own."""
-    rows, held = reader.rows(), [0] * len(sequences)
-    places: dict[int, Place] = {}
+    rows, held = reader.slots(), [0] * len(sequences)
+    places: dict[int, CacheSlot] = {}
     found: list[list[Tensor]] = [[] for _ in sequences]
     for turn in order:
         for one in turn:
@@ -154,11 +153,11 @@ def test_the_likeliest_codes_are_drawn_as_by_the_network(precision: Precision) -
     assert torch.equal(model.extend(conditions, nothing, 8, GREEDY), expected)
 
 
-def test_a_model_is_compiled_once_and_its_float_weights_are_let_go() -> None:
+def test_a_model_is_compiled_once_and_its_float_weights_are_released() -> None:
     model = tiny_dance_model()
-    fast = fast_dance(model)
-    assert fast_dance(model) is fast
-    assert fast_dance(fast) is fast
+    fast = compiled_dance(model, "fast")
+    assert compiled_dance(model, "fast") is fast
+    assert compiled_dance(fast, "fast") is fast
     assert fast.llama.bridge is model.llama.bridge
     assert model.llama.reader is None
     layers = weakref.ref(model.llama.backbone.llama.layers)
@@ -168,8 +167,21 @@ def test_a_model_is_compiled_once_and_its_float_weights_are_let_go() -> None:
     assert fast.llama.reader is not None
 
 
+def test_exact_dances_run_on_our_kernels_where_there_are_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_dance_model()
+    monkeypatch.setattr("kinestream.inference.compiled.dance.has_kernels", lambda: False)
+    assert compiled_dance(model, "exact") is model
+    monkeypatch.undo()
+    if has_kernels():
+        exact = compiled_dance(model, "exact")
+        assert isinstance(exact.llama.reader, CompiledReader)
+        assert exact is compiled_dance(model, "exact")
+        assert exact is not compiled_dance(model, "fast")
+
+
 def test_a_model_elsewhere_is_refused() -> None:
     model = tiny_dance_model()
     model.llama.to("meta")
+    assert compiled_dance(model, "exact") is model
     with pytest.raises(BadInputError, match="Fast mode runs on the CPU"):
-        fast_dance(model)
+        compiled_dance(model, "fast")

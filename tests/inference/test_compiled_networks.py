@@ -10,8 +10,8 @@ from torch import Tensor
 
 from kinestream.checkpoints import TextToMotionModel
 from kinestream.inference import CompiledNetworks, ModuleNetworks, Networks
+from kinestream.inference.compiled.head import HeadPrograms
 from kinestream.inference.graph import Runtime
-from kinestream.inference.head_programs import HeadPrograms
 from kinestream.models.ar_diffusion.head import draw_sampling_noise
 from kinestream.nn.diffusion import solver_steps
 from tests.inference.conftest import small_model

@@ -105,7 +105,7 @@ class _Evil:
     ("change", "expected"),
     [
         ({"poses": np.zeros((4, 150))}, "'poses' of shape"),
-        ({"poses": np.zeros((4, 52, 3))}, "'poses' of shape"),
+        ({"poses": np.zeros((4, 51, 3))}, "'poses' of shape"),
         ({"poses": np.zeros((0, 156)), "trans": np.zeros((0, 3))}, "no frames"),
         ({"poses": np.full((4, 156), np.nan)}, "NaN"),
         ({"poses": np.full((4, 156), 90.0) * 2}, "radians"),

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kinestream.errors import BadInputError
-from kinestream.io.bvh import read_bvh, read_bvh_hierarchy, write_bvh
+from kinestream.io.bvh import read_bvh, read_bvh_hierarchy, read_bvh_rig, write_bvh
 from kinestream.motion import Motion
 from kinestream.rotations import quat_angle_rad, quat_normalize
 from kinestream.skeleton import Skeleton, smpl22
@@ -33,7 +33,9 @@ def assert_same_motion(motion: Motion, other: Motion, metres: float = 1e-3, degr
     angle = quat_angle_rad(motion.local_rotations, other.local_rotations[:, order]).max()
     assert float(distance) < metres
     assert np.degrees(float(angle)) < degrees
-    torch.testing.assert_close(other.skeleton.offsets_m[order], motion.skeleton.offsets_m, atol=1e-4, rtol=1e-5)
+    # The root's OFFSET is written as zero: its place stands in the channels.
+    offsets, wanted = other.skeleton.offsets_m[order], motion.skeleton.offsets_m
+    torch.testing.assert_close(offsets[1:], wanted[1:], atol=1e-4, rtol=1e-5)
     for name, parent in zip(motion.skeleton.joint_names[1:], motion.skeleton.parents[1:], strict=True):
         found = other.skeleton.parents[other.skeleton.index(name)]
         assert other.skeleton.joint_names[found] == motion.skeleton.joint_names[parent]
@@ -125,6 +127,8 @@ def test_a_rig_without_frames_is_a_rig(tmp_path: Path) -> None:
     hierarchy = read_bvh_hierarchy(saved(tmp_path, text))
     assert hierarchy.to_skeleton("rig", 0.01).joint_names == ("Hips", "Spine", "Head", "Leg")
     assert hierarchy.rotation_orders == {"Hips": "ZXY", "Spine": "YXZ", "Head": "ZYX", "Leg": "XZY"}
+    skeleton, layout, take = read_bvh_rig(tmp_path / "rig.bvh", metres_per_unit=0.01)
+    assert (skeleton.joint_names, layout.units_per_metre, take) == (hierarchy.joint_names, 100.0, None)
 
 
 def test_real_recordings_match_an_independent_reading(bandai_namco_dir: Path) -> None:
@@ -160,16 +164,20 @@ def test_round_trip_in_every_order_and_unit(tmp_path: Path, order: str, units_pe
     assert set(read_bvh_hierarchy(tmp_path / "x.bvh").rotation_orders.values()) == {order}
 
 
-def test_a_users_rig_is_written_with_its_rest_pose_orders_and_names(tmp_path: Path) -> None:
-    rig = saved(tmp_path, SMALL_RIG)
+def test_a_users_rig_is_written_with_its_rest_pose_channels_unit_and_names(tmp_path: Path) -> None:
+    text = SMALL_RIG.replace(
+        "Xposition Yposition Zposition Zrotation Xrotation", "Zrotation Zposition Xposition Yposition Xrotation"
+    )
+    rig = saved(tmp_path, text)
     hierarchy = read_bvh_hierarchy(rig)
-    motion = random_motion(hierarchy.to_skeleton("rig", 0.01), frames=4, seed=5)
-    write_bvh(motion, tmp_path / "out.bvh", rotation_order=hierarchy.rotation_orders)
+    skeleton, layout, _ = read_bvh_rig(rig, metres_per_unit=0.01)
+    motion = random_motion(skeleton, frames=4, seed=5)
+    write_bvh(motion, tmp_path / "out.bvh", layout=layout)
     written = read_bvh_hierarchy(tmp_path / "out.bvh")
-    assert written.rotation_orders == hierarchy.rotation_orders
+    assert written.channels == hierarchy.channels
     assert (written.joint_names, written.parents) == (hierarchy.joint_names, hierarchy.parents)
-    np.testing.assert_allclose(written.offsets, hierarchy.offsets, atol=1e-4)
-    assert_same_motion(motion, read_bvh(tmp_path / "out.bvh"))
+    np.testing.assert_allclose(written.offsets[1:], hierarchy.offsets[1:], atol=1e-4)
+    assert_same_motion(motion, read_bvh(tmp_path / "out.bvh", metres_per_unit=0.01))
 
 
 def test_written_curves_are_continuous(tmp_path: Path) -> None:
@@ -207,7 +215,8 @@ def skeletons(draw: st.DrawFn) -> Skeleton:
     names = draw(st.lists(NAMES, min_size=1, max_size=12, unique=True))
     parents = [-1, *(draw(st.integers(0, joint - 1)) for joint in range(1, len(names)))]
     length = st.floats(-2, 2, width=32)
-    offsets = [[draw(length) for _ in range(3)] for _ in names]
+    # Not zero: an OFFSET of zero is taken from the position channels.
+    offsets = [draw(st.lists(length, min_size=3, max_size=3).filter(any)) for _ in names]
     tipped = draw(st.sets(st.sampled_from(names)))
     tips = {name: (draw(length), draw(length), draw(length)) for name in sorted(tipped)}
     return Skeleton("random", tuple(names), tuple(parents), torch.tensor(offsets), tips)

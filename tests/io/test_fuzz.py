@@ -1,4 +1,4 @@
-"""A few hundred damaged files in each test run; `benchmarks/fuzz_parsers.py` does the same with tens of thousands."""
+"""A few hundred damaged files in each test run; `benchmarks.fuzz_parsers` does the same with tens of thousands."""
 
 from __future__ import annotations
 

@@ -81,6 +81,21 @@ def test_a_step_of_one_joint_has_the_jerk_of_its_third_differences() -> None:
     assert float(both.area) == pytest.approx(0.2 * 30**2)
 
 
+def test_published_peak_jerk_and_auj_add_the_coordinates_up() -> None:
+    joints = standing(40).double()
+    joints[20:, 5] += torch.tensor([0.1, 0.0, -0.2])
+    joints[20:, 8] += torch.tensor([0.0, 0.25, 0.0])  # longer than joint 5 by Euclid, shorter by its coordinates' sum
+    other = standing(40).double()
+    # By frame joint 5 has 0.3, 0.6, 0.3 where it jumps, the other switch has nothing: 0.15, 0.3, 0.15 in the mean.
+    curves = torch.stack([transition_curve(one, 20, 30.0, compat=True) for one in (joints, other)])
+    real = 0.02
+    peak, area = mean_transition_jerk(curves, real * 30**3, 30.0).per_frame(30.0)
+    assert float(peak) == pytest.approx(0.3)
+    assert float(area) == pytest.approx(0.13 + 0.28 + 0.13 + 24 * real)
+    assert float(peak_jerk_mps3(joints, 30.0, compat=True)) == pytest.approx(0.6 * 30**3)
+    assert float(peak_jerk_mps3(joints, 30.0)) == pytest.approx(0.5 * 30**3)
+
+
 def test_many_clips_at_once_are_each_clip_alone() -> None:
     clips = torch.rand(5, 12, 22, 3, generator=torch.Generator().manual_seed(0)) * 0.2
     other = clips.flip(0)

@@ -1,11 +1,10 @@
-"""What must play no part in a figure, and that no figure is made from NaN; the plain loops of the benchmark agree."""
+"""What must play no part in a figure, and that no figure is made from NaN; the benchmark of speed times them all."""
 
 from __future__ import annotations
 
 import inspect
 import json
 import math
-import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -80,13 +79,10 @@ def test_every_metric_says_what_it_gives() -> None:
     assert all(len(inspect.getdoc(one) or "") > 30 for one in public)
 
 
-def test_the_benchmarks_plain_loops_give_the_same_numbers(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_benchmark_times_every_metric(capsys: pytest.CaptureFixture[str]) -> None:
     threads = torch.get_num_threads()
     options = ["--clips", "48", "--frames", "34", "--width", "16", "--threads", str(threads)]
-    monkeypatch.setattr(sys, "argv", ["metrics_speed.py", *options])
-    assert metrics_speed.main() == 0
+    assert metrics_speed.main(options) == 0
     found = json.loads(capsys.readouterr().out)
-    assert set(found["times_plain_loop"]) == {"kinetic features", "jitter", "R-Precision", "mean pairwise distance"}
-    assert found["total_processor_s"] < metrics_speed.LIMIT_S
+    assert {"FID", "kinetic features", "jitter", "R-Precision", "evaluator's embedding"} <= set(found["processor_s"])
+    assert found["total_processor_s"] < 20.0

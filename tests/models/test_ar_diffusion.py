@@ -268,14 +268,15 @@ def test_two_forward_replaces_the_asked_share_of_current_inputs(estimate: str) -
         assert torch.isfinite(loss.loss)
 
 
-def test_only_the_second_forward_carries_gradient_and_the_target_stays_true() -> None:
+def test_only_the_second_forward_carries_gradient_and_the_target_stays_true(monkeypatch: pytest.MonkeyPatch) -> None:
     """With everything replaced, ground truth reaches the loss as a target only."""
     torch.manual_seed(0)
     model = lively(ARDiffusion(dataclasses.replace(CONFIG, text_drop=0.0)))
     text = torch.randn(2, 6)
     latents = torch.randn(2, 6, 4, requires_grad=True)
     seen: list[Tensor] = []
-    model.latent_in.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    given = model.latent_tokens
+    monkeypatch.setattr(model, "latent_tokens", lambda ops, z: (seen.append(z), given(ops, z))[1])
     mask = torch.ones(2, 6, dtype=torch.bool)
     two_forward_loss(model, text, latents, mask, 1.0, torch.Generator().manual_seed(0)).loss.backward()
     assert len(seen) == 2
@@ -295,12 +296,13 @@ def test_loss_is_repeatable_and_follows_its_generator() -> None:
     assert not torch.equal(loss(1), loss(2))
 
 
-def test_text_is_dropped_to_the_empty_text() -> None:
+def test_text_is_dropped_to_the_empty_text(monkeypatch: pytest.MonkeyPatch) -> None:
     model = lively(ARDiffusion(dataclasses.replace(CONFIG, text_drop=0.999)))
     model.empty_text.fill_(0.5)
     text = torch.randn(4, 6)
     seen: list[Tensor] = []
-    model.text_in.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    given = model.text_token
+    monkeypatch.setattr(model, "text_token", lambda ops, z: (seen.append(z), given(ops, z))[1])
     two_forward_loss(model, text, torch.randn(4, 5, 4), torch.ones(4, 5, dtype=torch.bool), 0.0)
     assert torch.equal(seen[0], torch.full((4, 6), 0.5))
 

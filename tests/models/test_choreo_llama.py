@@ -22,7 +22,7 @@ from kinestream.models.choreo_llama import (
     generate_codes,
     named_references,
 )
-from kinestream.models.choreo_llama.sampling import code_probabilities, draw_codes
+from kinestream.models.choreo_llama.sampling import code_probabilities, sample_codes
 
 ALIGNED = ChoreoLlamaConfig(
     num_codes=8, code_dim=6, music_dim=5, genre_dim=3, num_genres=4, reference_dim=7, num_references=3, bridge_heads=2,
@@ -172,11 +172,11 @@ def test_sampling_keeps_the_likeliest_codes_and_their_ratio() -> None:
 def test_draws_have_the_stated_probabilities_each_row_by_its_own_settings() -> None:
     logits = torch.tensor([0.0, 1.0, 2.0]).expand(4000, -1)
     numbers = torch.rand(4000, generator=torch.Generator().manual_seed(0)).tolist()
-    draws = draw_codes(logits, [SamplingSettings(1.0, 3, 1.0), GREEDY] * 2000, numbers)
+    draws = sample_codes(logits, [SamplingSettings(1.0, 3, 1.0), GREEDY] * 2000, numbers)
     shares = torch.bincount(draws[::2], minlength=3) / 2000
     torch.testing.assert_close(shares, logits[0].softmax(-1), atol=0.03, rtol=0)
     assert set(draws[1::2].tolist()) == {2}
-    assert draw_codes(logits[:1], [SamplingSettings()], [1.0]).item() in (0, 1, 2)
+    assert sample_codes(logits[:1], [SamplingSettings()], [1.0]).item() in (0, 1, 2)
 
 
 @pytest.mark.parametrize("wrong", [{"temperature": -1.0}, {"top_k": 0}, {"top_p": 0.0}, {"temperature": float("nan")}])

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from kinestream.checkpoints import TextMotionEvaluator, import_motionstreamer_evaluator, load_evaluator
-from kinestream.checkpoints.evaluator_released import load_distilbert
+from kinestream.checkpoints.motionstreamer import load_distilbert
 from kinestream.cli import main
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from kinestream.checkpoints import DEFAULT_EVALUATOR_DIR, TextMotionEvaluator, load_evaluator
-from kinestream.data.clips import held
 from kinestream.data.prepare import checked_features, smpl22_motion
+from kinestream.features import held
 from kinestream.io.bvh import read_bvh
 from kinestream.metrics import frechet_distance, multimodal_distance, r_precision
 from kinestream.models.evaluator import EvaluatorConfig

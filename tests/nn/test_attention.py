@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from kinestream.nn.attention import AttentionCache, CausalSelfAttention, RMSNorm, rotary_tables, rotate
+from kinestream.nn.attention import AttentionCache, CausalSelfAttention, RMSNorm, rotary_tables
+from kinestream.nn.operations import EAGER
 
 
 def test_rotated_products_depend_on_distance_only() -> None:
@@ -13,7 +14,7 @@ def test_rotated_products_depend_on_distance_only() -> None:
 
     def product(place: int, other: int) -> torch.Tensor:
         at = (cos[place], sin[place])
-        return rotate(q[None], *at)[0] @ rotate(k[None], cos[other], sin[other])[0]
+        return EAGER.rotate_pairs(q[None], at)[0] @ EAGER.rotate_pairs(k[None], (cos[other], sin[other]))[0]
 
     torch.testing.assert_close(product(3, 1), product(17, 15), rtol=1e-4, atol=1e-5)
     assert not torch.isclose(product(3, 1), product(3, 2))
@@ -22,7 +23,7 @@ def test_rotated_products_depend_on_distance_only() -> None:
 def test_rotation_keeps_length() -> None:
     cos, sin = rotary_tables(5, 6, torch.device("cpu"))
     x = torch.randn(2, 5, 6)
-    torch.testing.assert_close(rotate(x, cos, sin).norm(dim=-1), x.norm(dim=-1))
+    torch.testing.assert_close(EAGER.rotate_pairs(x, (cos, sin)).norm(dim=-1), x.norm(dim=-1))
 
 
 def test_rotary_tables_made_without_gradients_serve_training() -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from kinestream.errors import BadInputError
 from kinestream.skeleton import Skeleton, smpl22
-from kinestream.skeleton.bone_names import REQUIRED_ROLES, bone_families, bone_map, find_bones, read_bone_map
+from kinestream.skeleton.bone_finding import bone_map
+from kinestream.skeleton.bone_names import REQUIRED_ROLES, best_family, bone_families, read_bone_map
 
 MOTIONBUILDER_SIDE = ("Shoulder", "Arm", "ForeArm", "Hand", "UpLeg", "Leg", "Foot", "ToeBase")
 VRM_SIDE = ("Shoulder", "UpperArm", "LowerArm", "Hand", "UpperLeg", "LowerLeg", "Foot")
@@ -86,7 +90,8 @@ FAMILIES = {
 @pytest.mark.parametrize(("bones", "family"), FAMILIES.values(), ids=FAMILIES.keys())
 def test_family_is_recognised_from_names_in_any_order(bones: list[str], family: str) -> None:
     for names in (bones, bones[::-1]):
-        found = find_bones(names)
+        found = best_family(names)
+        assert found is not None
         assert found.family == family
         assert set(REQUIRED_ROLES) <= set(found.bone_of)
         assert found.score >= 21 / 22
@@ -98,12 +103,18 @@ def test_family_is_recognised_from_names_in_any_order(bones: list[str], family: 
                     assert initials in bone.lower()
 
 
+def match_names(bones: list[str]) -> Mapping[str, str]:
+    found = best_family(bones)
+    assert found is not None
+    return found.bone_of
+
+
 def test_shins_are_no_thighs_and_forearms_no_upper_arms() -> None:
-    bones = find_bones(CMU).bone_of
+    bones = match_names(CMU)
     assert (bones["left_hip"], bones["left_knee"], bones["left_ankle"]) == ("LeftUpLeg", "LeftLeg", "LeftFoot")
     assert (bones["right_shoulder"], bones["right_elbow"]) == ("RightArm", "RightForeArm")
     assert bones["left_collar"] == "LeftShoulder"
-    bones = find_bones(BANDAI_NAMCO).bone_of
+    bones = match_names(BANDAI_NAMCO)
     assert (bones["left_collar"], bones["left_shoulder"], bones["left_foot"]) == ("Shoulder_L", "UpperArm_L", "Toes_L")
 
 
@@ -113,22 +124,23 @@ def test_every_family_spells_the_required_joints() -> None:
         assert set(family.spellings) <= set(smpl22().joint_names), family.name
 
 
-def test_unknown_names_are_refused_with_the_nearest_family_and_what_it_lacks() -> None:
-    with pytest.raises(BadInputError, match=r"no known family.*lacks.*left_knee.*map file"):
-        find_bones([bone for bone in CMU if bone != "LeftLeg"])
-    with pytest.raises(BadInputError, match="no known family"):
-        find_bones(["bone"])
+def _renamed(names: Sequence[str], **changes: Any) -> Skeleton:
+    return replace(smpl22(), name="test", joint_names=tuple(names), **changes)
 
 
-def _skeleton(names: list[str]) -> Skeleton:
-    parents = (-1, *range(len(names) - 1))
-    return Skeleton("test", tuple(names), parents, torch.ones(len(names), 3))
+def test_unknown_names_are_refused_with_what_lacks_where_the_structure_is_not_clear() -> None:
+    flat = torch.ones(22, 3)
+    names = [name if name != "left_knee" else "thing" for name in smpl22().joint_names]
+    with pytest.raises(BadInputError, match=r"left_knee.*not recognised.*structure alone is not clear.*map file"):
+        bone_map(_renamed(names, offsets_m=flat))
+    with pytest.raises(BadInputError, match="no bone's name is recognised"):
+        bone_map(_renamed([f"bone{k}" for k in range(22)], offsets_m=flat))
 
 
 def test_user_map_names_bones_by_hand() -> None:
     names = [f"bone{k}" for k in range(22)]
     by_hand = dict(zip(names, smpl22().joint_names, strict=True))
-    found = bone_map(_skeleton(names), by_hand)
+    found = bone_map(_renamed(names), by_hand)
     assert found.family == "user map"
     assert found.bone_of["left_knee"] == "bone4"
     assert found.unmatched_roles == ()
@@ -140,7 +152,7 @@ def test_user_map_errors_name_every_problem_and_the_closest_bone() -> None:
     del by_hand["LeftLeg"], by_hand["bone4"]
     by_hand |= {"LeftLegg": "left_kneee", "bone5": "pelvis"}
     with pytest.raises(BadInputError) as error:
-        bone_map(_skeleton(names), by_hand)
+        bone_map(_renamed(names), by_hand)
     text = str(error.value)
     assert "unknown bone 'LeftLegg' (did you mean 'LeftLeg'?)" in text
     assert "unknown smpl22 joint 'left_kneee' (did you mean 'left_knee'?)" in text

@@ -42,7 +42,7 @@ def prepared(place: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of torch's device; skips where it is not there."""
     if place == "captured":
         monkeypatch.setattr(device_graphs, "captures", lambda device: True)
-        monkeypatch.setattr(device_graphs, "Graph", TracedGraph)
+        monkeypatch.setattr(device_graphs, "CapturedGraph", TracedGraph)
         return "cpu"
     if place == "cuda" and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device; there is none here")

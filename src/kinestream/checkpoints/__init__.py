@@ -8,17 +8,23 @@ from kinestream.checkpoints.bundle import (
     reference_end_latent,
     save_text_to_motion,
 )
-from kinestream.checkpoints.dance import MusicToDanceModel, load_music_to_dance, load_rvq_vae, save_music_to_dance
+from kinestream.checkpoints.dance import MusicToDanceModel, load_music_to_dance, save_music_to_dance
 from kinestream.checkpoints.evaluator import (
     DEFAULT_EVALUATOR_DIR,
     TextMotionEvaluator,
     load_evaluator,
     save_evaluator,
 )
-from kinestream.checkpoints.evaluator_released import import_motionstreamer_evaluator
-from kinestream.checkpoints.folder import ModelInfo, load_causal_tae, load_model, read_model_info, save_model
+from kinestream.checkpoints.folder import (
+    ModelInfo,
+    load_causal_tae,
+    load_model,
+    load_rvq_vae,
+    read_model_info,
+    save_model,
+)
 from kinestream.checkpoints.infinitedance import import_infinitedance
-from kinestream.checkpoints.released import import_motionstreamer
+from kinestream.checkpoints.motionstreamer import import_motionstreamer, import_motionstreamer_evaluator
 
 __all__ = [
     "DEFAULT_EVALUATOR_DIR",

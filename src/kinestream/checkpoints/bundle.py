@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,18 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kinestream.checkpoints.folder import (
-    AR_DIFFUSION,
-    CAUSAL_TAE,
-    ModelInfo,
-    load_network,
-    load_statistics,
-    load_tensors,
-    model_tensors,
-    read_model_info,
-    statistics_tensors,
-    write_folder,
-)
+from kinestream.checkpoints.family import Family, Setting
+from kinestream.checkpoints.folder import AR_DIFFUSION, CAUSAL_TAE
 from kinestream.conditioning.text import text_encoder
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272, Statistics
@@ -46,7 +36,7 @@ class TextToMotionModel:
         end_latent: `[C]`, the reference end latent, in the autoencoder's units.
         stop_threshold: a latent nearer to `end_latent` than this (Euclidean) ends its prompt.
         guidance: scale of classifier-free guidance that suits the model (equation 8).
-        usual_latents: deviations (largest over a latent's numbers) that nine of ten training motions stay within; a
+        usual_latents: deviations (largest over a latent's values) that nine of ten training motions stay within; a
             candidate beyond is drawn again with less guidance. None where it is not known: then none is.
         text_encoder: name of the sentence encoder that `ar` was trained with.
         provenance: data, licence, recipe and figures, for the model card.
@@ -70,11 +60,11 @@ class TextToMotionModel:
         tae, ar = self.tae.config, self.ar.config
         if tae.latent_dim != ar.latent_dim:
             raise BadInputError(
-                f"The networks don't belong together: the autoencoder's latents have {tae.latent_dim} numbers, "
+                f"The networks don't belong together: the autoencoder's latents have {tae.latent_dim} values, "
                 f"the autoregressive model's {ar.latent_dim}."
             )
         if tuple(self.end_latent.shape) != (tae.latent_dim,) or not bool(torch.isfinite(self.end_latent).all()):
-            raise BadInputError(f"The end latent must be {tae.latent_dim} finite numbers, got {self.end_latent}.")
+            raise BadInputError(f"The end latent must be {tae.latent_dim} finite values, got {self.end_latent}.")
         if self.statistics.mean.shape != (tae.feature_dim,):
             raise BadInputError(
                 f"The statistics are of {self.statistics.mean.shape[0]} features, "
@@ -107,33 +97,21 @@ def reference_end_latent(
     return tae.encode(zeros.to(weight.dtype)).mean[0, 0].float().cpu()
 
 
-def save_text_to_motion(
-    folder: str | Path, model: TextToMotionModel, *, weights_dtype: torch.dtype | None = None
-) -> None:
-    """Write a model folder, whole or not at all; `weights_dtype=torch.float16` halves its size.
-
-    Raises BadInputError where the folder holds something else, KinestreamError where it can't be written.
-    """
-    info = ModelInfo(
-        TEXT_TO_MOTION,
-        {CAUSAL_TAE: model.tae.config.to_json(), AR_DIFFUSION: model.ar.config.to_json()},
-        model.layout,
-        {
-            "text_encoder": model.text_encoder,
-            "stop_threshold": model.stop_threshold,
-            "guidance": model.guidance,
-            "empty_text_known": model.empty_text_known,
-            "usual_latents": model.usual_latents,
-        },
-        dict(model.provenance),
-    )
-    extra = {**statistics_tensors(model.statistics), "end_latent": model.end_latent.cpu().contiguous()}
-    tensors = {
-        CAUSAL_TAE: model_tensors(model.tae, weights_dtype),
-        AR_DIFFUSION: model_tensors(model.ar, weights_dtype),
-        "statistics": extra,
-    }
-    write_folder(Path(folder), info, tensors)
+_FAMILY = Family(
+    TEXT_TO_MOTION,
+    TextToMotionModel,
+    networks={"tae": CAUSAL_TAE, "ar": AR_DIFFUSION},
+    settings={
+        "text_encoder": Setting(str),
+        "stop_threshold": Setting((int, float), float),
+        "guidance": Setting((int, float), float),
+        "empty_text_known": Setting(bool),
+        "usual_latents": Setting((int, float), float, default=None),
+    },
+    tensors=("end_latent",),
+    packaged=DEFAULT_MODEL_DIR,
+)
+save_text_to_motion = _FAMILY.save
 
 
 def load_text_to_motion(folder: str | Path | None = None, *, complete: bool = True) -> TextToMotionModel:
@@ -145,46 +123,8 @@ def load_text_to_motion(folder: str | Path | None = None, *, complete: bool = Tr
     Raises:
         BadInputError: the folder is missing, damaged or of another kind, or the encoder it needs isn't there.
     """
-    where = DEFAULT_MODEL_DIR if folder is None else Path(folder)
-    if folder is None and not where.is_dir():
-        raise BadInputError("This installation carries no packaged model; name a model folder.")
-    info = read_model_info(where, TEXT_TO_MOTION)
-    settings = _checked_settings(info, where)
-    tae, ar = load_network(where, info, CAUSAL_TAE), load_network(where, info, AR_DIFFUSION)
-    assert isinstance(tae, CausalTAE)
-    assert isinstance(ar, ARDiffusion)
-    extra = load_tensors(where, info, "statistics")
-    if "end_latent" not in extra:
-        raise BadInputError(f"{where / 'statistics.safetensors'} lacks the end latent.")
-    known = settings["empty_text_known"]
-    if complete and not known:
-        ar.empty_text.copy_(text_encoder(settings["text_encoder"]).encode_blank())
-        known = True
-    return TextToMotionModel(
-        tae=tae,
-        ar=ar,
-        statistics=load_statistics(where, info),
-        end_latent=extra["end_latent"].float(),
-        stop_threshold=float(settings["stop_threshold"]),
-        guidance=float(settings["guidance"]),
-        text_encoder=settings["text_encoder"],
-        provenance=info.provenance,
-        layout=info.layout,
-        empty_text_known=known,
-        usual_latents=None if settings.get("usual_latents") is None else float(settings["usual_latents"]),
-    )
-
-
-def _checked_settings(info: ModelInfo, where: Path) -> Mapping[str, Any]:
-    kinds: dict[str, type | tuple[type, ...]] = {
-        "text_encoder": str,
-        "stop_threshold": (int, float),
-        "guidance": (int, float),
-        "empty_text_known": bool,
-    }
-    for name, kind in kinds.items():
-        if not isinstance(info.settings.get(name), kind):
-            raise BadInputError(f"{where / 'model.json'}: the setting {name!r} is missing or of the wrong type.")
-    if not isinstance(info.settings.get("usual_latents", None), int | float | None):
-        raise BadInputError(f"{where / 'model.json'}: the setting 'usual_latents' is of the wrong type.")
-    return info.settings
+    model = _FAMILY.load(folder)
+    if model.empty_text_known or not complete:
+        return model
+    model.ar.empty_text.copy_(text_encoder(model.text_encoder).encode_blank())
+    return replace(model, empty_text_known=True)

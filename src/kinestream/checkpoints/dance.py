@@ -1,4 +1,4 @@
-"""The whole music-to-dance model: tokenizer, ChoreoLLaMA, statistics, genres and how codes are drawn."""
+"""The whole music-to-dance model: tokenizer, ChoreoLLaMA, statistics, genres and how codes are sampled."""
 
 from __future__ import annotations
 
@@ -11,19 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kinestream.checkpoints.folder import (
-    CHOREO_LLAMA,
-    RVQ_VAE,
-    ModelInfo,
-    load_model,
-    load_network,
-    load_statistics,
-    load_tensors,
-    model_tensors,
-    read_model_info,
-    statistics_tensors,
-    write_folder,
-)
+from kinestream.checkpoints.family import Family, Setting
+from kinestream.checkpoints.folder import CHOREO_LLAMA, RVQ_VAE
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272, Statistics
 from kinestream.models.choreo_llama.model import ChoreoLlama
@@ -44,7 +33,7 @@ class MusicToDanceModel:
         music_statistics: of the music features that the LLaMA reads.
         genres: names of the genres, in the order of the model's indices.
         music_features: name of the music features, for example "kinestream-30hz" or "muq-25hz".
-        sampling: how codes are drawn.
+        sampling: how codes are sampled.
         layout: name of the motion features' layout.
         provenance: data, licence, recipe and figures, for the model card.
     """
@@ -104,74 +93,23 @@ class MusicToDanceModel:
         return self.tokenizer.encode(self.statistics.normalize(features))
 
 
-def load_rvq_vae(folder: str | Path) -> tuple[RVQVAE, Statistics, ModelInfo]:
-    """Give the tokenizer of a model folder of kind "rvq-vae", its statistics and what model.json says."""
-    model, statistics, info = load_model(folder, RVQ_VAE)
-    assert isinstance(model, RVQVAE)
-    return model, statistics, info
+def _names(values: Sequence[Any]) -> tuple[str, ...]:
+    if not all(isinstance(value, str) for value in values):
+        raise TypeError("expected names")
+    return tuple(values)
 
 
-def save_music_to_dance(
-    folder: str | Path, model: MusicToDanceModel, *, weights_dtype: torch.dtype | None = None
-) -> None:
-    """Write a model folder, whole or not at all; `weights_dtype=torch.float16` halves its size.
-
-    Raises BadInputError where the folder holds something else, KinestreamError where it can't be written.
-    """
-    info = ModelInfo(
-        MUSIC_TO_DANCE,
-        {RVQ_VAE: model.tokenizer.config.to_json(), CHOREO_LLAMA: model.llama.config.to_json()},
-        model.layout,
-        {"genres": list(model.genres), "music_features": model.music_features, "sampling": asdict(model.sampling)},
-        dict(model.provenance),
-    )
-    music = statistics_tensors(model.music_statistics)
-    extra = {**statistics_tensors(model.statistics), "music_mean": music["mean"], "music_std": music["std"]}
-    llama = model_tensors(model.llama, weights_dtype)
-    llama.pop("codebooks")  # the tokenizer's
-    tensors = {RVQ_VAE: model_tensors(model.tokenizer, weights_dtype), CHOREO_LLAMA: llama, "statistics": extra}
-    write_folder(Path(folder), info, tensors)
-
-
-def load_music_to_dance(folder: str | Path | None = None) -> MusicToDanceModel:
-    """Load a music-to-dance model in float32 and eval mode: that of a folder, or the packaged one.
-
-    Raises BadInputError where the folder is missing or damaged.
-    """
-    where = DEFAULT_DANCE_DIR if folder is None else Path(folder)
-    info = read_model_info(where, MUSIC_TO_DANCE)
-    genres, sampling = _checked_settings(info, where)
-    tokenizer = load_network(where, info, RVQ_VAE)
-    assert isinstance(tokenizer, RVQVAE)
-    llama = load_network(where, info, CHOREO_LLAMA, {"codebooks": tokenizer.codebooks.clone()})
-    assert isinstance(llama, ChoreoLlama)
-    extra = load_tensors(where, info, "statistics")
-    if not {"music_mean", "music_std"} <= extra.keys():
-        raise BadInputError(f"{where / 'statistics.safetensors'} lacks the statistics of the music.")
-    return MusicToDanceModel(
-        tokenizer=tokenizer,
-        llama=llama,
-        statistics=load_statistics(where, info),
-        music_statistics=Statistics(extra["music_mean"].float(), extra["music_std"].float()),
-        genres=genres,
-        music_features=info.settings["music_features"],
-        sampling=sampling,
-        layout=info.layout,
-        provenance=info.provenance,
-    )
-
-
-def _checked_settings(info: ModelInfo, where: Path) -> tuple[tuple[str, ...], SamplingSettings]:
-    genres, sampling = info.settings.get("genres"), info.settings.get("sampling")
-    if (
-        not isinstance(genres, Sequence)
-        or isinstance(genres, str)
-        or not all(isinstance(genre, str) for genre in genres)
-        or not isinstance(info.settings.get("music_features"), str)
-        or not isinstance(sampling, Mapping)
-    ):
-        raise BadInputError(f"{where / 'model.json'}: genres, music_features or sampling is missing or wrong.")
-    try:
-        return tuple(genres), SamplingSettings(**sampling)
-    except TypeError as error:
-        raise BadInputError(f"{where / 'model.json'}: the sampling settings are wrong: {error}.") from error
+_FAMILY = Family(
+    MUSIC_TO_DANCE,
+    MusicToDanceModel,
+    networks={"tokenizer": RVQ_VAE, "llama": CHOREO_LLAMA},
+    settings={
+        "genres": Setting(list, read=_names, write=list),
+        "music_features": Setting(str),
+        "sampling": Setting(dict, read=lambda values: SamplingSettings(**values), write=asdict),
+    },
+    statistics={"statistics": "", "music_statistics": "music_"},
+    tied={CHOREO_LLAMA: {"codebooks": (RVQ_VAE, "codebooks")}},
+    packaged=DEFAULT_DANCE_DIR,
+)
+save_music_to_dance, load_music_to_dance = _FAMILY.save, _FAMILY.load

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from kinestream.checkpoints.folder import (
-    ModelInfo,
-    build_network,
-    load_statistics,
-    load_tensors,
-    model_tensors,
-    read_model_info,
-    statistics_tensors,
-    write_folder,
-)
+from kinestream.checkpoints.family import Family, Setting
+from kinestream.checkpoints.folder import EVALUATOR
 from kinestream.conditioning.minilm import MiniLM
 from kinestream.conditioning.text import check_prompt, text_encoder
 from kinestream.errors import BadInputError
@@ -30,11 +22,12 @@ from kinestream.features import MOTION272, Statistics
 from kinestream.models.evaluator.config import EvaluatorConfig
 from kinestream.models.evaluator.model import Evaluator
 
-EVALUATOR = "evaluator"
 DEFAULT_EVALUATOR_DIR = Path(__file__).resolve().parent.parent / "assets" / "default_evaluator"
 # Name of the text side where the language model is inside the evaluator.
 DISTILBERT = "distilbert"
 _BATCH = 32
+
+T = TypeVar("T", bound=Sized)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +63,7 @@ class TextMotionEvaluator:
 
     @property
     def dim(self) -> int:
-        """Numbers of an embedding."""
+        """Values of an embedding."""
         return self.model.config.latent_dim
 
     @property
@@ -83,20 +76,19 @@ class TextMotionEvaluator:
         """Embeddings of motions (un-normalised features, 30 frames a second), float32 on the CPU.
 
         Of motions longer than `max_frames` the beginning is embedded, as in the authors' evaluation. Raises
-        BadInputError for another width, no frames, or numbers that are not finite.
+        BadInputError for another width, no frames, or values that are not finite.
         """
         for index, motion in enumerate(motions):
             _check_motion(motion, index, self.model.config, self.layout)
         device = next(self.model.parameters()).device
-        embeddings = torch.zeros(len(motions), self.dim)
-        order = sorted(range(len(motions)), key=lambda index: len(motions[index]))
-        for first in range(0, len(order), _BATCH):
-            rows = order[first : first + _BATCH]
-            shown = [self.statistics.normalize(motions[row][: self.max_frames].float().cpu()) for row in rows]
+
+        def embedded(batch: list[Tensor]) -> Tensor:
+            shown = [self.statistics.normalize(motion[: self.max_frames].float().cpu()) for motion in batch]
             lengths = torch.tensor([len(motion) for motion in shown], device=device)
             padded = torch.nn.utils.rnn.pad_sequence(shown, batch_first=True).to(device)
-            embeddings[rows] = self.model.encode_motion(padded, lengths).mean.float().cpu()
-        return self._scaled(embeddings)
+            return self.model.encode_motion(padded, lengths).mean
+
+        return self._in_batches(list(motions), embedded)
 
     @torch.no_grad()
     def embed_text(self, texts: Sequence[str]) -> Float[Tensor, "n c"]:
@@ -107,21 +99,24 @@ class TextMotionEvaluator:
             return torch.zeros(0, self.dim)
         device = next(self.model.parameters()).device
         if self.text_encoder == DISTILBERT:
-            return self._scaled(self._embed_with_language_model(list(texts), device))
+
+            def embedded(batch: list[list[int]]) -> Tensor:
+                padded, lengths = padded_ids(batch)
+                return self.model.encode_token_ids(padded.to(device), lengths.to(device)).mean
+
+            return self._in_batches([word_pieces(text, self.model.config.max_tokens) for text in texts], embedded)
         features = text_encoder(self.text_encoder).encode(list(texts)).to(device)
         one = torch.ones(len(texts), dtype=torch.long, device=device)
         return self._scaled(self.model.encode_text(features[:, None], one).mean.float().cpu())
 
-    def _embed_with_language_model(self, texts: list[str], device: torch.device) -> Tensor:
-        ids = [word_pieces(text, self.model.config.max_tokens) for text in texts]
-        embeddings = torch.zeros(len(texts), self.dim)
-        order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
+    def _in_batches(self, items: Sequence[T], embedded: Callable[[list[T]], Tensor]) -> Tensor:
+        """Embeddings of items, those of like length together."""
+        embeddings = torch.zeros(len(items), self.dim)
+        order = sorted(range(len(items)), key=lambda index: len(items[index]))
         for first in range(0, len(order), _BATCH):
-            rows = order[first : first + _BATCH]
-            padded, lengths = padded_ids([ids[row] for row in rows])
-            posterior = self.model.encode_token_ids(padded.to(device), lengths.to(device))
-            embeddings[rows] = posterior.mean.float().cpu()
-        return embeddings
+            chosen = order[first : first + _BATCH]
+            embeddings[chosen] = embedded([items[index] for index in chosen]).float().cpu()
+        return self._scaled(embeddings)
 
     def _scaled(self, embeddings: Tensor) -> Tensor:
         return functional.normalize(embeddings, dim=-1) if self.model.config.unit_embeddings else embeddings
@@ -158,40 +153,11 @@ def _check_motion(motion: Tensor, index: int, config: EvaluatorConfig, layout: s
         raise BadInputError(f"motion {index}: the features hold NaN or infinity; repair or leave out the motion")
 
 
-def save_evaluator(
-    folder: str | Path, evaluator: TextMotionEvaluator, *, weights_dtype: torch.dtype | None = None
-) -> None:
-    """Write a model folder, whole or not at all; `weights_dtype=torch.float16` halves its size.
-
-    Raises BadInputError where the folder holds something else, KinestreamError where it can't be written.
-    """
-    info = ModelInfo(
-        EVALUATOR,
-        {EVALUATOR: evaluator.model.config.to_json()},
-        evaluator.layout,
-        {"text_encoder": evaluator.text_encoder},
-        dict(evaluator.provenance),
-    )
-    tensors = {
-        EVALUATOR: model_tensors(evaluator.model, weights_dtype),
-        "statistics": statistics_tensors(evaluator.statistics),
-    }
-    write_folder(Path(folder), info, tensors)
-
-
-def load_evaluator(path: str | Path | None = None) -> TextMotionEvaluator:
-    """Load an evaluator in float32 and eval mode; without a path, the packaged one.
-
-    Raises BadInputError where the folder is missing, damaged or of another kind.
-    """
-    where = DEFAULT_EVALUATOR_DIR if path is None else Path(path)
-    if path is None and not where.is_dir():
-        raise BadInputError("This installation carries no packaged evaluator; name a model folder.")
-    info = read_model_info(where, EVALUATOR)
-    name = info.settings.get("text_encoder")
-    if not isinstance(name, str) or EVALUATOR not in info.configs:
-        raise BadInputError(f"{where / 'model.json'}: the text encoder's name or the configuration is missing.")
-    config = EvaluatorConfig.from_json(info.configs[EVALUATOR])
-    model = build_network(Evaluator, config, load_tensors(where, info, EVALUATOR), where=str(where))
-    assert isinstance(model, Evaluator)
-    return TextMotionEvaluator(model, load_statistics(where, info), name, info.layout, info.provenance)
+_FAMILY = Family(
+    EVALUATOR,
+    TextMotionEvaluator,
+    networks={"model": EVALUATOR},
+    settings={"text_encoder": Setting(str)},
+    packaged=DEFAULT_EVALUATOR_DIR,
+)
+save_evaluator, load_evaluator = _FAMILY.save, _FAMILY.load

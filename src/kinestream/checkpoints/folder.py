@@ -7,10 +7,10 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -25,6 +25,10 @@ from kinestream.models.causal_tae.config import CausalTAEConfig
 from kinestream.models.causal_tae.model import CausalTAE
 from kinestream.models.choreo_llama.config import ChoreoLlamaConfig
 from kinestream.models.choreo_llama.model import ChoreoLlama
+from kinestream.models.evaluator.config import EvaluatorConfig
+from kinestream.models.evaluator.model import Evaluator
+from kinestream.models.retrieval.config import RetrievalConfig
+from kinestream.models.retrieval.model import RetrievalModel
 from kinestream.models.rvq_vae.config import RVQVAEConfig
 from kinestream.models.rvq_vae.model import RVQVAE
 from kinestream.nn.config import ModelConfig
@@ -36,12 +40,20 @@ CAUSAL_TAE = "causal-tae"
 AR_DIFFUSION = "ar-diffusion"
 RVQ_VAE = "rvq-vae"
 CHOREO_LLAMA = "choreo-llama"
+EVALUATOR = "evaluator"
+RETRIEVAL = "retrieval"
+STATISTICS = "statistics"
 
-_KINDS: dict[str, tuple[type[ModelConfig], type[nn.Module]]] = {
+ConfigType = TypeVar("ConfigType", bound=ModelConfig)
+ModelType = TypeVar("ModelType", bound=nn.Module)
+
+_KINDS: dict[str, tuple[type[ModelConfig], Callable[[Any], nn.Module]]] = {
     CAUSAL_TAE: (CausalTAEConfig, CausalTAE),
     AR_DIFFUSION: (ARDiffusionConfig, ARDiffusion),
     RVQ_VAE: (RVQVAEConfig, RVQVAE),
     CHOREO_LLAMA: (ChoreoLlamaConfig, ChoreoLlama),
+    EVALUATOR: (EvaluatorConfig, Evaluator),
+    RETRIEVAL: (RetrievalConfig, RetrievalModel),
 }
 
 
@@ -50,7 +62,7 @@ class ModelInfo:
     """What model.json says.
 
     Attributes:
-        kind: "causal-tae", "ar-diffusion" or "text-to-motion".
+        kind: that of its network, for example "causal-tae", or of its family, for example "text-to-motion".
         configs: the configuration of each network, by its kind.
         layout: name of the feature layout.
         settings: what else belongs to using the model, for example the stop threshold.
@@ -82,7 +94,7 @@ def save_model(
     weights_dtype: store matrices in it (float16 halves the size); vectors stay as they are. Raises BadInputError where
     the folder holds something else, KinestreamError where it can't be written.
     """
-    tensors = {kind: model_tensors(model, weights_dtype), "statistics": statistics_tensors(statistics)}
+    tensors = {kind: model_tensors(model, weights_dtype), STATISTICS: statistics_tensors(statistics)}
     write_folder(Path(folder), ModelInfo(kind, {kind: config.to_json()}, layout, {}, dict(provenance or {})), tensors)
 
 
@@ -93,7 +105,14 @@ def load_model(folder: str | Path, kind: str) -> tuple[nn.Module, Statistics, Mo
     """
     folder = Path(folder)
     info = read_model_info(folder, kind)
-    return load_network(folder, info, kind), load_statistics(folder, info), info
+    return load_network(folder, info, kind), load_statistics(folder, load_tensors(folder, info, STATISTICS)), info
+
+
+def load_rvq_vae(folder: str | Path) -> tuple[RVQVAE, Statistics, ModelInfo]:
+    """Give the tokenizer of a model folder of kind "rvq-vae", its statistics and what model.json says."""
+    model, statistics, info = load_model(folder, RVQ_VAE)
+    assert isinstance(model, RVQVAE)
+    return model, statistics, info
 
 
 def load_causal_tae(folder: str | Path) -> tuple[CausalTAE, Statistics]:
@@ -102,7 +121,7 @@ def load_causal_tae(folder: str | Path) -> tuple[CausalTAE, Statistics]:
     info = read_model_info(folder)
     model = load_network(folder, info, CAUSAL_TAE)
     assert isinstance(model, CausalTAE)
-    return model, load_statistics(folder, info)
+    return model, load_statistics(folder, load_tensors(folder, info, STATISTICS))
 
 
 def model_tensors(model: nn.Module, weights_dtype: torch.dtype | None = None) -> dict[str, Tensor]:
@@ -111,7 +130,7 @@ def model_tensors(model: nn.Module, weights_dtype: torch.dtype | None = None) ->
     if weights_dtype is not None:
         tensors = {name: value.to(weights_dtype) if value.dim() > 1 else value for name, value in tensors.items()}
     if broken := [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]:
-        raise KinestreamError(f"The model can't be saved: {broken[0]} holds numbers that are not finite.")
+        raise KinestreamError(f"The model can't be saved: {broken[0]} holds values that are not finite.")
     return tensors
 
 
@@ -213,22 +232,13 @@ def read_model_info(folder: str | Path, kind: str | None = None) -> ModelInfo:
 
 
 def _checked_info(values: Mapping[str, Any], path: Path) -> ModelInfo:
-    for name, expected in {
-        "kind": str,
-        "layout": str,
-        "configs": dict,
-        "settings": dict,
-        "provenance": dict,
-        "sha256": dict,
-    }.items():
+    parts = {"kind": str, "configs": dict, "layout": str, "settings": dict, "provenance": dict, "sha256": dict}
+    for name, expected in parts.items():
         if not isinstance(values.get(name), expected):
             raise BadInputError(f"{path}: {name!r} is missing or of the wrong type. Copy the model folder again.")
-    configs = values["configs"]
-    if not all(isinstance(config, dict) for config in configs.values()):
+    if not all(isinstance(config, dict) for config in values["configs"].values()):
         raise BadInputError(f"{path}: 'configs' must hold one object per network.")
-    return ModelInfo(
-        values["kind"], configs, values["layout"], values["settings"], values["provenance"], values["sha256"]
-    )
+    return ModelInfo(**{name: values[name] for name in parts})
 
 
 def load_tensors(folder: Path, info: ModelInfo, name: str) -> dict[str, Tensor]:
@@ -265,19 +275,20 @@ def load_network(folder: Path, info: ModelInfo, kind: str, shared: Mapping[str, 
 
 
 def build_network(
-    model_class: type[nn.Module], config: ModelConfig, tensors: Mapping[str, Tensor], *, where: str
-) -> nn.Module:
-    """Build a network around tensors, without drawing random numbers first; names and shapes must fit exactly."""
+    model_class: Callable[[ConfigType], ModelType], config: ConfigType, tensors: Mapping[str, Tensor], *, where: str
+) -> ModelType:
+    """Build a network around tensors, without random initial values; names and shapes must fit exactly."""
     with torch.device("meta"):
         model = model_class(config)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     check_names_and_shapes(tensors, expected, where=where)
     model.load_state_dict({name: tensor.to(torch.float32) for name, tensor in tensors.items()}, assign=True)
-    return model.eval()
+    model.eval()
+    return model
 
 
 def check_names_and_shapes(tensors: Mapping[str, Tensor], expected: Mapping[str, Sequence[int]], *, where: str) -> None:
-    """Raise BadInputError unless tensors have exactly the expected names and shapes and finite floating numbers."""
+    """Raise BadInputError unless tensors have exactly these names and shapes and finite floating point values."""
     missing, extra = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
     if missing or extra:
         parts = [f"{len(missing)} missing (such as {missing[0]})"] if missing else []
@@ -288,12 +299,11 @@ def check_names_and_shapes(tensors: Mapping[str, Tensor], expected: Mapping[str,
         if tuple(tensor.shape) != tuple(shape):
             raise BadInputError(f"{where}: {name} should be {tuple(shape)}, got {tuple(tensor.shape)}.")
         if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
-            raise BadInputError(f"{where}: {name} holds something else than finite floating point numbers.")
+            raise BadInputError(f"{where}: {name} holds something else than finite floating point values.")
 
 
-def load_statistics(folder: Path, info: ModelInfo) -> Statistics:
-    """Load the feature statistics of a folder."""
-    tensors = load_tensors(folder, info, "statistics")
-    if not {"mean", "std"} <= tensors.keys():
-        raise BadInputError(f"{folder / 'statistics.safetensors'} lacks mean or std.")
-    return Statistics(tensors["mean"].float(), tensors["std"].float())
+def load_statistics(folder: Path, held: Mapping[str, Tensor], prefix: str = "") -> Statistics:
+    """The statistics among the tensors of a folder's statistics.safetensors; BadInputError where they are missing."""
+    if not {f"{prefix}mean", f"{prefix}std"} <= held.keys():
+        raise BadInputError(f"{folder / STATISTICS}.safetensors lacks {prefix}mean or {prefix}std.")
+    return Statistics(held[f"{prefix}mean"].float(), held[f"{prefix}std"].float())

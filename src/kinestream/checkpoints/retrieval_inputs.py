@@ -38,7 +38,7 @@ class RetrievalInputs(ModelConfig):
         if features.shape[-1] != MUSIC_WIDTH:
             raise BadInputError(
                 f"the network reads {', '.join(self.music)} of kinestream's {MUSIC_WIDTH} music features, "
-                f"got {features.shape[-1]} numbers a frame"
+                f"got {features.shape[-1]} values a frame"
             )
         return torch.cat([features[..., MUSIC_SLICES[name]] for name in self.music], dim=-1)
 
@@ -47,9 +47,9 @@ class RetrievalInputs(ModelConfig):
         return features if self.dance == "features" else pulse_from_motion272(features)
 
     def music_source_width(self, read: int) -> int:
-        """Numbers a frame of the music features of which the network reads `read`."""
+        """Values a frame of the music features of which the network reads `read`."""
         return MUSIC_WIDTH if self.music else read
 
     def dance_source_width(self, read: int) -> int:
-        """Numbers a frame of the motion features of which the network reads `read`."""
+        """Values a frame of the motion features of which the network reads `read`."""
         return read if self.dance == "features" else MOTION272.width

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kinestream.cli.evaluate import print_table
+from kinestream.cli.outputs import aligned
 from kinestream.cli.parser import add_verb
 
 if TYPE_CHECKING:
@@ -45,4 +45,4 @@ def run(arguments: argparse.Namespace) -> None:
         label = f"{one.label}{f' ({one.unit})' if one.unit else ''}"
         verdict = one.verdict.replace("a is", "A is").replace("b is", "B is")
         rows.append((label, *(figure_text(value) for value in (one.a, one.b, one.real, one.difference)), verdict))
-    print_table(rows)
+    print("\n".join(aligned(rows)))

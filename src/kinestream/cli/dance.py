@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from kinestream.cli.outputs import check_outputs, save
 from kinestream.cli.parser import add_verb, existing_file, seed_int
 from kinestream.cli.progress import preparing, progress_bar
+from kinestream.cli.reading import add_reading_options, read_as_asked
 from kinestream.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def add_parser(verbs: Subparsers) -> None:
         "--fast",
         action="store_true",
         help="faster, and as good a dance, but another one: int8 weights (needs the extra fast where the processor has "
-        "no AVX-512 VNNI)",
+        "no AVX2)",
     )
     parser.add_argument(
         "--no-foot-lock", dest="foot_lock", action="store_false", help="leave sliding feet as the model made them"
@@ -75,6 +76,7 @@ def add_parser(verbs: Subparsers) -> None:
     parser.add_argument(
         "--no-beat-lock", dest="beat_lock", action="store_false", help="leave the steps' timing as the model made it"
     )
+    add_reading_options(parser)
 
 
 def song_time(text: str) -> float:
@@ -125,10 +127,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _compiled(model: MusicToDanceModel) -> MusicToDanceModel:
-    from kinestream.inference import fast_dance
+    from kinestream.inference import compiled_dance
 
     with preparing():
-        fast = fast_dance(model)
+        fast = compiled_dance(model, "fast")
     for note in fast.llama.reader.notes if fast.llama.reader is not None else ():
         print(f"kinestream: {note}", file=sys.stderr)
     return fast
@@ -184,11 +186,10 @@ def _danced(arguments: argparse.Namespace, model: MusicToDanceModel, length_s: f
 
 
 def _references(arguments: argparse.Namespace, model: MusicToDanceModel) -> ReferenceSource | None:
-    from kinestream.io import read_motion
     from kinestream.streaming.dance.references import NamedReferences, RetrievedReferences
 
     if arguments.references:
-        return NamedReferences(model, [read_motion(path) for path in arguments.references])
+        return NamedReferences(model, [read_as_asked(path, arguments).motion for path in arguments.references])
     if not arguments.retrieval or not model.llama.config.uses_references:
         return None
     from kinestream.checkpoints.dance import DEFAULT_DANCE_DIR

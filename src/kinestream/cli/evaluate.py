@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kinestream.cli.outputs import aligned
 from kinestream.cli.parser import add_verb, positive_float, positive_int, seed_int
 from kinestream.errors import BadInputError
 
@@ -89,14 +90,7 @@ def run(arguments: argparse.Namespace) -> None:
     from kinestream.evaluation.result import PAGE_NAME
 
     settings = EvaluationSettings(
-        arguments.protocol,
-        arguments.split,
-        arguments.repeats,
-        arguments.samples,
-        arguments.batch,
-        arguments.seed,
-        arguments.guidance,
-        arguments.processes,
+        **{field.name: getattr(arguments, field.name) for field in fields(EvaluationSettings)}
     )
     result = evaluate(Place(model, arguments.data, arguments.output, arguments.evaluator), settings, progress_bar)
     rows = [("figure", "generated", "real")]
@@ -104,12 +98,5 @@ def run(arguments: argparse.Namespace) -> None:
         (f"{f.label}{f' ({f.unit})' if f.unit else ''}", figure_text(f.generated), figure_text(f.real))
         for f in result.figures
     ]
-    print_table(rows)
+    print("\n".join(aligned(rows)))
     print(arguments.output / PAGE_NAME)
-
-
-def print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Columns as wide as what stands in them."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())

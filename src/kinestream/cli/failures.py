@@ -8,11 +8,13 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
-from kinestream.errors import KinestreamError
+from kinestream.errors import InputWarning, KinestreamError
 
 FAILED = 1
 INTERRUPTED = 130
@@ -41,7 +43,7 @@ def exit_code_of() -> Iterator[Outcome]:
     """
     outcome = Outcome()
     try:
-        with _terminating_cleanly():
+        with _terminating_cleanly(), _saying_warnings():
             yield outcome
             sys.stdout.flush()
     except KinestreamError as error:
@@ -66,6 +68,22 @@ def exit_code_of() -> Iterator[Outcome]:
             return
         text = f"unexpected {type(error).__name__}: {error} (a bug; {TRACEBACK_VARIABLE}=1 shows where)"
         outcome.code = _report(error, text, FAILED)
+
+
+@contextlib.contextmanager
+def _saying_warnings() -> Iterator[None]:
+    """Within the block, what is odd about an input file is one line on stderr; other warnings are as ever."""
+    with warnings.catch_warnings():
+        as_ever = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, InputWarning):
+                print(f"kinestream: warning: {' '.join(str(message).split())}", file=sys.stderr)
+            else:
+                as_ever(message, category, *where, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 def _report(error: BaseException, text: str, code: int) -> int:

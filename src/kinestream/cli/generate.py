@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kinestream.cli.model import add_model_options, open_engine
+from kinestream.cli.model import add_model_options, add_no_split, open_engine
 from kinestream.cli.outputs import check_outputs, save
 from kinestream.cli.parser import add_verb, positive_int
 from kinestream.cli.progress import progress_bar
+from kinestream.cli.prompt_lines import steps_said
 from kinestream.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def add_parser(verbs: Subparsers) -> None:
         help="best: write only the sample with the best score: few problems as `kinestream inspect` sees them, and a "
         "motion that fits the text; the scores are printed",
     )
+    add_no_split(parser)
     parser.add_argument("--rig", type=Path, metavar="FILE", help="write onto the skeleton of this .bvh or .json")
     parser.add_argument("--rig-map", type=Path, metavar="FILE", help="JSON that says which of its bones is which joint")
     add_model_options(parser)
@@ -107,10 +109,12 @@ def run(arguments: argparse.Namespace) -> None:
 
     for prompt in prompts:
         check_prompt(prompt)
+    if not arguments.no_split:
+        prompts, seconds = _steps(prompts, seconds)
     rig = load_rig(arguments.rig) if arguments.rig is not None else None
     joint_map = load_joint_map(arguments.rig_map)
     check_outputs(arguments.output, rig)
-    motions, captions = _generate(arguments, seconds)
+    motions, captions = _generate(arguments, prompts, seconds)
     if arguments.pick is not None:
         motions = [_best(motions, prompts, captions)]
     if rig is not None:
@@ -119,8 +123,19 @@ def run(arguments: argparse.Namespace) -> None:
         print(path)
 
 
+def _steps(prompts: list[str], seconds: list[float | None]) -> tuple[list[str], list[float | None]]:
+    """Prompts that ask for one thing each; the time of a sentence is shared by its steps."""
+    texts: list[str] = []
+    durations: list[float | None] = []
+    for prompt, duration in zip(prompts, seconds, strict=True):
+        steps = steps_said(prompt)
+        texts += steps
+        durations += [None if duration is None else duration / len(steps)] * len(steps)
+    return texts, durations
+
+
 def _generate(
-    arguments: argparse.Namespace, seconds: list[float | None]
+    arguments: argparse.Namespace, prompts: list[str], seconds: list[float | None]
 ) -> tuple[list[Motion], list[tuple[float, float, str]]]:
     """The samples, and when each prompt is acted (no captions where that differs from sample to sample)."""
     engine = open_engine(arguments)
@@ -143,7 +158,7 @@ def _generate(
 
         motions = generate(
             engine,
-            arguments.prompts,
+            prompts,
             seconds,
             arguments.seed,
             arguments.guidance,
@@ -178,7 +193,7 @@ def _on_rig(motions: Sequence[Motion], rig: Rig, joint_map: dict[str, str] | Non
 
     moved = []
     for motion in motions:
-        on_rig, report = retarget(motion, rig.skeleton, target_map=joint_map)
+        on_rig, report = retarget(motion, rig.skeleton, target_map=joint_map, target_example=rig.example)
         moved.append(on_rig)
     print(report, file=sys.stderr)
     return moved

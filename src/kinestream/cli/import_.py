@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from kinestream.cli.parser import add_verb, existing_file, positive_int
 from kinestream.errors import BadInputError
 
 if TYPE_CHECKING:
+    from kinestream.checkpoints.bundle import EndLatentSource
     from kinestream.cli.parser import Subparsers
 
 DESCRIPTION = """\
@@ -55,25 +57,33 @@ def add_parser(verbs: Subparsers) -> None:
     parser.add_argument(
         "--stats",
         type=Path,
-        required=True,
         metavar="PATH",
-        help="npz with mean and std, or the folder with Mean.npy and Std.npy",
+        help="npz with mean and std, or the folder with Mean.npy and Std.npy; only --retrieval can do without",
+    )
+    parser.add_argument(
+        "--args",
+        type=Path,
+        metavar="FILE",
+        help="infinitedance: the tokenizer's args.json, which says how its dilations grow (default: the release's two "
+        "are tried on a motion, and the one that reconstructs it is taken)",
     )
     parser.add_argument(
         "--num-heads", type=positive_int, metavar="N", help="attention heads, where not the released hidden width / 64"
     )
     parser.add_argument(
         "--end-latent",
-        choices=["normalized-zero", "raw-zero"],
         default="normalized-zero",
         metavar="SOURCE",
-        help="what ends a prompt: normalized-zero as released (default), or raw-zero as in the paper",
+        help="what ends a prompt: the release's reference_end_latent_t2m_272.npy, normalized-zero, its centre "
+        "(default), or raw-zero as in the paper",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="the model folder to write")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Import and print the folder."""
+    if arguments.stats is None and arguments.retrieval is None:
+        raise BadInputError("import: expected --stats PATH, the statistics that the released weights were trained with")
     if arguments.source == "infinitedance":
         _import_infinitedance(arguments)
         return
@@ -92,9 +102,17 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.stats,
         arguments.output,
         num_heads=arguments.num_heads,
-        end_latent=arguments.end_latent,
+        end_latent=_end_latent(arguments.end_latent),
     )
     print(arguments.output)
+
+
+def _end_latent(text: str) -> EndLatentSource | Path:
+    if text in ("normalized-zero", "raw-zero"):
+        return cast("EndLatentSource", text)
+    path = Path(text)
+    existing_file(path, "the reference end latent (or normalized-zero, or raw-zero)")
+    return path
 
 
 def _import_infinitedance(arguments: argparse.Namespace) -> None:
@@ -103,17 +121,33 @@ def _import_infinitedance(arguments: argparse.Namespace) -> None:
         raise BadInputError("import infinitedance: expected --tokenizer and --llama together, or --retrieval alone")
     if arguments.retrieval is not None:
         existing_file(arguments.retrieval, "the released retrieval network's checkpoint")
-        from kinestream.checkpoints.retrieval import import_infinitedance_retrieval
+        from kinestream.checkpoints.infinitedance import import_infinitedance_retrieval
 
         import_infinitedance_retrieval(arguments.retrieval, arguments.output, dance_stats=arguments.stats)
+        if arguments.stats is None:
+            print("kinestream: no --stats: motion features pass into the network as they come", file=sys.stderr)
     else:
         existing_file(arguments.tokenizer, "the released tokenizer's checkpoint")
         existing_file(arguments.llama, "the released ChoreoLLaMA's checkpoint")
         from kinestream.checkpoints.infinitedance import import_infinitedance
 
-        import_infinitedance(
-            arguments.tokenizer, arguments.llama, arguments.stats, arguments.output, num_heads=arguments.num_heads
+        motion = None
+        if arguments.args is None:
+            from kinestream import generate
+
+            # A body in motion to try the tokenizer on: what the packaged model makes of a walk and a wave.
+            motion = generate(["walks forward", "waves with both hands"], seconds=3.0)
+        model = import_infinitedance(
+            arguments.tokenizer,
+            arguments.llama,
+            arguments.stats,
+            arguments.output,
+            args=arguments.args,
+            motion=motion,
+            num_heads=arguments.num_heads,
         )
+        found = model.provenance["tokenizer_dilation"]
+        print(f"kinestream: dilations grow by {found['growth_rate']}: {found['from']}", file=sys.stderr)
     print(arguments.output)
 
 

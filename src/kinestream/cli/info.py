@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kinestream.cli.parser import add_verb
+from kinestream.cli.reading import READING_USAGE, add_reading_options, read_as_asked
 from kinestream.errors import BadInputError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from kinestream.cli.parser import Subparsers
+    from kinestream.io.motion_file import MotionFile
     from kinestream.motion import Motion
 
 DESCRIPTION = """\
@@ -28,7 +33,7 @@ def add_parser(verbs: Subparsers) -> None:
     parser = add_verb(
         verbs,
         "info",
-        usage="info [PATH] [--json]",
+        usage=f"info [PATH] [--json] {READING_USAGE}",
         summary="say what a motion file, model or data set holds",
         description=DESCRIPTION,
         run=run,
@@ -37,6 +42,7 @@ def add_parser(verbs: Subparsers) -> None:
         "path", nargs="?", type=Path, metavar="PATH", help="a file or a folder (default: packaged model)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
+    add_reading_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -49,14 +55,15 @@ def run(arguments: argparse.Namespace) -> None:
     elif path.is_dir():
         facts = dataset_facts(path)
     else:
-        from kinestream.io import read_motion
-
-        facts = motion_facts(read_motion(path), path)
+        facts = motion_facts(read_as_asked(path, arguments), path)
     print(json.dumps(facts, indent=2) if arguments.json else "\n".join(_lines(facts)))
 
 
-def motion_facts(motion: Motion, path: Path) -> dict[str, Any]:
-    """Skeleton, rate, length, reach and, for a humanoid, its bone family and how long each foot stands."""
+def motion_facts(read: MotionFile, path: Path) -> dict[str, Any]:
+    """Skeleton, rate, axes, unit, length, reach and, for a humanoid, its bones and how long each foot stands."""
+    from kinestream.io.bvh_hierarchy import unit_name
+
+    motion = read.motion
     positions = motion.joint_positions_m()
     low, high = positions[..., 1].min(), positions[..., 1].max()
     step = motion.root_position_m.diff(dim=0)[:, [0, 2]].norm(dim=-1)
@@ -67,32 +74,35 @@ def motion_facts(motion: Motion, path: Path) -> dict[str, Any]:
         "duration_s": round(motion.duration_s, 3),
         "joints": motion.skeleton.num_joints,
         "root": motion.skeleton.joint_names[0],
+        "up_axis": f"{read.up} ({read.up_how})",
+        "unit": f"{unit_name(read.metres_per_unit)} ({read.unit_how})",
         "lowest_m": round(float(low), 3),
         "highest_m": round(float(high), 3),
         "path_length_m": round(float(step.sum()), 3),
         "animated_translations": motion.joint_translations_m is not None,
     }
-    return facts | _humanoid_facts(motion)
+    return facts | _humanoid_facts(motion, positions) | ({"warnings": list(read.warnings)} if read.warnings else {})
 
 
-def _humanoid_facts(motion: Motion) -> dict[str, Any]:
-    from kinestream.motion import foot_contacts
-    from kinestream.skeleton import smpl22
-    from kinestream.skeleton.bone_names import find_bones
-    from kinestream.skeleton.retarget import retarget
+def _humanoid_facts(motion: Motion, positions_m: Tensor) -> dict[str, Any]:
+    from kinestream.motion import contacts_from_positions
+    from kinestream.skeleton.bone_finding import bone_map
 
     try:
-        bones = find_bones(motion.skeleton.joint_names)
-        body, _ = retarget(motion, smpl22())
+        bones = bone_map(motion.skeleton)
     except BadInputError as error:
         return {"bone_family": None, "why_not_humanoid": str(error)}
-    contacts = foot_contacts(body).float()
-    feet = {"left": contacts[:, :2].amax(dim=1), "right": contacts[:, 2:].amax(dim=1)}
+    stands = {}
+    for side in ("left", "right"):
+        roles = [role for role in (f"{side}_ankle", f"{side}_foot") if role in bones.bone_of]
+        feet = positions_m[:, [motion.skeleton.index(bones.bone_of[role]) for role in roles]]
+        stands[side] = round(float(contacts_from_positions(feet, motion.fps).any(dim=1).float().mean()), 3)
     return {
         "bone_family": bones.family,
         "smpl22_joints_matched": len(bones.bone_of),
         "smpl22_joints_unmatched": list(bones.unmatched_roles),
-        "foot_contact_share": {side: round(float(value.mean()), 3) for side, value in feet.items()},
+        "bones_found_by": dict(Counter(bones.how.values())),
+        "foot_contact_share": stands,
     }
 
 

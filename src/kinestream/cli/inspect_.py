@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kinestream.cli.parser import add_verb, existing_file, positive_float
+from kinestream.cli.outputs import aligned
+from kinestream.cli.parser import add_verb, existing_file
+from kinestream.cli.reading import READING_USAGE, add_reading_options, read_as_asked
 from kinestream.errors import BadInputError, KinestreamError
 
 if TYPE_CHECKING:
@@ -51,7 +53,8 @@ def add_parser(verbs: Subparsers) -> None:
     parser = add_verb(
         verbs,
         "inspect",
-        usage="inspect FILE [FILE ...] [-o CARD.html] [--json] [--fail-on CHECK[,CHECK]] [--input-fps N]",
+        usage="inspect FILE [FILE ...] [-o CARD.html] [--json] [--fail-on CHECK[,CHECK]]\n"
+        f"                          {READING_USAGE}",
         summary="say what is wrong with a motion, and draw it",
         description=DESCRIPTION,
         run=run,
@@ -68,9 +71,7 @@ def add_parser(verbs: Subparsers) -> None:
         help="exit with 1 when one of these finds something: skating, jitter, penetration, floating, self_collision, "
         "joint_limits, frozen, or any",
     )
-    parser.add_argument(
-        "--input-fps", type=positive_float, metavar="N", help="the rate of .npz and .npy files without one"
-    )
+    add_reading_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -79,13 +80,12 @@ def run(arguments: argparse.Namespace) -> None:
     output: Path | None = arguments.output
     if output is not None:
         _check_output(output)
-    from kinestream.io import read_motion
     from kinestream.metrics.inspection import inspect_motion
 
     wanted = _checks(arguments.fail_on)
     inspections: list[Inspection] = []
     for number, source in enumerate(sources, start=1):
-        motion = read_motion(source, fps=arguments.input_fps)
+        motion = read_as_asked(source, arguments).motion
         inspection = inspect_motion(motion)
         inspections.append(inspection)
         if not arguments.json:
@@ -142,8 +142,7 @@ def lines(inspection: Inspection, source: Path) -> list[str]:
         )
         for finding in inspection.findings[:MOST_LINES]
     ]
-    widths = [max(len(row[column]) for row in cells) for column in range(6)]
-    rows += ["  " + "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells]
+    rows += [f"  {line}" for line in aligned(cells)]
     left = len(inspection.findings) - len(cells)
     rows += [f"  and {left} more (--json shows them)"] if left else []
     shares = [f"{spoken(check)} {share:.1%}" for check, share in inspection.flagged_share.items() if share > 0.0]

@@ -39,9 +39,17 @@ def add_model_options(parser: Parser) -> None:
         "--fast",
         action="store_true",
         help="many times faster, nearly the same motion: few sampling steps and int8 weights, on a GPU bfloat16 (needs "
-        "the extra fast where the processor has no AVX-512 VNNI)",
+        "the extra fast where the processor has no AVX2)",
     )
     parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda, cuda:1 (default: cpu)")
+
+
+def add_no_split(parser: argparse.ArgumentParser) -> None:
+    """Add `--no-split`."""
+    parser.add_argument(
+        "--no-split", action="store_true", help='leave a sentence that asks for one thing after another ("walks, then '
+        'bows") as one prompt; it becomes several else',
+    )  # fmt: skip
 
 
 def open_engine(arguments: argparse.Namespace) -> Engine:

@@ -20,6 +20,12 @@ STRIP_SUFFIX = ".png"
 SIDE_BY_SIDE_SUFFIXES = (".html", ".mp4", STRIP_SUFFIX)
 
 
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table whose columns are as wide as what stands in them."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
 def check_outputs(paths: Sequence[Path], rig: Rig | None = None) -> None:
     """BadInputError unless every path can become a file in a format that we write."""
     from kinestream.io import WRITE_SUFFIXES
@@ -118,7 +124,7 @@ def _save_one(motion: Motion, path: Path, rig: Rig | None) -> None:
     if path.suffix.lower() == ".bvh" and rig is not None:
         from kinestream.io.bvh import write_bvh
 
-        write_bvh(motion, path, units_per_metre=rig.units_per_metre, rotation_order=rig.rotation_order)
+        write_bvh(motion, path, layout=rig.layout)
     else:
         from kinestream.io import write_motion
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 import time
 from collections.abc import Iterable
@@ -59,6 +60,17 @@ def parse_line(text: str, plain: Literal["now", "then"], came_s: float = 0.0) ->
             raise BadInputError(f":rewind needs a moment of the stream in seconds, got {rest}")
         return Line("rewind", seconds=seconds, came_s=came_s)
     raise BadInputError(f"unknown command :{command[:40]}. {' '.join(COMMANDS.split())}")
+
+
+def steps_said(text: str) -> list[str]:
+    """What a sentence asks for one after the other; said on stderr where that is more than one thing."""
+    from kinestream.conditioning.steps import split_steps
+
+    steps = split_steps(text)
+    if len(steps) > 1:
+        parts = ", then ".join(f'"{step}"' for step in steps)
+        print(f"kinestream: taken as {len(steps)} prompts: {parts} (--no-split leaves it whole)", file=sys.stderr)
+    return steps
 
 
 class LineReader:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from kinestream.cli.outputs import SIDE_BY_SIDE_SUFFIXES, check_outputs, draw
 from kinestream.cli.parser import add_verb, existing_file, positive_float, positive_int
+from kinestream.cli.reading import READING_USAGE, add_reading_options, read_as_asked
 from kinestream.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def add_parser(verbs: Subparsers) -> None:
     parser = add_verb(
         verbs,
         "render",
-        usage="render FILE [FILE ...] -o OUT [--size WxH] [--fps N] [--view DEGREES] [--poses N]",
+        usage="render FILE [FILE ...] -o OUT [--size WxH] [--fps N] [--view DEGREES] [--poses N]\n"
+        f"                         {READING_USAGE}",
         summary="draw motion files as .mp4, .png or .html",
         description=DESCRIPTION,
         run=run,
@@ -45,6 +47,7 @@ def add_parser(verbs: Subparsers) -> None:
         "--view", type=float, metavar="DEGREES", help="camera's direction: 0 is in front, 90 the left side"
     )
     parser.add_argument("--poses", type=positive_int, default=8, metavar="N", help="poses in a strip (default: 8)")
+    add_reading_options(parser)
 
 
 def size(text: str) -> tuple[int, int]:
@@ -66,8 +69,6 @@ def run(arguments: argparse.Namespace) -> None:
             raise BadInputError(f"--view expects degrees, got {arguments.view}")
         azimuth_rad = math.radians(arguments.view)
     check_outputs([output])
-    from kinestream.io import read_motion
-
-    motions = [read_motion(source) for source in sources]
+    motions = [read_as_asked(source, arguments).motion for source in sources]
     draw(motions, output, size=arguments.size, fps=arguments.fps, azimuth_rad=azimuth_rad, poses=arguments.poses)
     print(output)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,20 +10,22 @@ from kinestream.cli.parser import existing_file
 from kinestream.errors import BadInputError
 
 if TYPE_CHECKING:
+    from kinestream.io.motion_file import BvhLayout
+    from kinestream.motion import Motion
     from kinestream.skeleton import Skeleton
 
 
 @dataclass(frozen=True)
 class Rig:
-    """A target skeleton, and how a BVH file for it is written: units a metre and rotation orders by joint."""
+    """A target skeleton, how a BVH file for it is written, and a take on it that shows how its bones lie, if any."""
 
     skeleton: Skeleton
-    units_per_metre: float = 100.0
-    rotation_order: Mapping[str, str] = field(default_factory=dict)
+    layout: BvhLayout | None = None
+    example: Motion | None = None
 
 
 def load_rig(path: Path) -> Rig:
-    """The rig in a BVH file (its motion, if any, is not looked at) or in a skeleton's JSON file."""
+    """The rig in a BVH file (its motion, if any, serves as an example) or in a skeleton's JSON file."""
     existing_file(path, "a rig: a .bvh file, or a skeleton as .json")
     if path.suffix.lower() == ".json":
         from kinestream.skeleton import Skeleton
@@ -32,24 +33,15 @@ def load_rig(path: Path) -> Rig:
         return Rig(Skeleton.from_json(path))
     if path.suffix.lower() != ".bvh":
         raise BadInputError(f"{path}: expected a rig as .bvh, or a skeleton as .json")
-    from kinestream.io.bvh import read_bvh_hierarchy
+    from kinestream.io.bvh import read_bvh_rig
 
-    hierarchy = read_bvh_hierarchy(path)
-    metres_per_unit = hierarchy.guess_metres_per_unit()
-    return Rig(hierarchy.to_skeleton(path.stem, metres_per_unit), 1.0 / metres_per_unit, hierarchy.rotation_orders)
+    return Rig(*read_bvh_rig(path))
 
 
 def load_joint_map(path: Path | None) -> dict[str, str] | None:
     """The user's map file: JSON, one object of names; None without a path."""
     if path is None:
         return None
-    import json
+    from kinestream.skeleton.bone_names import read_bone_map
 
-    existing_file(path, 'a joint map as JSON: {"LeftUpLeg": "left_hip", ...}')
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise BadInputError(f"{path}: expected a joint map as JSON: {error}") from None
-    if not isinstance(raw, dict) or not all(isinstance(value, str) for value in raw.values()):
-        raise BadInputError(f'{path}: expected one JSON object of names, such as {{"LeftUpLeg": "left_hip", ...}}')
-    return raw
+    return read_bone_map(existing_file(path, 'a joint map as JSON: {"LeftUpLeg": "left_hip", ...}'))

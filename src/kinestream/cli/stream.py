@@ -9,9 +9,9 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
-from kinestream.cli.model import add_model_options, open_engine
+from kinestream.cli.model import add_model_options, add_no_split, open_engine
 from kinestream.cli.parser import add_verb, positive_float
-from kinestream.cli.prompt_lines import COMMANDS, Line, LineReader
+from kinestream.cli.prompt_lines import COMMANDS, Line, LineReader, steps_said
 from kinestream.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def add_parser(verbs: Subparsers) -> None:
     parser.add_argument(
         "--for", dest="seconds", type=positive_float, metavar="S", help="end after S seconds of motion (default: open)"
     )
+    add_no_split(parser)
     add_model_options(parser)
 
 
@@ -77,7 +78,9 @@ def run(arguments: argparse.Namespace) -> None:
     if typed:
         say(f"type what the body should do; Ctrl-D ends.\n{COMMANDS}")
     clock = FastClock() if fast else RealtimeClock()
-    stream = PromptStream(engine.session(arguments.seed, options), reader, clock, sys.stdout)
+    stream = PromptStream(
+        engine.session(arguments.seed, options), reader, clock, sys.stdout, split=not arguments.no_split
+    )
     try:
         stream.run(arguments.seconds)
     finally:
@@ -98,11 +101,12 @@ class PromptStream:
     the next line and one that idles goes on idling; both stop when no line can come any more.
     """
 
-    def __init__(self, session: Session, reader: LineReader, clock: Clock, out: TextIO) -> None:
+    def __init__(self, session: Session, reader: LineReader, clock: Clock, out: TextIO, *, split: bool = True) -> None:
         self.session = session
         self.reader = reader
         self.clock = clock
         self.out = out
+        self.split = split
         self.refused = 0
         self._quit = False
         self._arrivals: dict[str, float] = {}
@@ -151,12 +155,15 @@ class PromptStream:
 
     def _give_prompt(self, line: Line) -> None:
         acts_now = line.action == "now" or not (self.session.current_prompt or self.session.queued_prompts)
+        first, *later = steps_said(line.text) if self.split else [line.text]
         if line.action == "now":
-            self.session.prompt(line.text)
+            self.session.prompt(first)
         else:
-            self.session.queue(line.text)
+            self.session.queue(first)
+        for step in later:
+            self.session.queue(step)
         if acts_now:
-            self._arrivals[line.text] = line.came_s
+            self._arrivals[first] = line.came_s
 
     def _send(self, chunk: Chunk) -> None:
         frames = chunk.num_frames

@@ -68,6 +68,10 @@ class MiniLM:
         ids: list[int] = self._tokenizer.encode(text).ids
         return ids
 
+    def is_word(self, word: str) -> bool:
+        """Whether the vocabulary has it as a whole word."""
+        return self._tokenizer.token_to_id(word) is not None
+
     @torch.no_grad()
     def embed(self, token_ids: list[list[int]]) -> Float[Tensor, "n 384"]:
         """Unit vectors of N token lists; lists of unequal length are padded and masked."""

@@ -1,7 +1,7 @@
 """Music as a condition: onsets, beats, bars, tempo, loudness, harmony and timbre at 30 Hz, from a file or live.
 
 `MusicStream` takes chunks of any size and gives features that depend on the past and on LOOK_AHEAD_S to come. The
-whole-file forms run the same stream, so live features and file features are the same numbers.
+whole-file forms run the same stream, so live features and file features are the same values.
 """
 
 from __future__ import annotations
@@ -138,11 +138,6 @@ class MusicStream:
         self._recent: list[Beat] = []
         self._periods = 0.5 * ONSET_HZ
         self.beats: list[Beat] = []
-
-    @property
-    def num_emitted(self) -> int:
-        """Rows given so far."""
-        return self._emitted
 
     def push(self, samples: NDArray[Any]) -> Float[Tensor, "t d"]:
         """The rows that these mono samples [N] complete (often none).

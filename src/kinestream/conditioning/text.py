@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from kinestream.conditioning import slots
 from kinestream.conditioning.minilm import MINILM_NAME, MiniLM
 from kinestream.errors import BadInputError
 
@@ -24,14 +25,17 @@ __all__ = [
     "MAX_TOKENS",
     "MINILM_NAME",
     "SENTENCE_T5_NAME",
+    "SLOTTED_NAME",
     "MiniLMEncoder",
     "SentenceT5Encoder",
+    "SlottedEncoder",
     "TextEncoder",
     "check_prompt",
     "text_encoder",
 ]
 
 SENTENCE_T5_NAME = "sentence-t5-xxl"
+SLOTTED_NAME = f"{MINILM_NAME}+slots"
 SENTENCE_T5_VARIABLE = "KINESTREAM_SENTENCE_T5"
 MAX_TOKENS = 256
 MAX_CHARACTERS = 4_000
@@ -40,6 +44,8 @@ MAX_CHARACTERS = 4_000
 ONE_BY_ONE_LIMIT = 32
 BATCH_SIZE = 64
 CACHE_SIZE = 1_024
+# The size of a slot that is filled.
+_FILLED = 0.1
 
 
 @runtime_checkable
@@ -188,11 +194,40 @@ class MiniLMEncoder(_CachedEncoder):
         super().__init__(cache_size)
         self._model = MiniLM.from_package()
 
+    def is_word(self, word: str) -> bool:
+        """Whether the vocabulary has it as a whole word."""
+        return self._model.is_word(word)
+
     def _token_ids(self, text: str) -> list[int]:
         return self._model.token_ids(text)
 
     def _embed(self, token_ids: list[list[int]]) -> Tensor:
         return self._model.embed(token_ids)
+
+
+class SlottedEncoder:
+    """all-MiniLM-L6-v2's 384 values, then what the rules of `conditioning.slots` read: [384 + slots].
+
+    A filled slot is 0.1, twice the size of a typical value of the unit vector before it; the blank text fills none.
+    """
+
+    name = SLOTTED_NAME
+
+    def __init__(self) -> None:
+        self._sentences = MiniLMEncoder()
+        self.dim = self._sentences.dim + len(slots.names())
+
+    def encode(self, texts: Sequence[str]) -> Float[Tensor, "n dim"]:
+        """As `MiniLMEncoder.encode`, with the slots."""
+        return torch.cat([self._sentences.encode(texts), self._slots(texts)], dim=1)
+
+    def encode_blank(self) -> Float[Tensor, " dim"]:
+        """The embedding of the empty text, `[dim]`."""
+        return torch.cat([self._sentences.encode_blank(), self._slots([""])[0]])
+
+    def _slots(self, texts: Sequence[str]) -> Tensor:
+        read = [slots.slot_values(slots.read_slots(text, self._sentences.is_word)) for text in texts]
+        return _FILLED * torch.tensor(read).reshape(len(read), len(slots.names()))
 
 
 class SentenceT5Encoder(_CachedEncoder):
@@ -245,6 +280,8 @@ def text_encoder(name: str = MINILM_NAME, folder: str | Path | None = None) -> T
 def _load(name: str, folder: str) -> TextEncoder:
     if name == MINILM_NAME:
         return MiniLMEncoder()
+    if name == SLOTTED_NAME:
+        return SlottedEncoder()
     if name == SENTENCE_T5_NAME:
         if not folder:
             raise BadInputError(
@@ -252,4 +289,6 @@ def _load(name: str, folder: str) -> TextEncoder:
                 "holds the published sentence-t5-xxl model."
             )
         return SentenceT5Encoder(folder)
-    raise BadInputError(f"Unknown text encoder {name!r}; known are {MINILM_NAME} and {SENTENCE_T5_NAME}.")
+    raise BadInputError(
+        f"Unknown text encoder {name!r}; known are {MINILM_NAME}, {SLOTTED_NAME} and {SENTENCE_T5_NAME}."
+    )

@@ -4,65 +4,80 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
-import multiprocessing.connection
-import os
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from tqdm import tqdm
 
+from kinestream.data.build_steps import (
+    SET_FOLDERS,
+    check_trainable,
+    find_all,
+    make_folders,
+    remove_leftovers,
+    source_entry,
+    write_splits,
+    write_statistics,
+)
+from kinestream.data.dance.build import DANCE_SOURCES, build_dances
 from kinestream.data.journal import Journal
-from kinestream.data.layout import MOTION_FOLDER, SPLIT_FOLDER, STATISTICS_FOLDERS, TEXT_FOLDER, read_features
+from kinestream.data.layout import MOTION_FOLDER, TEXT_FOLDER, TextLine
 from kinestream.data.manifest import Clip, Manifest, Pair
-from kinestream.data.sources import Recording, Reject, Source
-from kinestream.data.sources.archive import dataset_folder
+from kinestream.data.processes import chunks, run_in_processes
+from kinestream.data.sources import Recording, Reject, TextSource
 from kinestream.data.sources.bandai_namco import BandaiNamco
-from kinestream.data.sources.dance_recording import DanceSource
+from kinestream.data.sources.cmu import CMU
 from kinestream.data.sources.deepmimic import DeepMimic
-from kinestream.data.splits import Labelled, assign_splits
+from kinestream.data.sources.kit_ml import with_kit_ml
+from kinestream.data.sources.motions import NAME_PREFIX, OwnMotions
+from kinestream.data.splits import MIN_FILES_FOR_TEST, Labelled, assign_file_splits, assign_splits
 from kinestream.data.text.build_item import ITEM_FORMAT, BuiltItem, BuiltRecording, build_recordings
+from kinestream.data.text.mixing import PREFIX as MIX_PREFIX
+from kinestream.data.text.mixing import Judge, make_mixes
 from kinestream.data.text.pair_build import PAIR_FORMAT, PairPlan, build_pairs, plan_pairs
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272
-from kinestream.io.atomic import atomic_path
 
-SOURCES: Mapping[str, Source] = {source.name: source for source in (BandaiNamco(), DeepMimic())}
-# Importers of dances, which are built by `data.dance.build` into folders of their own.
-DANCE_SOURCE_NAMES = ("dance-with-melody", "aistpp", "finedance", "infinitedance")
-CACHE_FOLDER = ".sources"
-_PREFIXES = ("BN", "DM")
+SOURCES: Mapping[str, TextSource] = {
+    source.name: source for source in (BandaiNamco(), DeepMimic(), CMU(), OwnMotions())
+}
+_PREFIXES = ("BN", "DM", "CMU_", NAME_PREFIX, MIX_PREFIX)
 _RECORDINGS_A_TASK = 8
 _PAIRS_A_TASK = 32
-
-Task = TypeVar("Task")
-Result = TypeVar("Result")
+DEFAULT_PAIRS = 3000
+PAIRS_A_CLIP = 10
 
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What to make: captions a recording, mirrored copies, contextual pairs of the train split (a tenth as many of the
-    validation split), and the number of processes."""
+    """What to make: captions a recording that the grammar writes, mirrored copies, contextual pairs of the train split
+    (a tenth as many of the validation split; None: 3000, at most ten a clip), and the number of processes.
+
+    `tempo_percent` of the train recordings get a copy at another tempo, and `mixes` clips are tried that have the legs
+    of one recording and the arms of another.
+    """
 
     captions_per_recording: int = 12
     mirror: bool = True
-    pairs: int = 3000
+    pairs: int | None = None
     workers: int = 2
+    tempo_percent: int = 0
+    mixes: int = 0
 
     def __post_init__(self) -> None:
-        ranges = ((1, self.captions_per_recording, 200), (0, self.pairs, 1_000_000), (1, self.workers, 64))
-        if not all(low <= value <= high for low, value, high in ranges):
-            raise BadInputError(
-                "expected 1 to 200 captions a recording, 0 to 1000000 pairs and 1 to 64 workers, got "
-                f"{self.captions_per_recording}, {self.pairs} and {self.workers}"
-            )
+        highest = {
+            "captions_per_recording": 200,
+            "pairs": 1_000_000,
+            "workers": 64,
+            "tempo_percent": 100,
+            "mixes": 100_000,
+        }
+        for name, high in highest.items():
+            low = 1 if name in ("captions_per_recording", "workers") else 0
+            if not low <= (getattr(self, name) or 0) <= high:
+                raise BadInputError(f"expected {name} from {low} to {high}, got {getattr(self, name)}")
 
     def parameters(self) -> dict[str, Any]:
         """What decides the result; the number of processes does not."""
@@ -75,11 +90,16 @@ def build(
     options: BuildOptions | None = None,
     *,
     hold_out: str | Path | None = None,
+    kit_ml: str | Path | None = None,
+    judge: Judge | None = None,
     progress: bool = True,
 ) -> Manifest:
     """Build the data set at `output` from {source name: folder or .tar archive} and return its manifest.
 
-    Dances (DANCE_SOURCE_NAMES) make a set with music, see `build_dances`, also for `hold_out`, a folder of songs; they
+    `kit_ml` is a file of KIT-ML's captions for CMU's recordings (see `data.sources.kit_ml`). `judge` gives a motion's
+    penalties by check and is needed for mixes: a top-level function, as it goes to other processes.
+
+    Dances (DANCE_SOURCES) make a set with music, see `build_dances`, also for `hold_out`, a folder of songs; they
     are not mixed with other sources.
     A second run skips recordings whose source bytes and parameters are unchanged; an interrupted one goes on where it
     stopped. Recordings that cannot be used become rejects with a reason. BadInputError for unknown sources, folders
@@ -87,29 +107,41 @@ def build(
     """
     options = options or BuildOptions()
     root = Path(output)
-    dances = set(inputs) & set(DANCE_SOURCE_NAMES)
+    dances = set(inputs) & set(DANCE_SOURCES)
+    if options.mixes and judge is None:
+        raise BadInputError("mixes are made only where they can be checked: give a judge, or no mixes")
+    if kit_ml is not None and "cmu" not in inputs:
+        raise BadInputError("KIT-ML's captions describe CMU's recordings: give the source cmu too")
     if dances and dances == set(inputs):
-        from kinestream.data.dance.build import build_dances
-
-        return build_dances(inputs, root, options, hold_out=hold_out, progress=progress)
+        return build_dances(
+            inputs, root, mirror=options.mirror, workers=options.workers, hold_out=hold_out, progress=progress
+        )
     if hold_out is not None:
         raise BadInputError("songs can be held out of sets of dances only")
     if not inputs or set(inputs) - set(SOURCES):
         given = ", ".join(inputs) or "none"
         hint = ". Dances and other recordings are built into folders of their own" if dances else ""
-        raise BadInputError(f"expected sources out of {', '.join((*SOURCES, *DANCE_SOURCE_NAMES))}, got {given}{hint}")
-    try:
-        for folder in (MOTION_FOLDER, TEXT_FOLDER, SPLIT_FOLDER, STATISTICS_FOLDERS[0]):
-            (root / folder).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInputError(f"cannot make the output folder {root}: {error}") from None
-    recordings, rejects, used = _find_all(inputs, root, progress)
+        raise BadInputError(f"expected sources out of {', '.join((*SOURCES, *DANCE_SOURCES))}, got {given}{hint}")
+    make_folders(root, SET_FOLDERS)
+    recordings, rejects, used = find_all(SOURCES, inputs, root, "recordings", progress=progress)
+    if kit_ml is not None:
+        recordings, unfit = with_kit_ml(recordings, kit_ml)
+        rejects += unfit
     built = _build_all(recordings, root, options, progress)
     clips, failed = _clips(recordings, built)
     rejects += failed
-    if not any(clip.split == "train" for clip in clips):
-        first = f"{rejects[0].name}: {rejects[0].reason}" if rejects else "none"
-        raise BadInputError(f"{root}: nothing to train on; {len(rejects)} recordings were rejected; the first: {first}")
+    check_trainable(root, clips, rejects, "recordings")
+    if all(clip.source == OwnMotions.name and clip.split == "train" for clip in clips):
+        raise BadInputError(
+            f"{root}: only {clips[0].recording_id} can be used ({len(rejects)} files were rejected), and at least two "
+            "are needed: one to train on, one to validate with. Cut it in two, or add another source"
+        )
+    if judge is not None and options.mixes:
+        made, unsound = make_mixes(
+            root, clips, options.mixes, options.captions_per_recording, judge, options.workers, progress=progress
+        )
+        clips += made
+        rejects += unsound
     write_splits(root, clips)
     write_statistics(root, clips)
     pairs = _make_pairs(root, clips, options, progress)
@@ -128,35 +160,17 @@ def build(
     return manifest
 
 
-def _find_all(
-    inputs: Mapping[str, str | Path], root: Path, progress: bool
-) -> tuple[list[Recording], list[Reject], dict[str, str]]:
-    recordings: list[Recording] = []
-    rejects: list[Reject] = []
-    used = {}
-    for name, path in inputs.items():
-        folder = dataset_folder(Path(path), root / CACHE_FOLDER, progress=progress)
-        listing = SOURCES[name].find(folder)
-        recordings += listing.recordings
-        rejects += listing.rejects
-        used[name] = Path(path).name
-    names = [recording.name for recording in recordings]
-    if len(set(names)) != len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})[:3]
-        raise BadInputError(f"the sources hold recordings twice: {', '.join(twice)}; give each folder once")
-    return recordings, rejects, used
-
-
 def _build_all(
     recordings: Sequence[Recording], root: Path, options: BuildOptions, progress: bool
 ) -> dict[str, BuiltRecording]:
-    digest = hashlib.sha256(json.dumps(options.parameters() | {"pairs": 0}, sort_keys=True).encode()).hexdigest()
+    settings = options.parameters() | {"pairs": 0, "mixes": 0}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     built: dict[str, BuiltRecording] = {}
     with Journal(root / "build.journal.jsonl", digest, BuiltRecording.from_dict) as journal:
         known = journal.known
         tasks = [
-            (chunk, {r.name: known.get(r.name) for r in chunk}, root, options.captions_per_recording, options.mirror)
-            for chunk in _chunks(recordings, _RECORDINGS_A_TASK)
+            (chunk, {r.name: known.get(r.name) for r in chunk}, root, options)
+            for chunk in chunks(recordings, _RECORDINGS_A_TASK)
         ]
         with tqdm(total=len(recordings), desc="recordings", unit="clip", disable=not progress) as bar:
             for results in run_in_processes(_build_task, tasks, options.workers):
@@ -167,54 +181,26 @@ def _build_all(
     return built
 
 
-def _build_task(task: tuple[Sequence[Recording], Mapping[str, Any], Path, int, bool]) -> list[BuiltRecording]:
-    recordings, known, root, captions, mirrored = task
-    return build_recordings(recordings, known, root, captions, mirrored, SOURCES)
-
-
-def run_in_processes(work: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> Iterator[Result]:
-    """Results as they come; one process works in place. An error or Ctrl-C drops the tasks that have not begun."""
-    if workers == 1 or len(tasks) <= 1:
-        yield from map(work, tasks)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
-        waiting: set[Future[Result]] = {pool.submit(work, task) for task in tasks}
-        try:
-            while waiting:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _start_worker() -> None:
-    """One thread a process, and no process that outlives the one that asked for the work."""
-    torch.set_num_threads(1)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_exit_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _exit_with(sentinel: int) -> None:
-    multiprocessing.connection.wait([sentinel])
-    os._exit(1)
-
-
-def _chunks(items: Sequence[Task], size: int) -> list[Sequence[Task]]:
-    return [items[k : k + size] for k in range(0, len(items), size)]
+def _build_task(task: tuple[Sequence[Recording], Mapping[str, Any], Path, BuildOptions]) -> list[BuiltRecording]:
+    recordings, known, root, options = task
+    captions, mirrored, tempo = options.captions_per_recording, options.mirror, options.tempo_percent
+    return build_recordings(recordings, known, root, captions, mirrored, tempo, SOURCES)
 
 
 def _clips(recordings: Sequence[Recording], built: Mapping[str, BuiltRecording]) -> tuple[list[Clip], list[Reject]]:
     good = [r for r in recordings if not built[r.name].reject]
     rejects = [Reject(r.name, r.source, built[r.name].reject) for r in recordings if built[r.name].reject]
-    splits = assign_splits([Labelled(r.name, r.content, r.style, r.only_train) for r in good])
+    # Source by source, so that another source never moves a recording to another split.
+    splits = assign_file_splits([r.name for r in good if r.captions])
+    for source in sorted({r.source for r in good}):
+        own = [r for r in good if r.source == source and not r.captions]
+        splits |= assign_splits([Labelled(r.name, r.content, r.style, r.only_train) for r in own])
     clips = [
         _clip(recording, built[recording.name].sha256, item, splits[recording.name])
         for recording in good
         for item in built[recording.name].items
+        # What is held out are recordings as they are.
+        if item.tempo == 1.0 or splits[recording.name] == "train"
     ]
     return clips, rejects
 
@@ -234,49 +220,28 @@ def _clip(recording: Recording, sha256: str, item: BuiltItem, split: str) -> Cli
         captions=item.captions,
         mirrored=item.mirrored,
         sha256=sha256,
+        details=_details(recording, item),
     )
 
 
-def write_splits(root: Path, clips: Sequence[Clip]) -> None:
-    """Write split/{train,val,test}.txt."""
-    for split in ("train", "val", "test"):
-        with atomic_path(root / SPLIT_FOLDER / f"{split}.txt") as path:
-            path.write_text("".join(f"{clip.name}\n" for clip in clips if clip.split == split), encoding="utf-8")
+def _details(recording: Recording, item: BuiltItem) -> dict[str, Any]:
+    """What else is known of a clip: its tempo where that was changed, how long a caption of its own reaches."""
+    details: dict[str, Any] = {} if item.tempo == 1.0 else {"tempo": item.tempo}
+    if recording.captions:
+        details["longest_caption_s"] = max(_lasts_s(line, item) for line in recording.captions)
+    return details
 
 
-def write_statistics(root: Path, clips: Sequence[Clip]) -> None:
-    """Write mean_std/Mean.npy and Std.npy of the train split's files."""
-    names = [clip.name for clip in clips if clip.split == "train"]
-    mean, std = grouped_statistics(read_features(root / MOTION_FOLDER / f"{name}.npy", mmap=True) for name in names)
-    for name, values in (("Mean", mean), ("Std", std)):
-        with atomic_path(root / STATISTICS_FOLDERS[0] / f"{name}.npy") as path:
-            np.save(path, values.astype(np.float32))
-
-
-def grouped_statistics(arrays: Iterable[NDArray[np.float32]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean per column, and the standard deviation averaged over each part of the layout, as published.
-
-    A shared deviation keeps columns that hardly vary (the root's own x and z are always 0) from being blown up.
-    """
-    count, total, squares = 0, np.zeros(MOTION272.width), np.zeros(MOTION272.width)
-    for array in arrays:
-        values = array.astype(np.float64)
-        count += len(values)
-        total += values.sum(axis=0)
-        squares += (values**2).sum(axis=0)
-    if count == 0:
-        raise BadInputError("expected at least one clip to take statistics from")
-    mean = total / count
-    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
-    std = np.empty_like(deviation)
-    for part in MOTION272.slices.values():
-        std[part] = max(float(deviation[part].mean()), 1e-4)
-    return mean, std
+def _lasts_s(line: TextLine, item: BuiltItem) -> float:
+    whole = item.frames / MOTION272.fps
+    return round(min(line.end_s or whole, whole) - line.start_s, 3)
 
 
 def _make_pairs(root: Path, clips: Sequence[Clip], options: BuildOptions, progress: bool) -> list[Pair]:
     plans: list[PairPlan] = []
-    for split, count in (("train", options.pairs), ("val", options.pairs // 10)):
+    most = min(DEFAULT_PAIRS, PAIRS_A_CLIP * sum(clip.split == "train" for clip in clips))
+    wanted = most if options.pairs is None else options.pairs
+    for split, count in (("train", wanted), ("val", wanted // 10)):
         plans += plan_pairs([clip for clip in clips if clip.split == split], split, count)
     pairs: list[Pair] = []
     with (
@@ -286,7 +251,7 @@ def _make_pairs(root: Path, clips: Sequence[Clip], options: BuildOptions, progre
         known = journal.known
         tasks = [
             (root, chunk, {plan.name: known[plan.name] for plan in chunk if plan.name in known})
-            for chunk in _chunks(plans, _PAIRS_A_TASK)
+            for chunk in chunks(plans, _PAIRS_A_TASK)
         ]
         for results in run_in_processes(_pair_task, tasks, options.workers):
             for pair in results:
@@ -300,34 +265,21 @@ def _pair_task(task: tuple[Path, Sequence[PairPlan], Mapping[str, Pair]]) -> lis
     return build_pairs(*task)
 
 
-def remove_leftovers(root: Path, folders: Sequence[str], kept: Set[str], prefixes: tuple[str, ...]) -> None:
-    """Remove what an earlier build left in `folders` and this one does not have; only names that a build writes."""
-    for folder in folders:
-        for path in (root / folder).glob("*"):
-            if path.stem not in kept and path.stem.removeprefix("M_").startswith(prefixes):
-                path.unlink()
-
-
-def source_entry(
-    source: Source | DanceSource, given: str, clips: Sequence[Clip], rejects: Sequence[Reject]
-) -> dict[str, Any]:
-    """What a manifest says of one source; `given` is the name of the folder or archive."""
-    own = [clip for clip in clips if clip.source == source.name and not clip.mirrored]
-    return {
-        "given": given,
-        "licence": source.licence,
-        "citation": source.citation,
-        "recordings": len(own),
-        "hours": round(sum(clip.frames for clip in own) / MOTION272.fps / 3600.0, 3),
-        "rejects": sum(reject.source == source.name for reject in rejects),
-    }
-
-
 def _notes(clips: Sequence[Clip]) -> tuple[str, ...]:
-    few = sorted({c.content for c in clips} - {c.content for c in clips if c.split == "test"})
-    counts = {content: sum(c.content == content and not c.mirrored for c in clips) for content in few}
+    labelled = [clip for clip in clips if clip.source != OwnMotions.name and not clip.made]
+    own = [clip for clip in clips if clip.source == OwnMotions.name and not clip.mirrored]
+    few = sorted({c.content for c in labelled} - {c.content for c in labelled if c.split == "test"})
+    counts = {content: sum(c.content == content and not c.mirrored for c in labelled) for content in few}
     notes = ["Splits are by recording; mirrored copies (names M_...) are in the split of their recording."]
     if few:
         listed = ", ".join(f"{content} ({count})" for content, count in counts.items())
         notes.append(f"Few-shot contents that are only in train (number of recordings): {listed}.")
+    if any(clip.made for clip in clips):
+        notes.append("Clips with `base` or `tempo` in their details are made from recordings of the train split.")
+    if own:
+        of_split = {split: sum(clip.split == split for clip in own) for split in ("train", "val", "test")}
+        listed = ", ".join(f"{count} in {split}" for split, count in of_split.items())
+        notes.append(f"Own motions, whole files by the SHA-256 of their names: {listed}.")
+        if not of_split["test"]:
+            notes.append(f"Too few own motions for a test split: {MIN_FILES_FOR_TEST} are needed.")
     return tuple(notes)

@@ -16,12 +16,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kinestream.data.layout import STREAM_SPLITS, statistics_folder
-from kinestream.data.manifest import MANIFEST_NAME, load_manifest
+from kinestream.data.manifest import MANIFEST_NAME, MIX_MARK, load_manifest
 from kinestream.data.sources.babel_272_stream import StreamPair, stream_pairs
 from kinestream.data.sources.humanml3d_272 import ClipPart, clip_parts
 from kinestream.data.sources.recording import Reject
 from kinestream.errors import BadInputError
-from kinestream.features import MOTION272, Statistics
+from kinestream.features import Statistics
 
 
 @dataclass(frozen=True)
@@ -84,17 +84,6 @@ class StreamPairs:
         return _frames(pair.path, 0, pair.frames)
 
 
-def held(features: Float[Tensor, "t 272"], count: int) -> Float[Tensor, "n 272"]:
-    """The features with their last pose held, standing still, up to `count` frames; longer ones stay as they are."""
-    if len(features) >= count:
-        return features
-    last = features[-1:].clone()
-    last[:, MOTION272.slices["root_velocity"]] = 0.0
-    last[:, MOTION272.slices["velocities"]] = 0.0
-    last[:, MOTION272.slices["heading_change_rot6d"]] = last.new_tensor((1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
-    return torch.cat((features, last.expand(count - len(features), -1)))
-
-
 def _frames(path: Path, start: int, stop: int) -> Tensor:
     try:
         frames = np.array(np.load(path, mmap_mode="r", allow_pickle=False)[start:stop], dtype=np.float32)
@@ -106,11 +95,15 @@ def _frames(path: Path, start: int, stop: int) -> Tensor:
 
 
 def _content_weights(root: Path, split: str) -> dict[str, float]:
-    """(Clips of the same content)^(-2/3) relative to the mean, by clip name; empty without a manifest."""
+    """(Clips of the same content)^(-2/3) relative to the mean, by clip name; empty without a manifest.
+
+    A mix counts as its first content, so that many combinations do not drown what was recorded.
+    """
     if not (root / MANIFEST_NAME).is_file():
         return {}
     clips = load_manifest(root).split_clips(split)
-    counts = Counter(clip.content for clip in clips)
-    weights = {clip.name: float(counts[clip.content]) ** (-2 / 3) for clip in clips}
+    contents = {clip.name: clip.content.partition(MIX_MARK)[0] for clip in clips}
+    counts = Counter(contents.values())
+    weights = {name: float(counts[content]) ** (-2 / 3) for name, content in contents.items()}
     mean = sum(weights.values()) / max(1, len(weights))
     return {name: weight / mean for name, weight in weights.items()}

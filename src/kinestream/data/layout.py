@@ -9,14 +9,17 @@ HumanML3D-272: `motion_data/NAME.npy` [T, 272] un-normalised, `texts/NAME.txt` w
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272
+from kinestream.io.atomic import atomic_path
 
 MOTION_FOLDER = "motion_data"
 TEXT_FOLDER = "texts"
@@ -24,6 +27,7 @@ SPLIT_FOLDER = "split"
 STATISTICS_FOLDERS = ("mean_std", "t2m_babel_mean_std")
 STREAM_SPLITS = ("train", "val")
 MAX_TEXT_BYTES = 4 * 2**20
+_NPY_HEADER_BYTES = 128
 
 
 @dataclass(frozen=True)
@@ -121,10 +125,27 @@ def read_features(path: Path, *, mmap: bool = False) -> NDArray[np.float32]:
         shape = getattr(array, "shape", None)
         raise BadInputError(f"{path}: expected an array [T, {MOTION272.width}] of motion272 features, got {shape}")
     if array.dtype.kind != "f":
-        raise BadInputError(f"{path}: expected floating point numbers, got {array.dtype}")
+        raise BadInputError(f"{path}: expected floating point values, got {array.dtype}")
     if not np.isfinite(array).all():
         raise BadInputError(f"{path}: the clip holds NaN or infinity; remove it from the split or repair it")
     return array if array.dtype == np.float32 else array.astype(np.float32)
+
+
+def write_features(path: Path, features: Tensor) -> None:
+    """Write a motion file [T, 272], whole or not at all."""
+    with atomic_path(path) as fresh:
+        np.save(fresh, features.numpy())
+
+
+def has_features(path: Path, frames: int) -> bool:
+    """Whether a motion file that `write_features` wrote is there, whole (by its size)."""
+    return path.is_file() and path.stat().st_size == _NPY_HEADER_BYTES + frames * MOTION272.width * 4
+
+
+def write_text_lines(path: Path, lines: Iterable[TextLine]) -> None:
+    """Write a texts/ file, whole or not at all."""
+    with atomic_path(path) as fresh:
+        fresh.write_text("".join(text_line(line) + "\n" for line in lines), encoding="utf-8")
 
 
 def statistics_folder(root: Path) -> Path:

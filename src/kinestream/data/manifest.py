@@ -16,6 +16,8 @@ from kinestream.io.atomic import atomic_path
 MANIFEST_NAME = "manifest.json"
 FORMAT = "kinestream-data"
 FORMAT_VERSION = 1
+# Between the two contents of a mix: "walk+wave-left-hand".
+MIX_MARK = "+"
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ class Clip:
     song: str = ""
     music: bool = False
     details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def made(self) -> bool:
+        """Whether this is no recording: mixed of two, or one at another tempo (`details` say of what)."""
+        return "base" in self.details or "tempo" in self.details
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,7 @@ class Manifest:
 
     def summary(self) -> dict[str, Any]:
         """Counts and hours by split, source and label, recomputed from the clips."""
-        originals = [clip for clip in self.clips if not clip.mirrored]
+        originals = [clip for clip in self.clips if not clip.mirrored and not clip.made]
         return {
             "clips": len(self.clips),
             "recordings": len(originals),
@@ -109,13 +116,14 @@ class Manifest:
             "splits": {
                 split: {"recordings": len(own), "clips": len(self.split_clips(split)), "hours": _hours(own)}
                 for split in ("train", "val", "test")
-                for own in [self.split_clips(split, mirrored=False)]
+                for own in [[clip for clip in originals if clip.split == split]]
             },
             "contents": _counts(clip.content for clip in originals),
             "styles": _counts(clip.style for clip in originals),
             "pairs": {
                 split: _counts(pair.kind for pair in self.pairs if pair.split == split) for split in ("train", "val")
             },
+            "made": _counts("mixed" if "base" in clip.details else "tempo" for clip in self.clips if clip.made),
             "rejects": len(self.rejects),
         }
 

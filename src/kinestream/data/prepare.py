@@ -45,7 +45,7 @@ def checked_features(motion: Motion) -> Float[Tensor, "t 272"]:
     """motion272 features, all finite; BadInputError otherwise."""
     features = motion272_from_motion(motion).float()
     if not bool(torch.isfinite(features).all()):
-        raise BadInputError("the features have numbers that are not finite")
+        raise BadInputError("the features have values that are not finite")
     return features
 
 

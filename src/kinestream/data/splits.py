@@ -14,6 +14,8 @@ MIN_FOR_TEST = 3
 # A content whose combinations are all smaller than that still gives recordings to the test split from this many on.
 MIN_CONTENT_FOR_TEST = 8
 TESTS_PER_SPARSE_CONTENT = 2
+# Recordings without labels: so few give none to the test split.
+MIN_FILES_FOR_TEST = 3
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,24 @@ def assign_splits(recordings: Sequence[Labelled]) -> dict[str, str]:
         splits.update(_split_group(groups[key]))
     _cover_sparse_contents(recordings, splits)
     return splits
+
+
+def assign_file_splits(names: Sequence[str]) -> dict[str, str]:
+    """Name -> "train", "val" or "test" for recordings that no label groups, such as people's own few files.
+
+    As above by hash, in whole recordings, with one at least for validation and, from three on, one for testing; at
+    least half stay in train. One alone stays in train.
+    """
+    order = sorted(names, key=hash_unit)
+    splits = dict.fromkeys(order, "train")
+    room = len(order) // 2
+    if len(order) >= MIN_FILES_FOR_TEST:
+        tests = [name for name in order if hash_unit(name) < TEST_SHARE] or order[:1]
+        splits |= dict.fromkeys(tests[: max(1, room - 1)], "test")
+    rest = [name for name in order if splits[name] == "train"]
+    vals = [name for name in rest if hash_unit(name) < TEST_SHARE + VAL_SHARE] or rest[:1]
+    left = max(room - (len(order) - len(rest)), 1) if len(order) > 1 else 0
+    return splits | dict.fromkeys(vals[:left], "val")
 
 
 def _split_group(group: list[Labelled]) -> dict[str, str]:

@@ -24,21 +24,15 @@ from kinestream.evaluation.dance.generation import DanceStudio, model_digest
 from kinestream.evaluation.dance.plan import dance_plan
 from kinestream.evaluation.dance.protocol import measure_dance, shown_dances
 from kinestream.evaluation.findings import Findings
+from kinestream.evaluation.items import Item, Plan
 from kinestream.evaluation.page import report_page
+from kinestream.evaluation.pieces import write_tensors
 from kinestream.evaluation.provenance import data_facts, model_facts, run_facts
 from kinestream.evaluation.result import EMBEDDINGS_NAME, PAGE_NAME, RESULT_NAME, Result
 from kinestream.evaluation.settings import EvaluationSettings, Place, Progress
 from kinestream.evaluation.shown import Shown, shown_samples
-from kinestream.evaluation.text.generation import OPTIONS, Studio, Wish, write_tensors
-from kinestream.evaluation.text.plan import (
-    Item,
-    Plan,
-    clip_wishes,
-    reconstruction_plan,
-    stream_plan,
-    switch_wishes,
-    text_plan,
-)
+from kinestream.evaluation.text.generation import OPTIONS, Studio, Wish
+from kinestream.evaluation.text.plan import clip_wishes, reconstruction_plan, stream_plan, switch_wishes, text_plan
 from kinestream.evaluation.text.protocol import measure_text
 from kinestream.evaluation.text.reconstruct import reconstructed
 from kinestream.evaluation.text.reconstruction import measure_reconstruction
@@ -208,7 +202,7 @@ def _prepare(out: Path) -> None:
 
 def _write(out: Path, result: Result, findings: Findings, page: str) -> None:
     if findings.embeddings:
-        embeddings = {name: value.float().contiguous() for name, value in findings.embeddings.items()}
+        embeddings = {name: value.float() for name, value in findings.embeddings.items()}
         write_tensors(out / EMBEDDINGS_NAME, embeddings)
     else:
         (out / EMBEDDINGS_NAME).unlink(missing_ok=True)  # of an earlier report of another protocol

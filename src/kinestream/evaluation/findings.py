@@ -12,10 +12,11 @@ from torch import Tensor
 
 from kinestream.evaluation.result import Better, Curve, Figure, Sample
 from kinestream.evaluation.settings import Update
-from kinestream.metrics import Estimate, bootstrap, frechet_distance, over_repeats
+from kinestream.metrics import Estimate, bootstrap, frechet_distance, over_repeats, repeat_generators
 
 OVER_CLIPS = "bootstrap over clips, 95 %"
 OVER_SONGS = "bootstrap over songs, 95 %"
+HALVINGS = 20
 
 # Figures of single clips: label, unit, which way is better, what it says.
 CLIP_FIGURES: Mapping[str, tuple[str, str, Better, str]] = {
@@ -93,30 +94,43 @@ def fid_figures(
     real: Float[Tensor, "n d"],
     generated: Sequence[Float[Tensor, "n d"]],
     over: str,
-    halvings: Sequence[torch.Generator],
+    halves: Sequence[tuple[Tensor, Tensor]],
+    space: tuple[str, str] = ("", "recordings"),
 ) -> tuple[list[Figure], tuple[float, ...]]:
     """FID of all clips, FID between halves beside that of the recordings themselves, and FID by repeat.
 
     All generated clips against all recordings is what is published; it depends on the number of clips, and nothing real
-    can stand beside it. A half of the recordings against the other half's captions as they were generated, and as they
+    can stand beside it. A half of the recordings against the other half's prompts as they were generated, and as they
     were recorded, compares like with like: equal figures say that generated clips are as near as other recordings.
+    `halves`: places of the two, way by way; `space`: an ending of the names, and what the recordings are called.
     """
     values = tuple(float(frechet_distance(real, own)) for own in generated)
-    ours, theirs = [], []
-    for generator in halvings:
-        order = torch.randperm(len(real), generator=generator)
-        first, second = order[: len(order) // 2], order[len(order) // 2 :][: len(order) // 2]
-        ours.append(sum(float(frechet_distance(real[first], own[second])) for own in generated) / len(generated))
-        theirs.append(float(frechet_distance(real[first], real[second])))
+    ours = [sum(float(frechet_distance(real[a], own[b])) for own in generated) / len(generated) for a, b in halves]
+    theirs = [float(frechet_distance(real[a], real[b])) for a, b in halves]
+    end, whole = space
     figures = [
-        Figure("fid", "FID", "", "lower", "Fréchet distance from the recordings", over, of_repeats(values)),
-        Figure(
-            "fid_halves", "FID between halves", "", "lower",
-            "one half of the recordings against the other half, generated or recorded",
-            f"{len(ours)} ways to halve, 95 %", of_repeats(ours), of_repeats(theirs),
-        ),
+        Figure(f"fid{end}", f"FID{end}", "", "lower", f"Fréchet distance from the {whole}", over,
+               of_repeats(values)),
+        Figure(f"fid{end}_halves", f"FID{end} between halves", "", "lower",
+               f"one half of the {whole} against the other half, generated or recorded",
+               f"{len(halves)} ways to halve, 95 %", of_repeats(ours), of_repeats(theirs)),
     ]  # fmt: skip
     return figures, values
+
+
+def random_halves(count: int, seed: int, ways: int = HALVINGS) -> list[tuple[Tensor, Tensor]]:
+    """Several ways to cut `count` places into two equal halves."""
+    orders = [torch.randperm(count, generator=generator) for generator in repeat_generators(seed, ways)]
+    return [(order[: count // 2], order[count // 2 :][: count // 2]) for order in orders]
+
+
+def repeat_curves(repeats: Mapping[str, tuple[float, ...]]) -> dict[str, tuple[Curve, ...]]:
+    """Figures by repeat as lines to draw, where there are several repeats."""
+    return {
+        name: (Curve("generated", tuple(float(k + 1) for k in range(len(values))), values),)
+        for name, values in repeats.items()
+        if len(values) > 1
+    }
 
 
 def further(update: Update, before: int, total: int) -> Callable[[int, int], None]:

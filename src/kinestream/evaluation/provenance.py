@@ -12,7 +12,7 @@ from typing import Any
 from kinestream.checkpoints import DEFAULT_MODEL_DIR, ModelInfo
 from kinestream.checkpoints.folder import INFO_NAME
 from kinestream.data.manifest import MANIFEST_NAME, load_manifest
-from kinestream.evaluation.text.plan import Item
+from kinestream.evaluation.items import Item
 
 GIT_SECONDS = 10.0
 

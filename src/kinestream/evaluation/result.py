@@ -157,7 +157,7 @@ def _estimate(values: Mapping[str, Any] | None) -> Estimate | None:
 
 
 def _plain(value: Any) -> Any:
-    """JSON values: NaN becomes null, numbers keep seven digits."""
+    """JSON values: NaN becomes null, floats keep seven digits."""
     if isinstance(value, float):
         return float(f"{value:.7g}") if math.isfinite(value) else None
     if isinstance(value, Mapping):

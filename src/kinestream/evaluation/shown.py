@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from kinestream.evaluation.findings import CLIP_FIGURES
+from kinestream.evaluation.items import Item
 from kinestream.evaluation.result import Protocol, Sample
-from kinestream.evaluation.text.plan import Item
 from kinestream.features import MOTION272, motion_from_motion272
 from kinestream.io.soundtrack import Soundtrack
 from kinestream.io.viewer import Caption, html_page

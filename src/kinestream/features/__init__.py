@@ -1,9 +1,6 @@
 """Named layouts of feature vectors, their statistics, and the way from and to Motion."""
 
 from kinestream.features.humanml import (
-    HUMANML259,
-    HUMANML263,
-    HUMANML264,
     humanml259_from_motion,
     humanml263_from_motion,
     humanml264_from_motion,
@@ -11,7 +8,15 @@ from kinestream.features.humanml import (
     motion_from_humanml263,
     motion_from_humanml264,
 )
-from kinestream.features.layout import MOTION272, FeatureLayout, layout_by_name
+from kinestream.features.layout import (
+    HUMANML259,
+    HUMANML263,
+    HUMANML264,
+    MOTION272,
+    FeatureLayout,
+    held,
+    layout_by_name,
+)
 from kinestream.features.motion272 import (
     RootIntegrator,
     RootState,
@@ -32,6 +37,7 @@ __all__ = [
     "RootIntegrator",
     "RootState",
     "Statistics",
+    "held",
     "humanml259_from_motion",
     "humanml263_from_motion",
     "humanml264_from_motion",

@@ -1,8 +1,8 @@
-"""The layouts of HumanML3D's family: 263 numbers a frame, the dance release's 264, and InfiniteDance's 259.
+"""The layouts of HumanML3D's family: 263 values a frame, the dance release's 264, and InfiniteDance's 259.
 
 All three describe a frame in the heading of the body. The heading is that of the line across hips and shoulders,
 smoothed over time as the published preprocessing does (Guo et al., Generating Diverse and Natural 3D Human Motions from
-Text, 2022). Velocities are steps to the *next* frame: a motion of T frames gives T - 1 rows. The yaw velocity is half
+Text, 2022). Velocities are steps to the *next* frame: a motion of T frames gives T - 1. The yaw velocity is half
 the turn to the next frame, in radians: the angle of a quaternion (cos, 0, sin, 0) of the inverse heading.
 
     263, 20 fps: yaw velocity, root's step (x, z) in the next frame's heading, root height, 21 positions, 21 rotations,
@@ -18,7 +18,7 @@ the turn to the next frame, in radians: the angle of a quaternion (cos, 0, sin, 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from kinestream.errors import BadInputError
 from kinestream.features.aiming import rotations_from_positions
-from kinestream.features.layout import FeatureLayout
+from kinestream.features.layout import HUMANML259, HUMANML263, HUMANML264, FeatureLayout
 from kinestream.motion import Motion
 from kinestream.rotations import (
     matrix_from_quat,
@@ -41,49 +41,6 @@ from kinestream.rotations import (
 )
 from kinestream.skeleton import smpl22
 
-HUMANML263 = FeatureLayout(
-    name="humanml263",
-    slices={
-        "yaw_velocity": slice(0, 1),
-        "root_velocity": slice(1, 3),
-        "root_height": slice(3, 4),
-        "positions": slice(4, 67),
-        "rotations_rot6d": slice(67, 193),
-        "velocities": slice(193, 259),
-        "contacts": slice(259, 263),
-    },
-    num_joints=22,
-    fps=20.0,
-)
-HUMANML264 = FeatureLayout(
-    name="humanml264",
-    slices={
-        "root_height": slice(0, 1),
-        "yaw": slice(1, 2),
-        "yaw_velocity": slice(2, 3),
-        "root_velocity": slice(3, 5),
-        "positions": slice(5, 68),
-        "rotations_rot6d": slice(68, 194),
-        "velocities": slice(194, 260),
-        "contacts": slice(260, 264),
-    },
-    num_joints=22,
-    fps=30.0,
-)
-HUMANML259 = FeatureLayout(
-    name="humanml259",
-    slices={
-        "yaw_velocity": slice(0, 1),
-        "root_velocity": slice(1, 3),
-        "root_height": slice(3, 4),
-        "velocities": slice(4, 70),
-        "positions": slice(70, 133),
-        "rotations_rot6d": slice(133, 259),
-    },
-    num_joints=22,
-    fps=30.0,
-)
-
 _JOINTS = 22
 # Frames: the deviation of the Gaussian that smooths the heading, and where it is cut off (in deviations).
 _HEADING_SMOOTHING, _CUTOFF = 20.0, 4.0
@@ -97,53 +54,19 @@ _AXES = {1: "+x", 2: "-x", 10: "+z", 11: "+z", 13: "+x", 14: "-x", 15: "+z"} | d
 Source = Literal["rotations", "positions"]
 
 
-class _Parts(NamedTuple):
-    """What the layouts are put together from; T - 1 rows each."""
-
-    yaw: Tensor
-    yaw_velocity: Tensor
-    root_velocity: Tensor
-    root_height: Tensor
-    positions: Tensor
-    rotations: Tensor
-    velocities: Tensor
-    contacts: Tensor
-
-
 def humanml263_from_motion(motion: Motion) -> Float[Tensor, "t 263"]:
     """Features [T - 1, 263] of an SMPL-22 motion at 20 fps that stands on y = 0; BadInputError for others."""
-    parts = _parts(_checked(motion, HUMANML263))
-    return torch.cat(
-        (
-            parts.yaw_velocity, parts.root_velocity, parts.root_height, parts.positions, parts.rotations,
-            parts.velocities, parts.contacts,
-        ),
-        dim=1,
-    )  # fmt: skip
+    return _features(motion, HUMANML263)
 
 
 def humanml264_from_motion(motion: Motion) -> Float[Tensor, "t 264"]:
     """Features [T - 1, 264] of an SMPL-22 motion at 30 fps that stands on y = 0; BadInputError for others."""
-    parts = _parts(_checked(motion, HUMANML264))
-    return torch.cat(
-        (
-            parts.root_height, parts.yaw, parts.yaw_velocity, parts.root_velocity, parts.positions, parts.rotations,
-            parts.velocities, parts.contacts,
-        ),
-        dim=1,
-    )  # fmt: skip
+    return _features(motion, HUMANML264)
 
 
 def humanml259_from_motion(motion: Motion) -> Float[Tensor, "t 259"]:
     """Features [T - 1, 259] of an SMPL-22 motion at 30 fps that stands on y = 0; BadInputError for others."""
-    parts = _parts(_checked(motion, HUMANML259))
-    return torch.cat(
-        (
-            parts.yaw_velocity, parts.root_velocity, parts.root_height, parts.velocities, parts.positions,
-            _columns(motion.local_rotations[:-1, 1:]),
-        ),
-        dim=1,
-    )  # fmt: skip
+    return _features(motion, HUMANML259)
 
 
 def motion_from_humanml263(features: Float[Tensor, "t 263"], name: str = "") -> Motion:
@@ -231,27 +154,31 @@ def _inverse_headings(positions_m: Tensor) -> Tensor:
     return quat_about_axis(-angle, "Y")
 
 
-def _parts(motion: Motion) -> _Parts:
+def _features(motion: Motion, layout: FeatureLayout) -> Tensor:
+    """The layout's slices, T - 1 frames each, in its order."""
+    motion = _checked(motion, layout)
     positions = _facing_z(motion)
     inverse_heading = _inverse_headings(positions)
     turn = quat_multiply(inverse_heading[1:], quat_conjugate(inverse_heading[:-1]))
     turn = torch.where(turn[:, :1] < 0, -turn, turn)
     yaw_velocity = torch.arcsin(turn[:, 2:3].clamp(-1.0, 1.0))
-    yaw = torch.cat((yaw_velocity.new_zeros(1, 1), yaw_velocity[:-1].cumsum(0)))
     steps = positions[1:] - positions[:-1]
     centred = positions - positions[:, :1] * torch.tensor((1.0, 0.0, 1.0))
     local = quat_rotate(inverse_heading[:, None], centred)[:-1, 1:]
     feet = [smpl22().index(name) for name in _FEET]
-    return _Parts(
-        yaw=yaw,
-        yaw_velocity=yaw_velocity,
-        root_velocity=quat_rotate(inverse_heading[1:], steps[:, 0])[:, [0, 2]],
-        root_height=positions[:-1, 0, 1:2],
-        positions=local.flatten(1),
-        rotations=_columns(_published_rotations(positions, inverse_heading)[:-1]),
-        velocities=quat_rotate(inverse_heading[:-1, None], steps).flatten(1),
-        contacts=(steps[:, feet].square().sum(-1) < _CONTACT_STEP_M2).float(),
-    )
+    own = layout is HUMANML259
+    rotations = motion.local_rotations[:, 1:] if own else _published_rotations(positions, inverse_heading)
+    parts = {
+        "yaw": torch.cat((yaw_velocity.new_zeros(1, 1), yaw_velocity[:-1].cumsum(0))),
+        "yaw_velocity": yaw_velocity,
+        "root_velocity": quat_rotate(inverse_heading[1:], steps[:, 0])[:, [0, 2]],
+        "root_height": positions[:-1, 0, 1:2],
+        "positions": local.flatten(1),
+        "rotations_rot6d": _columns(rotations[:-1]),
+        "velocities": quat_rotate(inverse_heading[:-1, None], steps).flatten(1),
+        "contacts": (steps[:, feet].square().sum(-1) < _CONTACT_STEP_M2).float(),
+    }
+    return torch.cat([parts[name] for name in layout.slices], dim=1)
 
 
 def _published_rotations(positions: Tensor, inverse_heading: Tensor) -> Tensor:

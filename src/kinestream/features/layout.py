@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from kinestream.errors import BadInputError
@@ -21,7 +23,7 @@ class FeatureLayout:
 
     @property
     def width(self) -> int:
-        """How many numbers a frame has."""
+        """Values a frame."""
         return max(int(part.stop) for part in self.slices.values())
 
     def take(self, features: Tensor, name: str) -> Tensor:
@@ -36,26 +38,50 @@ class FeatureLayout:
             )
 
 
+def layout(name: str, fps: float, **widths: int) -> FeatureLayout:
+    """A layout of 22 joints from its slices' widths, in order."""
+    slices, start = {}, 0
+    for part, width in widths.items():
+        slices[part] = slice(start, start + width)
+        start += width
+    return FeatureLayout(name, slices, num_joints=22, fps=fps)
+
+
 # MotionStreamer, section 3.1, equation 1; velocities are per frame (metres a frame at 30 fps).
-MOTION272 = FeatureLayout(
-    name="motion272",
-    slices={
-        "root_velocity": slice(0, 2),
-        "heading_change_rot6d": slice(2, 8),
-        "positions": slice(8, 74),
-        "velocities": slice(74, 140),
-        "rotations_rot6d": slice(140, 272),
-    },
-    num_joints=22,
-    fps=30.0,
+MOTION272 = layout(
+    "motion272", 30.0, root_velocity=2, heading_change_rot6d=6, positions=66, velocities=66, rotations_rot6d=132
 )
+# HumanML3D's family; what the slices hold is said in humanml.py.
+HUMANML263 = layout(
+    "humanml263", 20.0, yaw_velocity=1, root_velocity=2, root_height=1, positions=63, rotations_rot6d=126,
+    velocities=66, contacts=4,
+)  # fmt: skip
+HUMANML264 = layout(
+    "humanml264", 30.0, root_height=1, yaw=1, yaw_velocity=1, root_velocity=2, positions=63, rotations_rot6d=126,
+    velocities=66, contacts=4,
+)  # fmt: skip
+HUMANML259 = layout(
+    "humanml259", 30.0, yaw_velocity=1, root_velocity=2, root_height=1, velocities=66, positions=63,
+    rotations_rot6d=126,
+)  # fmt: skip
+_KNOWN = {one.name: one for one in (MOTION272, HUMANML259, HUMANML263, HUMANML264)}
 
 
 def layout_by_name(name: str) -> FeatureLayout:
     """The layout of that name; BadInputError lists the known ones."""
-    from kinestream.features.humanml import HUMANML259, HUMANML263, HUMANML264
+    if name not in _KNOWN:
+        raise BadInputError(f"unknown feature layout {name!r}; known: {', '.join(sorted(_KNOWN))}")
+    return _KNOWN[name]
 
-    known = {layout.name: layout for layout in (MOTION272, HUMANML259, HUMANML263, HUMANML264)}
-    if name not in known:
-        raise BadInputError(f"unknown feature layout {name!r}; known: {', '.join(sorted(known))}")
-    return known[name]
+
+def held(features: Float[Tensor, "t d"], count: int, layout: FeatureLayout = MOTION272) -> Float[Tensor, "n d"]:
+    """Features with their last pose held, standing still, up to `count` frames; longer ones stay as they are."""
+    if len(features) >= count:
+        return features
+    last = features[-1:].clone()
+    for name in ("root_velocity", "velocities", "yaw_velocity"):
+        if name in layout.slices:
+            last[:, layout.slices[name]] = 0.0
+    if "heading_change_rot6d" in layout.slices:
+        last[:, layout.slices["heading_change_rot6d"]] = last.new_tensor((1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
+    return torch.cat((features, last.expand(count - len(features), -1)))

@@ -1,4 +1,4 @@
-"""MotionStreamer's 272 numbers a frame, and the way back (section 3.1, equation 1).
+"""MotionStreamer's 272 values a frame, and the way back (section 3.1, equation 1).
 
 Heading: the rotation about +Y that turns +Z to where the pelvis' +Z points, seen from above. All local quantities are
 turned by its inverse. Columns (see MOTION272): the root's step on the ground (x, z) in the *previous* frame's heading;

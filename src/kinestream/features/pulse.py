@@ -1,7 +1,7 @@
 """Where a body's accents are: speeds and heights of feet, knees, hands and trunk, from motion272, frame by frame.
 
 None of them tells left from right, or where the body looks. The rhythm that a dance shares with its music is plain in
-them (steps fall on beats); in 272 numbers it has to be found.
+them (steps fall on beats); in motion272 it has to be found.
 """
 
 from __future__ import annotations
@@ -10,38 +10,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kinestream.features.layout import MOTION272, FeatureLayout
+from kinestream.features.layout import MOTION272, layout
 
 # Pairs are (sum, absolute difference) of left and right; speeds in m/s, heights and distances in m, turning in rad/s.
-PULSE = FeatureLayout(
-    name="pulse",
-    slices={
-        "ankle_speed": slice(0, 2),
-        "toe_speed": slice(2, 4),
-        "wrist_speed": slice(4, 6),
-        "knee_speed": slice(6, 8),
-        "root_rise": slice(8, 9),
-        "head_rise": slice(9, 10),
-        "ankle_rise": slice(10, 12),
-        "toe_height": slice(12, 14),
-        "ankle_height": slice(14, 16),
-        "root_height": slice(16, 17),
-        "root_ground_speed": slice(17, 18),
-        "mean_speed": slice(18, 19),
-        "turning": slice(19, 20),
-        "feet_apart": slice(20, 21),
-        "hands_apart": slice(21, 22),
-    },
-    num_joints=22,
-    fps=MOTION272.fps,
-)
+PULSE = layout(
+    "pulse", MOTION272.fps, ankle_speed=2, toe_speed=2, wrist_speed=2, knee_speed=2, root_rise=1, head_rise=1,
+    ankle_rise=2, toe_height=2, ankle_height=2, root_height=1, root_ground_speed=1, mean_speed=1, turning=1,
+    feet_apart=1, hands_apart=1,
+)  # fmt: skip
 
 _HEAD = 15
 _KNEES, _ANKLES, _TOES, _WRISTS = (4, 5), (7, 8), (10, 11), (20, 21)
 
 
 def pulse_from_motion272(features: Float[Tensor, "*b t 272"]) -> Float[Tensor, "*b t 22"]:
-    """The PULSE of motion272 features (un-normalised); row k needs row k alone."""
+    """The PULSE of motion272 features (un-normalised); frame k needs frame k alone."""
     MOTION272.check(features, "pulse")
     velocity, turning = _world_velocity_mps(features)
     position = MOTION272.take(features, "positions").unflatten(-1, (MOTION272.num_joints, 3))

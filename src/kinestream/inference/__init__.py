@@ -1,11 +1,11 @@
 """How the networks of a model are run: as they are, or compiled with small weights by an inference runtime,
 or captured on a device."""
 
-from kinestream.inference.compiled import CompiledNetworks, without_compiled_weights
+from kinestream.inference.compiled import CompiledNetworks, CompiledReader, compiled_dance, without_compiled_weights
 from kinestream.inference.cuda.networks import DeviceNetworks, on_host
-from kinestream.inference.dance import CompiledReader, fast_dance
-from kinestream.inference.graph import Graph, Program, load_runtime
+from kinestream.inference.graph import Graph, Program
 from kinestream.inference.networks import Mode, ModuleNetworks, Networks
+from kinestream.inference.runtimes import has_kernels, load_runtime
 
 __all__ = [
     "CompiledNetworks",
@@ -16,7 +16,8 @@ __all__ = [
     "ModuleNetworks",
     "Networks",
     "Program",
-    "fast_dance",
+    "compiled_dance",
+    "has_kernels",
     "load_runtime",
     "on_host",
     "without_compiled_weights",

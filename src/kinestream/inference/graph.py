@@ -1,30 +1,24 @@
-"""The backend interface: a graph of some twenty operations that a runtime compiles to a program on arrays.
+"""What a runtime is: it records the operations of a network's description and compiles them to a program on arrays.
 
-A runtime is a class with the methods of `Graph`. Nothing else of this project knows which one is used: our own
-(`cpu.runtime`) where the processor has AVX-512 VNNI, elsewhere OpenVINO (`openvino`).
+Our own kernels (`cpu.runtime`) and OpenVINO (`openvino`) are runtimes; `runtimes.load_runtime` chooses one.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
-from kinestream.errors import MissingExtraError
-from kinestream.inference.cpu.features import instructions
+from kinestream.nn.operations import Affine, Layer, Operations
 
 Array = npt.NDArray[np.float32]
 Node = Any
 Precision = Literal["float32", "int8"]
-
-
-class Affine(NamedTuple):
-    """weight [out, in], bias [out] or None."""
-
-    weight: Array
-    bias: Array | None = None
 
 
 class Program(Protocol):
@@ -38,88 +32,72 @@ class Program(Protocol):
         ...
 
 
-class Graph(Protocol):
-    """Records operations, then compiles them. Sizes given as -1 may differ from call to call."""
+class Graph(Operations):
+    """Operations that are recorded, and compiled in the end, with some that only programs need.
 
+    Sizes given as -1 may differ from call to call. Weights have the graph's precision; all else is float32.
+    """
+
+    @abstractmethod
     def input(self, *shape: int) -> Node:
         """The next input, float32."""
-        ...
 
-    def constant(self, values: Array | float) -> Node:
-        """Fixed numbers in full precision."""
-        ...
+    @abstractmethod
+    def constant(self, values: Tensor | Array | float) -> Node:
+        """Fixed values in full precision."""
 
-    def linear(self, x: Node, layers: Sequence[Affine]) -> Node:
-        """x @ weight.T + bias; the outputs of several layers stand side by side. Weights have the graph's precision."""
-        ...
-
-    def add(self, a: Node, b: Node) -> Node:
-        """Sum, with broadcasting."""
-        ...
-
-    def multiply(self, a: Node, b: Node) -> Node:
-        """Product, with broadcasting."""
-        ...
-
+    @abstractmethod
     def matmul(self, a: Node, b: Node, *, transpose_b: bool = False) -> Node:
         """Matrix product of the last two dimensions."""
-        ...
 
-    def relu(self, x: Node) -> Node:
-        """max(x, 0)."""
-        ...
-
-    def silu(self, x: Node) -> Node:
-        """x sigmoid(x)."""
-        ...
-
+    @abstractmethod
     def softmax(self, x: Node) -> Node:
         """Softmax over the last dimension."""
-        ...
 
-    def layer_norm(self, x: Node, eps: float) -> Node:
-        """Mean 0 and variance 1 over the last dimension; no gains."""
-        ...
+    @abstractmethod
+    def standardize(self, x: Node, eps: float) -> Node:
+        """Mean 0 and variance 1 over the last dimension."""
 
-    def rms_norm(self, x: Node, gain: Array, eps: float) -> Node:
-        """x / sqrt(mean of squares + eps) * gain over the last dimension."""
-        ...
-
-    def unit_norm(self, x: Node) -> Node:
-        """x divided by its Euclidean length over the last dimension."""
-        ...
-
-    def rotate(self, x: Node, cos: Node, sin: Node) -> Node:
-        """The two halves of the last dimension turned: (first cos - second sin, first sin + second cos)."""
-        ...
-
-    def reshape(self, x: Node, *shape: int) -> Node:
-        """0 keeps a size, -1 takes what is left."""
-        ...
-
-    def transpose(self, x: Node, *order: int) -> Node:
-        """Dimensions in this order."""
-        ...
-
+    @abstractmethod
     def concatenate(self, parts: Sequence[Node], axis: int) -> Node:
         """Join along an axis."""
-        ...
 
-    def split(self, x: Node, parts: int, axis: int) -> list[Node]:
-        """Equal parts along an axis."""
-        ...
-
+    @abstractmethod
     def slice(self, x: Node, axis: int, start: int, stop: int | None) -> Node:
-        """A range along an axis; negative numbers count from the end, None is the end."""
-        ...
+        """A range along an axis; negative indices count from the end, None is the end."""
 
+    @abstractmethod
     def divide(self, x: Node, axis: int, other: Node, other_axis: int) -> tuple[Node, Node]:
         """Two parts along an axis, the first as long as `other` is along its own: a size known only when it runs."""
-        ...
 
+    @abstractmethod
     def compile(self, *outputs: Node) -> Program:
         """The program that gives these nodes."""
-        ...
+
+    def scale(self, x: Node, factor: float) -> Node:
+        """x times a constant."""
+        return self.multiply(x, self.constant(factor))
+
+    def layer_norm(self, x: Node, eps: float, gain: Tensor | None = None, bias: Tensor | None = None) -> Node:
+        """Standardised, then gain and bias."""
+        x = self.standardize(x, eps)
+        x = x if gain is None else self.multiply(x, self.constant(gain))
+        return x if bias is None else self.add(x, self.constant(bias))
+
+    def paired(self, layer: Layer, groups: int, size: int) -> Layer:
+        """The layer with its first `groups` groups in halves: first their even outputs, then the odd ones."""
+        order = torch.arange(len(layer.weight))
+        order[: groups * size] = order[: groups * size].view(groups, -1, 2).transpose(1, 2).flatten()
+        return Affine(layer.weight.detach()[order], None if layer.bias is None else layer.bias.detach()[order])
+
+    def rotate_pairs(self, x: Node, angles: tuple[Node, Node]) -> Node:
+        """Halves turned: what is in pairs lies so here."""
+        return self.rotate(x, angles)
+
+    def split(self, x: Node, sizes: Sequence[int], axis: int) -> list[Node]:
+        """Slices."""
+        ends = np.cumsum(sizes).tolist()
+        return [self.slice(x, axis, end - size, end) for size, end in zip(sizes, ends, strict=True)]
 
 
 class Runtime(Protocol):
@@ -133,34 +111,52 @@ class Runtime(Protocol):
         ...
 
 
-def load_runtime(threads: int | None = None) -> Runtime:
-    """The fastest runtime for this processor; `threads` is how many it may use, None for as many as torch.
+class PastAttention(NamedTuple):
+    """Attention over what is new and what a cache holds, layer after layer.
 
-    Raises:
-        MissingExtraError: it is the extra's, and that is not installed.
+    masks: what is added to the products with cached keys [R, 1, 1, P] and with new ones [1, 1, T, T]. caches: each
+    layer's keys and values [R, shared heads, P, size]. added: filled with each layer's new keys and values.
     """
-    if has_int8_rows():
-        from kinestream.inference.cpu.runtime import RowsRuntime
 
-        return RowsRuntime(threads)
-    try:
-        from kinestream.inference.openvino import OpenVINORuntime
-    except ModuleNotFoundError as error:
-        if error.name is not None and error.name.split(".")[0] != "openvino":
-            raise
-        raise MissingExtraError("Fast mode on this processor", "fast") from error
-    return OpenVINORuntime(threads)
+    graph: Graph
+    masks: tuple[Node, Node]
+    caches: Sequence[Node]
+    added: list[Node]
+
+    def __call__(self, q: Node, k: Node, v: Node) -> Node:
+        """softmax(q k) v in the next layer; the cache is read where it lies, never joined with what is new."""
+        graph, masks = self.graph, self.masks
+        keys, values = self.caches[len(self.added) : len(self.added) + 2]
+        self.added.extend([k, v])
+        behind = graph.add(graph.matmul(q, keys, transpose_b=True), masks[0])
+        here = graph.add(graph.matmul(q, k, transpose_b=True), masks[1])
+        shares = graph.softmax(graph.concatenate([here, behind], 3))
+        here, behind = graph.divide(shares, 3, k, 2)
+        return graph.add(graph.matmul(here, v), graph.matmul(behind, values))
 
 
-def has_int8_rows() -> bool:
-    """Whether our kernels can run on this processor."""
-    return instructions() is not None
+def array(values: Tensor | Array) -> Array:
+    """A float32 array on the processor (shared memory where it is one already)."""
+    out: Array = values.detach().float().cpu().numpy() if isinstance(values, Tensor) else values
+    return out
 
 
-def quantised(layers: Sequence[Affine]) -> tuple[npt.NDArray[np.int8], Array]:
+def weights_of(layers: Sequence[Layer]) -> tuple[list[Array], Array | None]:
+    """The weights of the layers, and their biases one after the other: None where no layer has one."""
+    weights = [array(layer.weight) for layer in layers]
+    if all(layer.bias is None for layer in layers):
+        return weights, None
+    biases = [
+        np.zeros(len(weight), np.float32) if layer.bias is None else array(layer.bias)
+        for weight, layer in zip(weights, layers, strict=True)
+    ]
+    return weights, np.concatenate(biases)
+
+
+def quantised(weights: Sequence[Array]) -> tuple[npt.NDArray[np.int8], Array]:
     """Weights as int8 [sum of outs, in] and the scale of each output [sum of outs, 1]."""
     values, scales = [], []
-    for weight, _ in layers:
+    for weight in weights:
         largest = np.abs(weight).max(axis=1, keepdims=True)
         scale = np.where(largest > 0, largest / 127.0, 1.0).astype(np.float32)
         values.append(np.rint(weight / scale).astype(np.int8))
@@ -168,11 +164,3 @@ def quantised(layers: Sequence[Affine]) -> tuple[npt.NDArray[np.int8], Array]:
     if len(values) == 1:
         return values[0], scales[0]
     return np.concatenate(values), np.concatenate(scales)
-
-
-def joined_bias(layers: Sequence[Affine]) -> Array | None:
-    """The biases of the layers one after the other; None where no layer has one."""
-    if all(bias is None for _, bias in layers):
-        return None
-    zeros = [np.zeros(len(weight), np.float32) if bias is None else bias for weight, bias in layers]
-    return np.concatenate(zeros)

@@ -24,7 +24,7 @@ DecoderState = Any
 class Networks(Protocol):
     """What one latent takes. States are values: a call gives a new one and leaves the old one as it was.
 
-    mode: "exact" gives the numbers of the trained networks to rounding, "fast" nearly those.
+    mode: "exact" gives the values of the trained networks to rounding, "fast" nearly those.
     sampling_steps: denoising steps of a latent unless others are asked for.
     notes: what the machine lacks and what is done instead.
     """

@@ -10,9 +10,11 @@ import numpy as np
 import openvino
 import torch
 from openvino import opset13 as ops
+from torch import Tensor
 
-from kinestream.inference.graph import Affine, Array, Node, Precision, Program, joined_bias, quantised
+from kinestream.inference.graph import Array, Graph, Node, Precision, Program, array, quantised, weights_of
 from kinestream.inference.paged import PagedMemory
+from kinestream.nn.operations import Layer
 
 # Smaller matrices stay in float32: reading them costs nothing, and rounding them would.
 _SMALL_WEIGHTS = 64 * 1024
@@ -22,7 +24,7 @@ _GROUPS = (256, 128, 64, 32)
 class OpenVINORuntime:
     """Holds the settings of all programs.
 
-    Activations of an int8 product are rounded to int8 as well, with one scale for up to 256 numbers that is found while
+    Activations of an int8 product are rounded to int8 as well, with one scale for up to 256 values that is found while
     it runs; all else is float32.
     """
 
@@ -42,7 +44,7 @@ class OpenVINORuntime:
         return OpenVINOGraph(self, precision if self.int8 else "float32")
 
     def compiled(self, model: openvino.Model, group: int) -> openvino.CompiledModel:
-        """Compile for one caller who waits for each answer; `group` numbers of a row share a scale, 0 for none."""
+        """Compile for one caller who waits for each answer; `group` values of a row share a scale, 0 for none."""
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
@@ -54,7 +56,7 @@ class OpenVINORuntime:
         return self._core.compile_model(model, "CPU", settings)
 
 
-class OpenVINOGraph:
+class OpenVINOGraph(Graph):
     """One graph; see `kinestream.inference.graph.Graph`."""
 
     def __init__(self, runtime: OpenVINORuntime, precision: Precision) -> None:
@@ -70,23 +72,23 @@ class OpenVINOGraph:
         self._inputs.append(node)
         return node
 
-    def constant(self, values: Array | float) -> Node:
-        """Fixed numbers."""
-        return ops.constant(np.ascontiguousarray(values, dtype=np.float32))
+    def constant(self, values: Tensor | Array | float) -> Node:
+        """Fixed values."""
+        plain = array(values) if isinstance(values, Tensor) else values
+        return ops.constant(np.ascontiguousarray(plain, dtype=np.float32))
 
-    def linear(self, x: Node, layers: Sequence[Affine]) -> Node:
+    def linear(self, x: Node, layers: Sequence[Layer]) -> Node:
         """Matrix products with the layers' weights."""
-        size = sum(weight.size for weight, _ in layers)
-        if self._precision == "int8" and size > _SMALL_WEIGHTS:
-            values, scales = quantised(layers)
+        weights, bias = weights_of(layers)
+        if self._precision == "int8" and sum(weight.size for weight in weights) > _SMALL_WEIGHTS:
+            values, scales = quantised(weights)
             self._common_width = math.gcd(self._common_width, values.shape[1])
-            # The compiled program packs the weights anew when it first runs, and never lets go of these.
+            # The compiled program packs the weights anew when it first runs, and never releases these.
             stored = ops.constant(self._paged.store(values), shared_memory=True)
             weight = ops.multiply(ops.convert(stored, "f32"), ops.constant(scales))
         else:
-            weight = self.constant(np.concatenate([weight for weight, _ in layers]))
+            weight = self.constant(np.concatenate(weights))
         product = ops.matmul(x, weight, False, True)
-        bias = joined_bias(layers)
         return product if bias is None else ops.add(product, self.constant(bias))
 
     def add(self, a: Node, b: Node) -> Node:
@@ -113,11 +115,11 @@ class OpenVINOGraph:
         """Softmax over the last dimension."""
         return ops.softmax(x, -1)
 
-    def layer_norm(self, x: Node, eps: float) -> Node:
+    def standardize(self, x: Node, eps: float) -> Node:
         """Mean 0, variance 1."""
         return ops.mvn(x, _index(-1), True, eps, "inside_sqrt")
 
-    def rms_norm(self, x: Node, gain: Array, eps: float) -> Node:
+    def rms_norm(self, x: Node, gain: Tensor, eps: float) -> Node:
         """Unit mean square, then a gain."""
         mean = ops.reduce_mean(ops.multiply(x, x), _index(-1), True)
         root = ops.sqrt(ops.add(mean, self.constant(eps)))
@@ -128,9 +130,10 @@ class OpenVINOGraph:
         square = ops.reduce_sum(ops.multiply(x, x), _index(-1), True)
         return ops.divide(x, ops.sqrt(ops.maximum(square, self.constant(1e-24))))
 
-    def rotate(self, x: Node, cos: Node, sin: Node) -> Node:
+    def rotate(self, x: Node, angles: tuple[Node, Node]) -> Node:
         """Halves turned."""
-        first, second = self.split(x, 2, -1)
+        (cos, sin), parts = angles, ops.split(x, ops.constant(np.int64(-1)), 2)
+        first, second = parts.output(0), parts.output(1)
         turned_first = ops.subtract(ops.multiply(first, cos), ops.multiply(second, sin))
         turned_second = ops.add(ops.multiply(first, sin), ops.multiply(second, cos))
         return self.concatenate([turned_first, turned_second], -1)
@@ -147,11 +150,6 @@ class OpenVINOGraph:
         """Join."""
         return ops.concat(list(parts), axis)
 
-    def split(self, x: Node, parts: int, axis: int) -> list[Node]:
-        """Equal parts."""
-        node = ops.split(x, ops.constant(np.int64(axis)), parts)
-        return [node.output(index) for index in range(parts)]
-
     def slice(self, x: Node, axis: int, start: int, stop: int | None) -> Node:
         """A range."""
         end = np.iinfo(np.int64).max if stop is None else stop
@@ -164,7 +162,7 @@ class OpenVINOGraph:
         return ops.slice(x, _index(0), length, one, _index(axis)), ops.slice(x, length, end, one, _index(axis))
 
     def compile(self, *outputs: Node) -> Program:
-        """Compile; the recorded graph and its weights are let go."""
+        """Compile; the recorded graph and its weights are released."""
         model = openvino.Model(list(outputs), self._inputs, "kinestream")
         # Larger groups are faster; a group has to divide the width of every matrix.
         group = next((size for size in _GROUPS if self._common_width and self._common_width % size == 0), 0)

@@ -1,4 +1,4 @@
-"""Numbers that are kept outside of memory: a runtime makes its own copy of the weights, and needs ours no more."""
+"""Weights that are kept outside of memory: a runtime makes its own copy of the weights, and needs ours no more."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RESERVE = 256 * 1024 * 1024
 class PagedMemory:
     """Arrays in temporary files without a name: the system reads them when they are touched.
 
-    `release` lets go of what lies in memory; the numbers stay. The files are gone with the last array.
+    `release` frees what lies in memory; the values stay. The files are gone with the last array.
     """
 
     def __init__(self) -> None:

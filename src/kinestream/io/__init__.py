@@ -5,41 +5,85 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kinestream.errors import BadInputError
 from kinestream.motion import Motion
 
-__all__ = ["READ_SUFFIXES", "WRITE_SUFFIXES", "read_motion", "write_motion"]
+if TYPE_CHECKING:
+    from kinestream.io.motion_file import MotionFile
 
-READ_SUFFIXES = (".bvh", ".npz", ".npy")
+__all__ = ["READ_SUFFIXES", "WRITE_SUFFIXES", "read_motion", "read_motion_file", "write_motion"]
+
+READ_SUFFIXES = (".bvh", ".amc", ".npz", ".npy")
 WRITE_SUFFIXES = (".bvh", ".glb", ".fbx", ".mp4", ".html", ".npz", ".npy")
 
-_FEATURE_WIDTH = 272
-_FEATURE_FPS = 30.0
+_PICKLE_SUFFIXES = (".pkl", ".pickle", ".pt", ".pth")
 
 
 def read_motion(
-    path: str | os.PathLike[str], *, fps: float | None = None, metres_per_unit: float | None = None
+    path: str | os.PathLike[str],
+    *,
+    fps: float | None = None,
+    metres_per_unit: float | None = None,
+    up: str | None = None,
 ) -> Motion:
-    """The motion in a file: BVH, AMASS-style npz, 85-d SMPL arrays or `motion272` features (npy, npz by their width).
+    """The motion in a file, in metres with Y up; see `read_motion_file`.
 
-    `metres_per_unit` belongs to BVH files (None: guessed); `fps` to arrays, which need not say their rate (None: what
-    the file says, else 30 for 85-d arrays). Features are 30 fps and un-normalised by definition.
-    Raises BadInputError for files that are not what their name says, are damaged, or have another suffix.
+    What is odd about the file is said with `warnings.warn` as an `InputWarning`.
+    """
+    from kinestream.io.motion_file import warn
+
+    found = read_motion_file(path, fps=fps, metres_per_unit=metres_per_unit, up=up)
+    warn(found.warnings)
+    return found.motion
+
+
+def read_motion_file(
+    path: str | os.PathLike[str],
+    *,
+    fps: float | None = None,
+    metres_per_unit: float | None = None,
+    up: str | None = None,
+) -> MotionFile:
+    """A file's motion with how it was read: BVH, AMC with its ASF beside it, or npz and npy arrays.
+
+    `kinestream.io.array_files` lists the arrays. `fps` replaces the rate that a file says, and is needed where it says
+    none (AMC: 120 then); `up` ("x", "y", "z", "-y", ...) is the file's up axis and `metres_per_unit` its unit (None:
+    found from rest pose, movement and size). Features have rate, axes and unit by definition. Raises BadInputError for
+    files that are not what their name says, are damaged, or have another suffix.
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    if suffix == ".bvh":
-        from kinestream.io.bvh import read_bvh
+    from kinestream.skeleton.up_axis import AXES
 
-        if fps is not None:
-            raise BadInputError(f"{path}: a BVH file says its own frame rate; resample the motion instead")
-        return read_bvh(path, metres_per_unit=metres_per_unit)
+    if up is not None and up not in AXES:
+        raise BadInputError(f"expected an up axis out of {', '.join(AXES)}, got {up!r}")
+    if metres_per_unit is not None and not 1e-6 < metres_per_unit < 1e6:
+        raise BadInputError(f"metres_per_unit must be a positive number, got {metres_per_unit}")
+    if fps is not None:
+        from kinestream.io.smpl_parameters import checked_fps
+
+        fps = checked_fps(fps, str(path))
+    if suffix == ".bvh":
+        from kinestream.io.bvh import read_bvh_file
+
+        return read_bvh_file(path, fps=fps, metres_per_unit=metres_per_unit, up=up)
+    if suffix == ".amc":
+        from kinestream.io.asf_amc import read_amc_file
+
+        return read_amc_file(path, fps=fps, metres_per_unit=metres_per_unit, up=up)
+    if suffix in _PICKLE_SUFFIXES and path.is_file():
+        from kinestream.io.arrays import how_to_convert
+
+        raise BadInputError(
+            f"cannot read {path}: {suffix} files are pickles, which are never run. {how_to_convert(path)}"
+        )
     if suffix not in READ_SUFFIXES:
         raise BadInputError(f"cannot read {path}: expected a file named {', '.join(READ_SUFFIXES)}, got {suffix!a}")
-    if metres_per_unit is not None:
-        raise BadInputError(f"{path}: metres_per_unit is for BVH files; {suffix} files are in metres")
-    return _read_arrays_as_motion(path, fps)
+    from kinestream.io.array_files import read_array_file
+
+    return read_array_file(path, fps=fps, metres_per_unit=metres_per_unit, up=up)
 
 
 def write_motion(motion: Motion | Sequence[Motion], path: str | os.PathLike[str]) -> None:
@@ -89,41 +133,3 @@ def _write_one(motion: Motion, path: Path, suffix: str) -> None:
         from kinestream.io.smpl85 import write_smpl85
 
         write_smpl85(motion, path)
-
-
-def _read_arrays_as_motion(path: Path, fps: float | None) -> Motion:
-    from kinestream.io import amass, smpl85
-    from kinestream.io.arrays import read_headers
-
-    headers = read_headers(path)
-    if amass.is_amass(headers):
-        return amass.read_amass_npz(path, fps=fps)
-    shapes = [shape for shape, _ in headers.values()]
-    if any(len(shape) == 2 and shape[1] == smpl85.WIDTH for shape in shapes):
-        return smpl85.read_smpl85(path, fps=30.0 if fps is None else fps)
-    features = [name for name, (shape, _) in headers.items() if len(shape) == 2 and shape[1] == _FEATURE_WIDTH]
-    if len(features) == 1:
-        return _read_motion272(path, features[0], fps)
-    raise BadInputError(
-        f"{path}: expected body parameters ('poses', 'trans'), or one array (frames, 85) of SMPL parameters or "
-        f"(frames, 272) of motion272 features, got {', '.join(str(shape) for shape in shapes[:10]) or 'no arrays'}"
-    )
-
-
-def _read_motion272(path: Path, name: str, fps: float | None) -> Motion:
-    from dataclasses import replace
-
-    import torch
-
-    from kinestream.features import motion_from_motion272
-    from kinestream.io.arrays import read_numbers
-
-    if fps not in (None, _FEATURE_FPS):
-        raise BadInputError(f"{path}: motion272 features are 30 fps by definition, got fps={fps}")
-    values = read_numbers(path, [name])[name]
-    largest = float(abs(values).max(initial=0.0))
-    if len(values) == 0 or largest > 1e4:
-        raise BadInputError(
-            f"{path}: expected motion272 features of some frames, got {len(values)} up to {largest:.3g}"
-        )
-    return replace(motion_from_motion272(torch.from_numpy(values)), name=path.stem)

@@ -26,6 +26,7 @@ MAX_MEMBERS = 1000
 
 _NPY_MAGIC = b"\x93NUMPY"
 _ZIP_MAGIC = b"PK"
+_PICKLE = b"\x80"
 Array = npt.NDArray[np.generic]
 Header = tuple[tuple[int, ...], np.dtype[np.generic]]
 
@@ -141,7 +142,8 @@ class _Opened:
                 if len(self._zip.namelist()) > MAX_MEMBERS:
                     raise BadInputError(f"{self.path}: more than {MAX_MEMBERS} arrays")
             elif magic != _NPY_MAGIC:
-                raise BadInputError(f"{self.path}: {_kind(magic)}, expected an npy or npz file of numbers")
+                advice = f". {how_to_convert(self.path)}" if magic[:1] == _PICKLE else ""
+                raise BadInputError(f"{self.path}: {_kind(magic)}, expected an npy or npz file of numbers{advice}")
         except BaseException as error:
             self.__exit__()
             if isinstance(error, _DAMAGE):
@@ -194,7 +196,7 @@ def _check(header: Header, bytes_there: int) -> None:
     """Refuse what must not be allocated: objects, and arrays larger than the limit or than the bytes there are."""
     shape, dtype = header
     if dtype.hasobject:
-        raise BadInputError("holds pickled Python objects, which are never loaded; save plain numbers instead")
+        raise BadInputError(f"holds pickled Python objects, which are never loaded. {how_to_convert()}")
     size = math.prod(shape) * dtype.itemsize
     if min(shape, default=0) < 0 or size > bytes_there:
         raise BadInputError(f"announces {dtype} of shape {shape} and holds {bytes_there} bytes; it was cut off")
@@ -202,10 +204,27 @@ def _check(header: Header, bytes_there: int) -> None:
         raise BadInputError(f"{size >> 20} MiB; arrays above {MAX_ARRAY_BYTES >> 20} MiB are refused")
 
 
+def how_to_convert(path: Path | None = None) -> str:
+    """What to do about a pickle: advice for an error message."""
+    where = "FILE" if path is None else path.name
+    if path is not None and path.suffix.lower() not in (".npy", ".npz"):
+        load = (
+            f"torch.load({where!r}, weights_only=True)"
+            if path.suffix.lower() in (".pt", ".pth")
+            else f"pickle.load(open({where!r}, 'rb'))"
+        )
+    else:
+        load = f"numpy.load({where!r}, allow_pickle=True)"
+    return (
+        f"If you trust where it comes from, load it in Python ({load}) and save its numbers: "
+        "numpy.savez('out.npz', poses=..., trans=..., mocap_framerate=30)"
+    )
+
+
 def _kind(magic: bytes) -> str:
     if not magic:
         return "the file is empty"
-    if magic[:1] == b"\x80":
+    if magic[:1] == _PICKLE:
         return "a Python pickle, which is never loaded"
     return "the file is of another kind"
 

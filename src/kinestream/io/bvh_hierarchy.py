@@ -15,32 +15,54 @@ MAX_JOINTS = 2048
 """More joints than any rig has: a file that says more is refused."""
 
 _AXES = "XYZ"
-_CHANNELS = {f"{axis}{kind}".lower(): (kind, axis) for axis in _AXES for kind in ("position", "rotation")}
+_CHANNELS = {f"{axis}{kind}".lower(): (kind, axis) for axis in _AXES for kind in ("position", "rotation", "scale")}
 _MAX_METRES = 1e6
 
 # Longest way between two tips (fingertip to toe) of a grown person, in metres, and the units that BVH files come in:
-# metres, the 0.45 inch steps of the CMU Acclaim conversions, inches, centimetres, millimetres. The limits (in file
-# units) lie between the lengths that a person has in neighbouring units; centimetres reach down to a child of 1 m.
-_UNIT_LIMITS = ((8.8, 1.0), (55.0, 0.0254 / 0.45), (110.0, 0.0254), (664.0, 0.01), (math.inf, 0.001))
+# metres, feet, decimetres, the 0.45 inch steps of the CMU Acclaim conversions, inches, centimetres, millimetres. The
+# limits (in file units) lie between the lengths that a person has in neighbouring units; a grown person has 1.7 to
+# 2.4 m, centimetres reach down to a child of 1 m.
+_UNIT_LIMITS = (
+    (3.7, 1.0),
+    (9.7, 0.3048),
+    (28.5, 0.1),
+    (55.0, 0.0254 / 0.45),
+    (110.0, 0.0254),
+    (664.0, 0.01),
+    (math.inf, 0.001),
+)
+UNIT_NAMES = {"m": 1.0, "dm": 0.1, "cm": 0.01, "mm": 0.001, "in": 0.0254, "ft": 0.3048}
+"""Units by the names that `--unit` takes, in metres."""
+
+Channels = tuple[tuple[str, str], ...]
+"""A joint's channels in file order: ("position" | "rotation" | "scale", "X" | "Y" | "Z")."""
+
+
+def unit_name(metres_per_unit: float) -> str:
+    """A unit as it is said: "cm", "0.45 in" for the CMU conversions, else its length."""
+    names = {**UNIT_NAMES, "0.45 in": 0.0254 / 0.45}
+    near = [name for name, metres in names.items() if abs(metres - metres_per_unit) < 1e-6 * metres]
+    return near[0] if near else f"{metres_per_unit:g} m"
 
 
 @dataclass(frozen=True)
 class BvhHierarchy:
-    """Joints of a BVH file in file order, in file units.
+    """Joints of a BVH file's (first) figure in file order, in file units.
 
-    `channels[j]` holds (kind, axis) pairs in file order: ("position" | "rotation", "X" | "Y" | "Z").
-    `end_sites` has one (joint index, tip) pair per End Site block.
+    `end_sites` has one (joint index, tip) pair per End Site block. `other_channels` counts the numbers that further
+    figures have in each frame, after this one's.
     """
 
     joint_names: tuple[str, ...]
     parents: tuple[int, ...]
     offsets: tuple[tuple[float, float, float], ...]
-    channels: tuple[tuple[tuple[str, str], ...], ...]
+    channels: tuple[Channels, ...]
     end_sites: tuple[tuple[int, tuple[float, float, float]], ...]
+    other_channels: int = 0
 
     @property
     def num_channels(self) -> int:
-        """Numbers in one frame."""
+        """Numbers in one frame that are this figure's."""
         return sum(map(len, self.channels))
 
     @property
@@ -55,8 +77,9 @@ class BvhHierarchy:
         """Metres per file unit, guessed from the skeleton's size (BVH files do not say).
 
         The longest way along the bones from tip to tip is about 2.1 m in a grown person, however the rest pose lies.
-        Lengths up to 8.8 are read as metres, up to 55 as 0.45 inch steps (the CMU conversions), up to 110 as inches, up
-        to 664 as centimetres, above as millimetres. BadInputError where the skeleton has no length.
+        Lengths up to 3.7 are read as metres, up to 9.7 as feet, up to 28.5 as decimetres, up to 55 as 0.45 inch steps
+        (the CMU conversions), up to 110 as inches, up to 664 as centimetres, above as millimetres. BadInputError where
+        the skeleton has no length.
         """
         length = self._tip_to_tip()
         if length <= 0.0:
@@ -98,8 +121,9 @@ class BvhHierarchy:
 class _Reader:
     """One pass over the lines of the hierarchy; the stack holds open blocks, so depth costs no recursion."""
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, commas: bool) -> None:
         self.where = where
+        self.commas = commas  # numbers have decimal commas
         self.line = 0
         self.names: list[str] = []
         self.known: set[str] = set()
@@ -109,6 +133,11 @@ class _Reader:
         self.end_sites: list[tuple[int, tuple[float, float, float]]] = []
         self.stack: list[int | None] = []  # joint indices; None for an End Site
         self.opened: int | str | None = ""  # what the next "{" opens; "" when none may come
+        self.notes: list[str] = []
+        self.roots: list[int] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(f"{self.where}, line {self.line}: {message}")
 
     def fail(self, message: str) -> BadInputError:
         return BadInputError(f"{self.where}, line {self.line}: {message}")
@@ -165,10 +194,19 @@ class _Reader:
     def joint(self, key: str, name: str) -> None:
         if not name or not name.isprintable() or len(name) > 200:
             raise self.fail(f"expected a joint name, got {_shown(name)}")
+        if key == "root" and self.stack:
+            raise self.fail(f"ROOT {_shown(name)} stands within another joint's braces")
+        if key == "root":
+            if len(self.roots) == 1:
+                self.note(
+                    f"a second figure begins here ({_shown(name)}); only the first is read. Split the file to get it"
+                )
+            self.roots.append(len(self.names))
         if name in self.known:
-            raise self.fail(f"the joint name {_shown(name)} stands twice; rename one of them")
-        if key == "root" and self.names:
-            raise self.fail("a second ROOT; a file holds one skeleton. Split the file")
+            given, number = name, 2
+            while name in self.known:
+                name, number = f"{given}_{number}", number + 1
+            self.note(f"the joint name {_shown(given)} stands twice; this one is called {_shown(name)}")
         if key == "joint" and (not self.stack or self.stack[-1] is None):
             raise self.fail(f"joint {_shown(name)} stands outside of a joint's braces")
         if len(self.names) >= MAX_JOINTS:
@@ -189,6 +227,8 @@ class _Reader:
 
     def offset(self, words: Sequence[str]) -> None:
         try:
+            if self.commas and len(words) == 3:
+                words = [word.replace(",", ".") for word in words]
             x, y, z = (float(word) for word in words)
         except ValueError:
             raise self.fail(f"expected OFFSET and three numbers, got {_shown(' '.join(words))}") from None
@@ -214,16 +254,19 @@ class _Reader:
             raise self.fail(f"expected CHANNELS, a number and that many names, got {_shown(' '.join(words))}")
         unknown = [word for word in words[1:] if word.lower() not in _CHANNELS]
         if unknown:
-            raise self.fail(f"unknown channel {_shown(unknown[0])}; expected Xposition ... Zrotation")
+            raise self.fail(f"unknown channel {_shown(unknown[0])}; expected Xposition ... Zrotation, or Xscale ...")
         channels = tuple(_CHANNELS[word.lower()] for word in words[1:])
         if len(set(channels)) != len(channels):
             raise self.fail(f"a channel stands twice: {_shown(' '.join(words))}")
         self.channels[joint] = channels
 
 
-def parse_hierarchy(lines: Sequence[str], where: str) -> BvhHierarchy:
-    """Joints from the lines above MOTION (the first is HIERARCHY); BadInputError names `where` and the line."""
-    reader = _Reader(where)
+def parse_hierarchy(lines: Sequence[str], where: str, *, commas: bool = False) -> tuple[BvhHierarchy, list[str]]:
+    """The first figure from the lines above MOTION (the first is HIERARCHY), and what is worth a warning.
+
+    `commas`: numbers are written with decimal commas. BadInputError names `where` and the line.
+    """
+    reader = _Reader(where, commas)
     started = False
     for reader.line, text in enumerate(lines, start=1):
         if started:
@@ -236,13 +279,17 @@ def parse_hierarchy(lines: Sequence[str], where: str) -> BvhHierarchy:
         raise reader.fail("the hierarchy has no ROOT joint")
     if reader.stack or reader.opened != "":
         raise reader.fail("the hierarchy ends within a joint: a '}' is missing, or the file was cut off")
-    return BvhHierarchy(
-        tuple(reader.names),
-        tuple(reader.parents),
-        tuple(offset for offset in reader.offsets if offset is not None),
-        tuple(channels or () for channels in reader.channels),
-        tuple(reader.end_sites),
+    count = reader.roots[1] if len(reader.roots) > 1 else len(reader.names)
+    channels = [found or () for found in reader.channels]
+    hierarchy = BvhHierarchy(
+        tuple(reader.names[:count]),
+        tuple(reader.parents[:count]),
+        tuple(offset for offset in reader.offsets[:count] if offset is not None),
+        tuple(channels[:count]),
+        tuple((joint, tip) for joint, tip in reader.end_sites if joint < count),
+        other_channels=sum(map(len, channels[count:])),
     )
+    return hierarchy, reader.notes
 
 
 def _shown(text: str) -> str:

@@ -16,7 +16,7 @@ from kinestream.io.fbx_binary import FbxFile, FbxProperty
 from kinestream.io.gltf import glb_bytes
 from kinestream.motion import Motion
 
-_UNITS_PER_METRE = 100.0  # FBX programs take the numbers for centimetres
+_UNITS_PER_METRE = 100.0  # FBX programs take lengths for centimetres
 _TICKS_PER_S = 46_186_158_000
 _MAX_NAME_BYTES = 255
 # The format's own numbers for frame rates; anything else is mode 14 with the rate beside it.

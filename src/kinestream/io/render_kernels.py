@@ -1,4 +1,4 @@
-"""The renderer's inner loops, compiled by numba: plain numbers and arrays in, pixels out.
+"""The renderer's inner loops, compiled by numba: scalars and arrays in, pixels out.
 
 Bodies are triangles for the eye and rounded cones for the light. A cone's row is: start xyz, its radius, unit axis xyz,
 the end's radius, length, slope (radius lost per length), 1 - slope², slope / sqrt(1 - slope²). Names: o origin,

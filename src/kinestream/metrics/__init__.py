@@ -6,6 +6,7 @@ page docs/metrics.md is the overview.
 
 from kinestream.metrics.beats import BeatControl, beat_alignment, beat_alignment_control, motion_beats, step_beats
 from kinestream.metrics.contact import physical_foot_contact
+from kinestream.metrics.counting import acting_side, count_repeats, count_steps, reaching_side, standing_feet
 from kinestream.metrics.dance import FeatureScores, feature_scores, standardized
 from kinestream.metrics.distribution import (
     diversity,
@@ -26,6 +27,7 @@ from kinestream.metrics.estimates import (
 )
 from kinestream.metrics.geometric import geometric_features
 from kinestream.metrics.ground import floating_share, floor_clearance_m, floor_penetration_m, penetration_share
+from kinestream.metrics.heading import facing, travel_angle_rad, travelled_m, turned_rad
 from kinestream.metrics.inputs import joints_and_rate
 from kinestream.metrics.kinetic import kinetic_features, published_pose
 from kinestream.metrics.latency import Latency, latency_summary
@@ -38,7 +40,7 @@ from kinestream.metrics.matching import (
     retrieval_recall,
 )
 from kinestream.metrics.pose import foot_skating_ratio, jerk_mps3, jitter_mps3, mpjpe_mm, peak_jerk_mps3
-from kinestream.metrics.song_test import beat_alignment_table, song_permutation_p
+from kinestream.metrics.song_permutation import beat_alignment_table, song_permutation_p
 from kinestream.metrics.standstill import still_seconds
 from kinestream.metrics.transitions import TransitionJerk, mean_transition_jerk, transition_curve, transition_jerk
 
@@ -48,6 +50,7 @@ __all__ = [
     "FeatureScores",
     "Latency",
     "TransitionJerk",
+    "acting_side",
     "batches",
     "beat_alignment",
     "beat_alignment_control",
@@ -56,7 +59,10 @@ __all__ = [
     "bootstrap_ratio",
     "bootstrap_rows",
     "chance_recall",
+    "count_repeats",
+    "count_steps",
     "diversity",
+    "facing",
     "feature_scores",
     "floating_share",
     "floor_clearance_m",
@@ -83,14 +89,19 @@ __all__ = [
     "physical_foot_contact",
     "published_pose",
     "r_precision",
+    "reaching_side",
     "repeat",
     "repeat_generators",
     "retrieval_hits",
     "retrieval_recall",
     "song_permutation_p",
     "standardized",
+    "standing_feet",
     "step_beats",
     "still_seconds",
     "transition_curve",
     "transition_jerk",
+    "travel_angle_rad",
+    "travelled_m",
+    "turned_rad",
 ]

@@ -34,7 +34,7 @@ def require_joints(joints_m: Tensor, metric: str, *, frames: int = 1, joints: in
 def require_rows(
     rows: Tensor, metric: str, *, least: int = 1, because: str = "", what: str = "samples", dims: int = 2
 ) -> None:
-    """A table [N, D] (`dims` axes in all) of finite numbers with at least `least` rows; `because` says why so many."""
+    """A table [N, D] (`dims` axes in all) of finite values with at least `least` rows; `because` says why so many."""
     _require_tensor(rows, metric)
     if rows.ndim != dims or (dims > 1 and rows.shape[-1] == 0) or not rows.is_floating_point():
         shape = {1: "[N]", 2: "[N, D]", 3: "[P, R, D]"}[dims]
@@ -63,7 +63,7 @@ def require_finite(values: Tensor, metric: str) -> None:
     if not bool(torch.isfinite(values).all()):
         broken = int((~torch.isfinite(values)).sum())
         raise BadInputError(
-            f"{metric}: expected finite numbers, got {broken} NaN or infinite of {values.numel()} in "
+            f"{metric}: expected finite values, got {broken} NaN or infinite of {values.numel()} in "
             f"{_described(values)}: find out where they come from, a metric cannot say anything about them"
         )
 

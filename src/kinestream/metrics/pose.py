@@ -50,11 +50,15 @@ def foot_skating_ratio(toes_m: Float[Tensor, "*b t f 3"], fps: float) -> Float[T
     return share
 
 
-def jerk_mps3(joints_m: Float[Tensor, "*b t j 3"], fps: float) -> Float[Tensor, "*b t3 j"]:
-    """Magnitude of the third difference quotient of positions, metres per second cubed; T - 3 rows."""
+def jerk_mps3(joints_m: Float[Tensor, "*b t j 3"], fps: float, *, compat: bool = False) -> Float[Tensor, "*b t3 j"]:
+    """Magnitude of the third difference quotient of positions, metres per second cubed; T - 3 rows.
+
+    `compat` takes |x| + |y| + |z| for the magnitude, as FlowMDM's code does: 1 to 1.73 times the Euclidean one, and
+    another for a body that is turned.
+    """
     require_joints(joints_m, "jerk", frames=4)
     require_fps(fps, "jerk")
-    jerk: Tensor = joints_m.diff(n=3, dim=-3).norm(dim=-1) * fps**3
+    jerk: Tensor = joints_m.diff(n=3, dim=-3).norm(p=1 if compat else 2, dim=-1) * fps**3
     return jerk
 
 
@@ -73,13 +77,14 @@ def jitter_mps3(joints_m: Float[Tensor, "*b t j 3"], fps: float) -> Float[Tensor
     return jerk_mps3(joints_m, fps).mean(dim=(-2, -1))
 
 
-def peak_jerk_mps3(joints_m: Float[Tensor, "*b t j 3"], fps: float) -> Float[Tensor, "*b"]:
+def peak_jerk_mps3(joints_m: Float[Tensor, "*b t j 3"], fps: float, *, compat: bool = False) -> Float[Tensor, "*b"]:
     """Largest jerk over frames and joints in m/s³ (Barquero et al., FlowMDM, CVPR 2024); 0 for fewer than four frames.
 
-    For transitions see `transition_jerk`. One bad frame of one joint decides it; a body that never moves wins it.
+    `compat`: see `jerk_mps3`. For transitions see `transition_jerk`. One bad frame of one joint decides it; a body that
+    never moves wins it.
     """
     require_joints(joints_m, "peak jerk")
     require_fps(fps, "peak jerk")
     if joints_m.shape[-3] < 4:
         return joints_m.new_zeros(joints_m.shape[:-3])
-    return jerk_mps3(joints_m, fps).amax(dim=(-2, -1))
+    return jerk_mps3(joints_m, fps, compat=compat).amax(dim=(-2, -1))

@@ -15,19 +15,28 @@ TRANSITION_FRAMES = 30
 
 
 class TransitionJerk(NamedTuple):
-    """`peak` in m/s³, `area` in m/s² (published figures in metres a frame³ at 30 fps: divide by 27000 and by 900)."""
+    """`peak` in m/s³, `area` in m/s²."""
 
     peak: Tensor
     area: Tensor
 
+    def per_frame(self, fps: float) -> TransitionJerk:
+        """Metres a frame³ and metres a frame², the units of published tables ("PJ" and "AUJ")."""
+        return TransitionJerk(self.peak / fps**3, self.area / fps**2)
+
 
 def transition_curve(
-    joints_m: Float[Tensor, "t j 3"], at_frame: int, fps: float, frames: int = TRANSITION_FRAMES
+    joints_m: Float[Tensor, "t j 3"],
+    at_frame: int,
+    fps: float,
+    frames: int = TRANSITION_FRAMES,
+    *,
+    compat: bool = False,
 ) -> Float[Tensor, "f"]:
     """Largest jerk over the joints, m/s³, at each of the `frames` - 3 steps around `at_frame`.
 
-    The window is [at_frame - frames // 2, at_frame - frames // 2 + frames). Raises BadInputError where the clip does
-    not hold it.
+    The window is [at_frame - frames // 2, at_frame - frames // 2 + frames). `compat`: the jerk of published tables
+    (`jerk_mps3`). Raises BadInputError where the clip does not hold the window.
     """
     require_joints(joints_m, "transition jerk")
     require_fps(fps, "transition jerk")
@@ -37,7 +46,7 @@ def transition_curve(
             f"transition jerk needs one clip [T, J, 3] with {max(frames, 4)} frames around the switch, got frame "
             f"{at_frame} of {tuple(joints_m.shape)} with a window of {frames}"
         )
-    return jerk_mps3(joints_m[start : start + frames], fps).amax(dim=-1)
+    return jerk_mps3(joints_m[start : start + frames], fps, compat=compat).amax(dim=-1)
 
 
 def transition_jerk(
@@ -62,9 +71,10 @@ def transition_jerk(
 
 
 def mean_transition_jerk(curves_mps3: Float[Tensor, "n f"], baseline_mps3: float, fps: float) -> TransitionJerk:
-    """Peak and area of the mean curve of many switches, which is how FlowMDM's tables are computed.
+    """Peak and area of the mean curve of many switches.
 
-    `curves_mps3`: rows of `transition_curve`. Averaging first hides single bad switches: a tenth of them may jump while
+    `curves_mps3`: rows of `transition_curve`. FlowMDM's tables, which MotionStreamer cites, are this of curves with
+    `compat=True`, per frame (`per_frame`). Averaging first hides single bad switches: a tenth of them may jump while
     the mean curve stays smooth, so give the interval of `transition_jerk` over switches beside it.
     """
     require_rows(curves_mps3, "mean transition jerk", what="transitions")

@@ -1,1 +1,1 @@
-"""Building blocks of the models: streaming protocol, causal convolution, attention with a cache, noise schedules."""
+"""Building blocks of the models: operations, streaming, causal convolution, attention with a cache, noise schedules."""

@@ -1,18 +1,22 @@
-"""Causal self-attention with normalised queries and keys, rotary positions and a bounded key-value cache."""
+"""Causal self-attention with rotary positions and a bounded key-value cache."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kinestream.nn.row_linear import few_rows_linear
+from kinestream.nn.operations import EAGER, Operations, Value
 
 _ROTARY_BASE = 10000.0
+
+Attend = Callable[[Tensor, Value, Value, Value], Value]
+"""softmax(scale q k) v from (scale, q, k, v), heads before positions: over what is new and what a cache holds."""
 
 
 class AttentionCache(NamedTuple):
@@ -32,7 +36,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise the last dimension."""
-        return functional.rms_norm(x, self.scale.shape, self.scale.to(x.dtype), self.eps)
+        return EAGER.rms_norm(x, self.scale, self.eps)
 
 
 @lru_cache(maxsize=32)
@@ -45,19 +49,25 @@ def rotary_tables(num_positions: int, head_dim: int, device: torch.device) -> tu
         return angles.cos().to(device), angles.sin().to(device)
 
 
-def rotate(x: Float[Tensor, "... t d"], cos: Tensor, sin: Tensor) -> Float[Tensor, "... t d"]:
-    """Rotate neighbouring pairs of numbers (interleaved) by the angles of their positions."""
-    even, odd = x[..., 0::2], x[..., 1::2]
-    cos, sin = cos.to(x.dtype), sin.to(x.dtype)
-    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
+def attention(
+    ops: Operations,
+    projected: Value,
+    heads: tuple[int, int, int],
+    turned: Callable[[Value], Value],
+    attend: Callable[[Value, Value, Value], Value],
+) -> Value:
+    """Attention from projected queries, keys and values side by side, [B, T, (heads + 2 shared) size].
 
-
-def _plain_causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attention in plain products: for short sequences on CPUs the fused kernel's backward pass is ten times slower."""
-    scores = (q @ k.transpose(-1, -2)).float()
-    length = scores.shape[-1]
-    future = torch.ones(length, length, dtype=torch.bool, device=q.device).triu(1)
-    return scores.masked_fill(future, float("-inf")).softmax(dim=-1).to(v.dtype) @ v
+    heads: how many of queries, how many of keys and values, and their size. turned: what is done to queries and keys.
+    Gives what the heads read, [B, T, heads * size].
+    """
+    own, shared, size = heads
+    qk, v = (
+        ops.transpose(ops.reshape(part, 0, 0, -1, size), 0, 2, 1, 3)
+        for part in ops.split(projected, [(own + shared) * size, shared * size], 2)
+    )
+    q, k = ops.split(turned(qk), [own, shared], 1)
+    return ops.reshape(ops.transpose(attend(q, k, v), 0, 2, 1, 3), 0, 0, own * size)
 
 
 class CausalSelfAttention(nn.Module):
@@ -75,20 +85,22 @@ class CausalSelfAttention(nn.Module):
         self.out = nn.Linear(dim, dim, bias=False)
         self.scale = nn.Parameter(torch.tensor(float(scale)), requires_grad=learn_scale)
 
-    def _heads(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        q, k, v = few_rows_linear(x, self.qkv.weight).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        if self.normalize:
-            q, k = functional.normalize(q, dim=-1), functional.normalize(k, dim=-1)
-        return rotate(q, cos, sin) * self.scale.to(q.dtype), rotate(k, cos, sin), v
+    def describe(self, ops: Operations, x: Value, angles: Any, attend: Attend) -> Value:
+        """The layer, by any operations; x [B, T, H]."""
+        heads, size = self.num_heads, self.qkv.in_features // self.num_heads
+
+        def turned(qk: Value) -> Value:
+            return ops.rotate_pairs(ops.unit_norm(qk) if self.normalize else qk, angles)
+
+        qkv = ops.linear(x, [ops.paired(self.qkv, 2 * heads, size)])
+        mixed = attention(ops, qkv, (heads, heads, size), turned, lambda q, k, v: attend(self.scale, q, k, v))
+        return ops.linear(mixed, [self.out])
 
     def forward(self, x: Float[Tensor, "b t h"], cos: Tensor, sin: Tensor) -> tuple[Tensor, AttentionCache]:
         """Attend within whole sequences that start at position 0; gives the output and the keys and values."""
-        q, k, v = self._heads(x, cos[: x.shape[1]], sin[: x.shape[1]])
-        if x.device.type == "cpu" and torch.is_grad_enabled():
-            attended = _plain_causal_attention(q, k, v)
-        else:
-            attended = functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=1.0)
-        return self.out(attended.transpose(1, 2).flatten(2)), AttentionCache(k, v)
+        whole = AttendWhole()
+        out = self.describe(EAGER, x, (cos[: x.shape[1]], sin[: x.shape[1]]), whole)
+        return out, whole.caches[0]
 
     def step(
         self,
@@ -104,14 +116,49 @@ class CausalSelfAttention(nn.Module):
         cos, sin: the tables [capacity, head_dim / 2]. positions [B]: where each row stands. horizon: the highest
         position plus one. Gives the output and a new cache that holds the new keys and values too.
         """
-        q, k, v = self._heads(x, cos[positions][:, None, None], sin[positions][:, None, None])
-        place = positions.view(-1, 1, 1, 1).expand(-1, k.shape[1], 1, k.shape[3])
-        cache = AttentionCache(
-            cache.keys.scatter(2, place, k.to(cache.keys.dtype)),
-            cache.values.scatter(2, place, v.to(cache.values.dtype)),
-        )
-        seen = torch.arange(horizon, device=x.device) <= positions[:, None]
-        attended = functional.scaled_dot_product_attention(
-            q, cache.keys[:, :, :horizon], cache.values[:, :, :horizon], attn_mask=seen[:, None, None], scale=1.0
-        )
-        return few_rows_linear(attended.transpose(1, 2).flatten(2), self.out.weight), cache
+        step = AttendStep([cache], positions, horizon)
+        out = self.describe(EAGER, x, (cos[positions][:, None, None], sin[positions][:, None, None]), step)
+        return out, step.caches[0]
+
+
+class AttendWhole:
+    """Attends within whole sequences, layer after layer, and keeps their keys and values."""
+
+    def __init__(self) -> None:
+        self.caches: list[AttentionCache] = []
+
+    def __call__(self, scale: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attend in the next layer."""
+        self.caches.append(AttentionCache(k, v))
+        q = q * scale.to(q.dtype)
+        if q.device.type == "cpu" and torch.is_grad_enabled():
+            return _plain_causal_attention(q, k, v)
+        return functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=1.0)
+
+
+class AttendStep:
+    """Attends from one new position a row to the caches of layer after layer; `caches` becomes those after the step."""
+
+    def __init__(self, caches: list[AttentionCache], positions: Tensor, horizon: int) -> None:
+        self._old, self._positions, self._horizon = iter(caches), positions, horizon
+        self._seen = (torch.arange(horizon, device=positions.device) <= positions[:, None])[:, None, None]
+        self.caches: list[AttentionCache] = []
+
+    def __call__(self, scale: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attend in the next layer."""
+        old = next(self._old)
+        place = self._positions.view(-1, 1, 1, 1).expand(-1, k.shape[1], 1, k.shape[3])
+        keys, values = (cache.scatter(2, place, new.to(cache.dtype)) for cache, new in zip(old, (k, v), strict=True))
+        self.caches.append(AttentionCache(keys, values))
+        return functional.scaled_dot_product_attention(
+            q * scale.to(q.dtype), keys[:, :, : self._horizon], values[:, :, : self._horizon],
+            attn_mask=self._seen, scale=1.0,
+        )  # fmt: skip
+
+
+def _plain_causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention in plain products: for short sequences on CPUs the fused kernel's backward pass is ten times slower."""
+    scores = (q @ k.transpose(-1, -2)).float()
+    length = scores.shape[-1]
+    future = torch.ones(length, length, dtype=torch.bool, device=q.device).triu(1)
+    return scores.masked_fill(future, float("-inf")).softmax(dim=-1).to(v.dtype) @ v

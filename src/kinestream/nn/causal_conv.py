@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kinestream.errors import BadInputError
-from kinestream.nn.row_linear import few_rows_linear
 from kinestream.nn.streaming import select_rows, zero_inactive
 
 
@@ -57,7 +56,7 @@ class CausalConv1d(nn.Conv1d):
         window = torch.cat([state, x], dim=-1) if self.left_padding else x
         places = _tap_places(x.shape[-1], self.hop, self.kernel_size[0], self.dilation[0], x.device)
         rows = window[:, :, places].transpose(1, 2).flatten(2)
-        out = few_rows_linear(rows, self.weight.flatten(1), self.bias).transpose(1, 2)
+        out = functional.linear(rows, self.weight.flatten(1), self.bias).transpose(1, 2)
         last = window[:, :, window.shape[-1] - self.left_padding :]
         return zero_inactive(active, out), select_rows(active, last, state)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -178,20 +178,62 @@ def solver_steps(
 
 
 def ancestral_steps(schedule: DiffusionSchedule) -> tuple[SolverStep, ...]:
-    """Give the steps of the reverse chain itself, from q(x_{t-1} | x_t, x_0) with the fixed small variance."""
+    """Give the steps of the reverse chain itself, from q(x_{t-1} | x_t, x_0) with the fixed small variance.
+
+    What the mean takes of x_t is in the start estimate's coefficients: x is not kept on its own.
+    """
     of_noisy, of_noise = schedule.start_coefficients
     of_start, of_current = schedule.posterior_mean_coefficients
     return tuple(
         SolverStep(
             schedule.timesteps[level],
-            float(of_noisy[level]),
-            float(of_noise[level]),
-            float(of_current[level]),
-            (float(of_start[level]),),
+            float(of_start[level] * of_noisy[level] + of_current[level]),
+            float(of_start[level] * of_noise[level]),
+            0.0,
+            (1.0,),
             float(schedule.posterior_std[level]) if level else 0.0,
         )
         for level in reversed(range(schedule.num_steps))
     )
+
+
+def run_chain(
+    steps: Sequence[SolverStep],
+    noise: tuple[Any, Any],
+    modulate: Callable[[Sequence[int]], Any],
+    denoise: Callable[[Any, Any], Any],
+    guidance: Any = None,
+    *,
+    span: int,
+) -> Any:
+    """Follow the steps from noise to a sample [B, C]; arrays or tensors.
+
+    Args:
+        steps: from the noisiest.
+        noise: what the chain begins with, [B, C], and each step's own, [S, B, C].
+        modulate: from training steps to what the network makes of each of them (and the conditions); asked for up to
+            `span` steps at once.
+        denoise: from x and what one step is to noise estimates [B, C]; with guidance [2 B, C], those without the
+            condition last.
+        guidance: e_u + guidance (e_c - e_u) is the estimate, [B, 1]; None for no guidance.
+    """
+    x, fresh = noise
+    starts: list[Any] = []
+    for number, step in enumerate(steps):
+        if number % span == 0:
+            modulations = modulate([later.timestep for later in steps[number : number + span]])
+        estimate = denoise(x, modulations[number % span])
+        if guidance is not None:
+            conditioned, unconditioned = estimate[: len(x)], estimate[len(x) :]
+            estimate = unconditioned + guidance * (conditioned - unconditioned)
+        starts = [step.of_noisy * x - step.of_noise * estimate, *starts][: len(step.history)]
+        moved = [start if weight == 1.0 else weight * start for weight, start in zip(step.history, starts, strict=True)]
+        if step.of_current:
+            moved.append(step.of_current * x)
+        if step.std:
+            moved.append(step.std * fresh[number])
+        x = sum(moved[1:], moved[0])
+    return x
 
 
 def fast_sampling(schedule: DiffusionSchedule, steps: int) -> tuple[SolverStep, ...]:

@@ -8,20 +8,37 @@ only know whole sequences.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from kinestream.errors import BadInputError
 from kinestream.nn.causal_conv import CausalConv1d
+from kinestream.nn.operations import EAGER, Operations, Value
 from kinestream.nn.streaming import select_rows, zero_inactive
 
-Apply = Callable[[nn.Conv1d, Tensor], Tensor]
+
+class Timeline(Protocol):
+    """How a net goes over time: whole sequences, or a chunk and the states of its convolutions.
+
+    What lies first, time or channels, is its own; `operations` work on what it gives.
+    """
+
+    @property
+    def operations(self) -> Operations:
+        """What lies between the convolutions is made of."""
+        ...
+
+    def convolve(self, conv: nn.Conv1d, x: Value) -> Value:
+        """The next convolution; each is asked for once, in the network's order."""
+        ...
+
+    def repeat(self, x: Value) -> Value:
+        """Each moment twice."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -59,22 +76,42 @@ def _convolution(
     return nn.Conv1d(in_dim, out_dim, kernel, stride=stride, dilation=dilation, padding=padding)
 
 
-class _Stepper:
-    """Applies each convolution to a chunk with its own state, in the order of the network."""
+class _Whole:
+    """Whole sequences, channels first."""
+
+    operations: Operations = EAGER
+
+    def convolve(self, conv: nn.Conv1d, x: Tensor) -> Tensor:
+        return conv.forward(x)
+
+    def repeat(self, x: Tensor) -> Tensor:
+        return x.repeat_interleave(2, dim=-1)
+
+
+class _Steps(_Whole):
+    """A chunk; `new` becomes the states after it."""
 
     def __init__(self, state: ConvStates) -> None:
         self._old = iter(state.convs)
         self.new: list[Tensor] = []
 
-    def __call__(self, conv: nn.Conv1d, x: Tensor) -> Tensor:
+    def convolve(self, conv: nn.Conv1d, x: Tensor) -> Tensor:
         assert isinstance(conv, CausalConv1d)
         out, state = conv.step(x, next(self._old))
         self.new.append(state)
         return out
 
 
-def _whole(conv: nn.Conv1d, x: Tensor) -> Tensor:
-    return conv.forward(x)
+class _Order(_Whole):
+    """Finds out in which order a net asks for its convolutions."""
+
+    def __init__(self) -> None:
+        self.found: list[CausalConv1d] = []
+
+    def convolve(self, conv: nn.Conv1d, x: Tensor) -> Tensor:
+        assert isinstance(conv, CausalConv1d)
+        self.found.append(conv)
+        return x.new_empty(1, conv.out_channels, x.shape[-1] // conv.hop)
 
 
 class ResidualBlock(nn.Module):
@@ -85,9 +122,11 @@ class ResidualBlock(nn.Module):
         self.dilated = _convolution(sizes, sizes.hidden_dim, sizes.hidden_dim, 3, dilation=dilation)
         self.pointwise = _convolution(sizes, sizes.hidden_dim, sizes.hidden_dim, 1)
 
-    def run(self, x: Tensor, apply: Apply) -> Tensor:
-        """Run over a chunk or a whole sequence, as `apply` does it."""
-        return x + apply(self.pointwise, functional.relu(apply(self.dilated, functional.relu(x))))
+    def describe(self, time: Timeline, x: Value) -> Value:
+        """The block, over any timeline."""
+        ops = time.operations
+        inner = ops.relu(time.convolve(self.dilated, ops.relu(x)))
+        return ops.add(x, time.convolve(self.pointwise, inner))
 
 
 class ResizeStage(nn.Module):
@@ -98,11 +137,11 @@ class ResizeStage(nn.Module):
         self.resize = _convolution(sizes, sizes.hidden_dim, sizes.hidden_dim, kernel_size, stride=stride)
         self.blocks = nn.ModuleList(ResidualBlock(sizes, dilation) for dilation in sizes.dilations)
 
-    def run_blocks(self, x: Tensor, apply: Apply) -> Tensor:
-        """Run the residual blocks."""
+    def describe_blocks(self, time: Timeline, x: Value) -> Value:
+        """The residual blocks, over any timeline."""
         for block in self.blocks:
             assert isinstance(block, ResidualBlock)
-            x = block.run(x, apply)
+            x = block.describe(time, x)
         return x
 
 
@@ -114,12 +153,13 @@ class _ConvNet(nn.Module, ABC):
         self.sizes, self._chunk = sizes, chunk
 
     @abstractmethod
-    def _network(self, x: Tensor, apply: Apply) -> Tensor:
-        """Run every convolution through `apply`, in the network's order; channels first."""
+    def describe(self, time: Timeline, x: Value) -> Value:
+        """The network, over any timeline."""
 
     def run(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b u e"]:
         """Run over whole sequences."""
-        return self._network(x.transpose(1, 2), _whole).transpose(1, 2)
+        out: Tensor = self.describe(_Whole(), x.transpose(1, 2)).transpose(1, 2)
+        return out
 
     def init_state(
         self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -127,16 +167,10 @@ class _ConvNet(nn.Module, ABC):
         """Give the state before the first input: zeros, as the whole-sequence form pads. Causal nets only."""
         if not self.sizes.causal:
             raise BadInputError("This network looks into the future, so it can't stream; run it on whole sequences.")
-        order: list[CausalConv1d] = []
-
-        def record(conv: nn.Conv1d, x: Tensor) -> Tensor:
-            assert isinstance(conv, CausalConv1d)
-            order.append(conv)
-            return x.new_empty(1, conv.out_channels, x.shape[-1] // conv.hop)
-
+        order = _Order()
         # The meta device would do, but costs a second: it imports torch's compiler.
-        self._network(torch.zeros(1, self.sizes.in_dim, self._chunk), record)
-        return ConvStates(tuple(conv.init_state(batch_size, device=device, dtype=dtype) for conv in order))
+        self.describe(order, torch.zeros(1, self.sizes.in_dim, self._chunk))
+        return ConvStates(tuple(conv.init_state(batch_size, device=device, dtype=dtype) for conv in order.found))
 
     def run_step(
         self, x: Float[Tensor, "b n d"], state: ConvStates, active: Tensor | None = None
@@ -144,9 +178,9 @@ class _ConvNet(nn.Module, ABC):
         """Run over the next inputs; gives their outputs and the next state."""
         if not x.shape[1] or x.shape[1] % self._chunk:
             raise BadInputError(f"A step takes a multiple of {self._chunk} inputs, at least one, got {x.shape[1]}.")
-        stepper = _Stepper(state)
-        out = self._network(x.transpose(1, 2), stepper).transpose(1, 2)
-        return zero_inactive(active, out), select_rows(active, ConvStates(tuple(stepper.new)), state)
+        steps = _Steps(state)
+        out: Tensor = self.describe(steps, x.transpose(1, 2)).transpose(1, 2)
+        return zero_inactive(active, out), select_rows(active, ConvStates(tuple(steps.new)), state)
 
 
 class ConvEncoder(_ConvNet):
@@ -158,12 +192,13 @@ class ConvEncoder(_ConvNet):
         self.stages = nn.ModuleList(ResizeStage(sizes, kernel_size=4, stride=2) for _ in range(sizes.num_halvings))
         self.output = _convolution(sizes, sizes.hidden_dim, sizes.out_dim, 3)
 
-    def _network(self, x: Tensor, apply: Apply) -> Tensor:
-        x = functional.relu(apply(self.input, x))
+    def describe(self, time: Timeline, x: Value) -> Value:
+        """The encoder, over any timeline."""
+        x = time.operations.relu(time.convolve(self.input, x))
         for stage in self.stages:
             assert isinstance(stage, ResizeStage)
-            x = stage.run_blocks(apply(stage.resize, x), apply)
-        return apply(self.output, x)
+            x = stage.describe_blocks(time, time.convolve(stage.resize, x))
+        return time.convolve(self.output, x)
 
 
 class ConvDecoder(_ConvNet):
@@ -176,10 +211,11 @@ class ConvDecoder(_ConvNet):
         self.before_output = _convolution(sizes, sizes.hidden_dim, sizes.hidden_dim, 3)
         self.output = _convolution(sizes, sizes.hidden_dim, sizes.out_dim, 3)
 
-    def _network(self, x: Tensor, apply: Apply) -> Tensor:
-        x = functional.relu(apply(self.input, x))
+    def describe(self, time: Timeline, x: Value) -> Value:
+        """The decoder, over any timeline."""
+        relu = time.operations.relu
+        x = relu(time.convolve(self.input, x))
         for stage in self.stages:
             assert isinstance(stage, ResizeStage)
-            x = stage.run_blocks(x, apply).repeat_interleave(2, dim=-1)
-            x = apply(stage.resize, x)
-        return apply(self.output, functional.relu(apply(self.before_output, x)))
+            x = time.convolve(stage.resize, time.repeat(stage.describe_blocks(time, x)))
+        return time.convolve(self.output, relu(time.convolve(self.before_output, x)))

@@ -55,7 +55,7 @@ def select_rows(active: Tensor | None, new: State, old: State) -> State:
 
 
 def zero_inactive(active: Tensor | None, output: State) -> State:
-    """Give zeros in the rows that did not move, so that nobody takes stale numbers for a result."""
+    """Give zeros in the rows that did not move, so that nobody takes stale values for a result."""
     if active is None:
         return output
     return select_rows(active, output, map_state(torch.zeros_like, output))

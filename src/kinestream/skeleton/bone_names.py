@@ -1,4 +1,4 @@
-"""Find the humanoid joints in any skeleton by its bones' names, or by a user's map.
+"""Families of bone names: how known programs spell the humanoid joints, and a user's own map file.
 
 The spellings live in `definitions/bone_families.json`; the common vocabulary is SMPL-22's joint names, called roles.
 """
@@ -6,10 +6,11 @@ The spellings live in `definitions/bone_families.json`; the common vocabulary is
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache
 from importlib.resources import files
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from kinestream.errors import BadInputError
-from kinestream.skeleton.skeleton import Skeleton, smpl22
+from kinestream.skeleton.skeleton import smpl22
 
 REQUIRED_ROLES: tuple[str, ...] = (
     "pelvis",
@@ -39,7 +40,9 @@ class BoneFamily:
 
     `prefix` matches what a bone's name may start with, or must where `prefix_needed`; `exact` families have no other
     bones. `rest_frames`: where a joint's x and y axes point in a T-pose, for rigs whose zero rotations are no natural
-    pose. `ankle_height_over_leg`: ankle height of a standing body over its leg length.
+    pose. `rest_twist_rad`: by how much bones are twisted about the X axis in zero rotations that are a T-pose, for rigs
+    whose elbows then bend in another plane than the arms lie in. `ankle_height_over_leg`: ankle height of a standing
+    body over its leg length.
     """
 
     name: str
@@ -48,15 +51,20 @@ class BoneFamily:
     prefix_needed: bool
     exact: bool
     rest_frames: Mapping[str, Mapping[str, tuple[float, float, float]]]
+    rest_twist_rad: Mapping[str, float]
     ankle_height_over_leg: float | None
 
 
 @dataclass(frozen=True)
 class BoneMap:
-    """Which bone plays which SMPL-22 joint: `bone_of` by role; `family` is a family's name or "user map"."""
+    """Which bone plays which SMPL-22 joint: `bone_of` by role; `family` is a family's name, or how it was found.
+
+    `how` by role: "name", "name and structure" (a name that leaves a choice), "structure", "map".
+    """
 
     family: str
     bone_of: Mapping[str, str]
+    how: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def score(self) -> float:
@@ -102,25 +110,22 @@ def _family_from_dict(raw: dict[str, Any]) -> BoneFamily:
             role: {axis: (float(v[0]), float(v[1]), float(v[2])) for axis, v in axes.items()}
             for role, axes in raw.get("rest_frames", {}).items()
         },
+        rest_twist_rad={role: math.radians(degrees) for role, degrees in raw.get("rest_twist_deg", {}).items()},
         ankle_height_over_leg=raw.get("ankle_height_over_leg"),
     )
 
 
-def find_bones(bone_names: Sequence[str]) -> BoneMap:
-    """The family that names most of these bones, and what it matched.
-
-    Raises BadInputError when no family names the joints that retargeting needs; it lists what the nearest lacks.
-    """
+def best_family(bone_names: Sequence[str]) -> BoneMap | None:
+    """The family that names most of these bones, and what it matched; None for no bones at all."""
     candidates = match_families(bone_names)
-    best = max(candidates, key=lambda found: (all(r in found.bone_of for r in REQUIRED_ROLES), found.score))
-    missing = [role for role in REQUIRED_ROLES if role not in best.bone_of]
-    if missing:
-        shown = ", ".join(bone_names[:_MAX_NAMES_SHOWN]) + (", ..." if len(bone_names) > _MAX_NAMES_SHOWN else "")
-        raise BadInputError(
-            f"no known family of bone names fits: the nearest, {best.family!r}, lacks {', '.join(missing)}. "
-            f'The bones are: {shown}. Give a map file: one JSON object {{"their bone": "smpl22 joint", ...}}'
-        )
-    return best
+    return max(
+        candidates, key=lambda found: (all(r in found.bone_of for r in REQUIRED_ROLES), found.score), default=None
+    )
+
+
+def shown_bones(bone_names: Sequence[str]) -> str:
+    """Names of bones for a message: the first few."""
+    return ", ".join(bone_names[:_MAX_NAMES_SHOWN]) + (", ..." if len(bone_names) > _MAX_NAMES_SHOWN else "")
 
 
 def match_families(bone_names: Sequence[str]) -> tuple[BoneMap, ...]:
@@ -139,7 +144,7 @@ def match_families(bone_names: Sequence[str]) -> tuple[BoneMap, ...]:
         matches = [_match(family, present) for present in variants]
         best = max(matches, key=len)
         if not family.exact or len(best) == len(bone_names):
-            found.append(BoneMap(family.name, best))
+            found.append(BoneMap(family.name, best, dict.fromkeys(best, "name")))
     return tuple(found)
 
 
@@ -170,25 +175,6 @@ def _common_prefix(bone_names: Sequence[str]) -> str | None:
     return word if count >= _PREFIX_SHARE * len(bone_names) else None
 
 
-def bone_map(skeleton: Skeleton, user_map: Mapping[str, str] | None = None) -> BoneMap:
-    """The skeleton's bones by role: from the user's map ({"their bone": "smpl22 joint"}) or recognised by name.
-
-    Raises BadInputError for unknown bones or joints (with the closest name), joints given twice and needed joints
-    without a bone.
-    """
-    if user_map is None:
-        return find_bones(skeleton.joint_names)
-    bone_names, roles = skeleton.joint_names, smpl22().joint_names
-    problems = [_unknown("bone", bone, bone_names) for bone in user_map if bone not in bone_names]
-    problems += [_unknown("smpl22 joint", role, roles) for role in user_map.values() if role not in roles]
-    counts = Counter(user_map.values())
-    problems += [f"smpl22 joint {role!r} is given to {count} bones" for role, count in counts.items() if count > 1]
-    problems += [f"no bone is given for {role!r}, which is needed" for role in REQUIRED_ROLES if role not in counts]
-    if problems:
-        raise BadInputError(f"the bone map does not fit the skeleton {skeleton.name!r}: {'; '.join(problems)}")
-    return BoneMap(USER_MAP, {role: bone for bone, role in user_map.items()})
-
-
 def read_bone_map(path: str | Path) -> dict[str, str]:
     """A user's map file: one JSON object {"their bone": "smpl22 joint", ...}; BadInputError for anything else."""
     try:
@@ -207,7 +193,8 @@ def _pairs_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _unknown(kind: str, name: str, known: Sequence[str]) -> str:
+def unknown_name(kind: str, name: str, known: Sequence[str]) -> str:
+    """What is said of a name that does not exist: with the closest one that does."""
     by_shape = {normalised(k): k for k in known}
     near = get_close_matches(normalised(name), by_shape, n=1, cutoff=0.3)
     return f"unknown {kind} {name!r}" + (f" (did you mean {by_shape[near[0]]!r}?)" if near else "")

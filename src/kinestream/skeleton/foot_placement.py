@@ -29,6 +29,8 @@ _STANCE_RISE_LEGS = 0.06
 # Toes higher than this share of the leg length are not held in place; below, the hold fades in.
 _TOE_FADE_LEGS = 0.1
 _HOLD_ITERATIONS = 12
+# Feet that land this near to where the source's stand are left alone: limbs keep the source's directions exactly.
+_ALLOWED_MISS_LEGS = 0.006
 # Sines of the downward pitch from which a foot begins to stand on its toes, and fully does: standing feet tremble.
 _PITCH_FADE_SINES = (0.03, 0.15)
 # Differences between two feet below this are none.
@@ -110,68 +112,97 @@ def shift_ankles(
 class FootPlacement:
     """Two rigs' legs, ready to place feet: the target's bones in their own frames, and how the feet differ in shape.
 
-    `target_joints` [2, 3]: thigh, shin and foot of the left and the right leg.
+    `target_joints` [2, 3]: thigh, shin and foot of the left and the right leg. `source_toes` are None, and the feet
+    take no other shape, where a rig has no toes or is not known to stand flat.
     """
 
     target_joints: Tensor
-    source_toes: tuple[int, ...]
+    target_pelvis: int
+    source_ankles: tuple[int, ...]
+    source_toes: tuple[int, ...] | None
     source_toe_drop_m: Float[Tensor, "2"]
     source_leg_m: float
     target_leg_m: float
+    target_ankle_height_m: float
+    hip_place_m: Float[Tensor, "2 3"]
     thigh_bone_m: Float[Tensor, "2 3"]
     shin_bone_m: Float[Tensor, "2 3"]
     knee_forward: Float[Tensor, "2 3"]
     shape_difference_m: Float[Tensor, "2 3"]
 
     @classmethod
-    def between(cls, source: HumanoidRig, target: HumanoidRig) -> FootPlacement | None:
-        """For two rigs; None where one has no toes or is not known to stand flat, or both feet have the same shape."""
+    def between(cls, source: HumanoidRig, target: HumanoidRig) -> FootPlacement:
+        """For two rigs."""
         roles = [f"{side}_foot" for side in SIDES]
-        if not all(role in source.joint_of and role in target.joint_of for role in roles):
-            return None
-        if not (source.feet_are_flat and target.feet_are_flat):
-            return None
+        toes = all(role in source.joint_of and role in target.joint_of for role in roles)
         scale = target.leg_length_m / source.leg_length_m
-        source_foot, target_foot = (_bones(rig, "ankle", "foot") for rig in (source, target))
-        difference = target_foot - scale * source_foot
-        if float(difference.abs().max()) < _SAME_SHAPE_M:
-            return None
+        drop, difference = torch.zeros(2), torch.zeros(2, 3)
+        if toes and source.feet_are_flat and target.feet_are_flat:
+            source_foot, target_foot = (_bones(rig, "ankle", "foot") for rig in (source, target))
+            drop, difference = -source_foot[:, 1].float(), (target_foot - scale * source_foot).float()
+        alike = float(difference.abs().max()) < _SAME_SHAPE_M
         joints = [[target.joint_of[f"{side}_{part}"] for part in ("hip", "knee", "ankle")] for side in SIDES]
 
-        def own(part: str, vectors: Tensor) -> Tensor:
-            rest = target.rest_world[[target.joint_of[f"{side}_{part}"] for side in SIDES]]
-            return quat_rotate(quat_conjugate(rest), vectors).float()
+        def own(joints: list[int], vectors: Tensor) -> Tensor:
+            return quat_rotate(quat_conjugate(target.rest_world[joints]), vectors).float()
 
+        hips, knees, _ = (list(column) for column in zip(*joints, strict=True))
+        pelvis = target.joint_of["pelvis"]
+        from_pelvis = target.rest_positions_m[hips] - target.rest_positions_m[pelvis]
         return cls(
             target_joints=torch.tensor(joints),
-            source_toes=tuple(source.joint_of[role] for role in roles),
-            source_toe_drop_m=-source_foot[:, 1].float(),
+            target_pelvis=pelvis,
+            source_ankles=tuple(source.joint_of[f"{side}_ankle"] for side in SIDES),
+            source_toes=None if alike else tuple(source.joint_of[role] for role in roles),
+            source_toe_drop_m=drop,
             source_leg_m=source.leg_length_m,
             target_leg_m=target.leg_length_m,
-            thigh_bone_m=own("hip", _bones(target, "hip", "knee")),
-            shin_bone_m=own("knee", _bones(target, "knee", "ankle")),
-            knee_forward=own("hip", target_foot.new_tensor((0.0, 0.0, 1.0)).expand(2, 3)),
-            shape_difference_m=difference.float(),
+            target_ankle_height_m=target.ankle_height_m,
+            hip_place_m=own([pelvis, pelvis], from_pelvis),
+            thigh_bone_m=own(hips, _bones(target, "hip", "knee")),
+            shin_bone_m=own(knees, _bones(target, "knee", "ankle")),
+            knee_forward=own(hips, from_pelvis.new_tensor((0.0, 0.0, 1.0)).expand(2, 3)),
+            shape_difference_m=difference,
         )
 
     def apply(
         self,
         world: Float[Tensor, "t j 4"],
+        pelvis_m: Float[Tensor, "t 3"],
         foot_turn: Float[Tensor, "t 2 4"],
         source_positions_m: Float[Tensor, "t k 3"],
         source_ankle_height_m: float,
     ) -> None:
-        """Turn the target's legs (world orientations, in place) so that toes near the floor land as the source's do."""
-        shift = toe_anchor_shift(foot_turn, self.shape_difference_m)
-        floor = source_ankle_height_m - self.source_toe_drop_m
-        height_legs = (source_positions_m[:, self.source_toes, 1] - floor) / self.source_leg_m
-        shift = shift * self._hold(height_legs, shift[..., 1] / self.target_leg_m)[..., None]
+        """Turn the target's legs (world orientations, in place) so that feet near the floor land as the source's do.
+
+        Ankles keep their height above the floor, whatever thigh and shin share of a bent leg, and toes their place.
+        """
         hips, knees, _ = self.target_joints.unbind(dim=1)
         thigh, shin = world[:, hips], world[:, knees]
         bones = quat_rotate(thigh, self.thigh_bone_m), quat_rotate(shin, self.shin_bone_m)
+        ankle = pelvis_m[:, None] + quat_rotate(world[:, [self.target_pelvis] * 2], self.hip_place_m) + sum(bones)
+        shift = self._lift(ankle[..., 1], source_positions_m, source_ankle_height_m)
+        if self.source_toes is not None:
+            toe_shift = toe_anchor_shift(foot_turn, self.shape_difference_m)
+            floor = source_ankle_height_m - self.source_toe_drop_m
+            height_legs = (source_positions_m[:, self.source_toes, 1] - floor) / self.source_leg_m
+            shift = shift + toe_shift * self._hold(height_legs, toe_shift[..., 1] / self.target_leg_m)[..., None]
         world[:, hips], world[:, knees] = shift_ankles(
             thigh, shin, *bones, shift, quat_rotate(thigh, self.knee_forward)
         )
+
+    def _lift(
+        self, ankle_height_m: Float[Tensor, "t 2"], source_positions_m: Float[Tensor, "t k 3"], standing_m: float
+    ) -> Float[Tensor, "t 2 3"]:
+        """What brings ankles near the floor to the height of the source's; limbs alone carry over directions only."""
+        above = source_positions_m[:, self.source_ankles, 1] - standing_m
+        wanted = self.target_ankle_height_m + above * (self.target_leg_m / self.source_leg_m)
+        near = (1.0 - above / (_TOE_FADE_LEGS * self.source_leg_m)).clamp(0.0, 1.0)
+        miss = wanted - ankle_height_m
+        allowed = _ALLOWED_MISS_LEGS * self.target_leg_m
+        shift = torch.zeros(*ankle_height_m.shape, 3)
+        shift[..., 1] = (miss - miss.clamp(-allowed, allowed)) * near**2 * (3.0 - 2.0 * near)
+        return shift
 
     def _hold(self, height_legs: Float[Tensor, "t 2"], rise_legs: Float[Tensor, "t 2"]) -> Float[Tensor, "t 2"]:
         """How much of the shift applies: all for toes on the floor, none for toes well above.

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -24,6 +23,9 @@ LIMB_BONES: Mapping[str, str] = {
     for start, end in (("hip", "knee"), ("knee", "ankle"), ("shoulder", "elbow"), ("elbow", "wrist"))
 }
 """Bones whose directions are carried over exactly, by the roles of their two joints."""
+
+# An End Site further from its foot than this is no part of the sole.
+_MAX_SOLE_LEGS = 0.35
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,14 +73,33 @@ class HumanoidRig:
         return float((self.rest_positions_m[ends] - self.rest_positions_m[starts]).norm(dim=-1).sum()) / 2.0
 
     @cached_property
+    def sole_points(self) -> tuple[tuple[int, tuple[float, float, float]], ...]:
+        """What may touch the floor: (joint, point in its frame) for ankles, toes and their End Sites."""
+        roles = [f"{side}_{part}" for side in SIDES for part in ("ankle", "foot")]
+        joints = [self.joint_of[role] for role in roles if role in self.joint_of]
+        points = [(joint, (0.0, 0.0, 0.0)) for joint in joints]
+        for joint in joints:
+            tip = self.skeleton.end_sites.get(self.skeleton.joint_names[joint])
+            if tip is not None and sum(x * x for x in tip) ** 0.5 < _MAX_SOLE_LEGS * self.leg_length_m:
+                points.append((joint, tip))
+        return tuple(points)
+
+    def sole_positions_m(
+        self, positions: Float[Tensor, "*t j 3"], world: Float[Tensor, "*t j 4"]
+    ) -> Float[Tensor, "*t s 3"]:
+        """World positions of `sole_points` for given poses of all joints."""
+        joints = [joint for joint, _ in self.sole_points]
+        tips = positions.new_tensor([tip for _, tip in self.sole_points])
+        return positions[..., joints, :] + quat_rotate(world[..., joints, :], tips)
+
+    @cached_property
     def ankle_height_m(self) -> float:
-        """Height of a standing body's ankles above the floor; from the lowest foot joint unless the family knows."""
+        """Height of a standing body's ankles above the floor; from the lowest sole point unless the family knows."""
         if self.family is not None and self.family.ankle_height_over_leg is not None:
             return self.family.ankle_height_over_leg * self.leg_length_m
         ankles = [self.joint_of[f"{side}_ankle"] for side in SIDES]
-        feet = ankles + [self.joint_of[f"{side}_foot"] for side in SIDES if f"{side}_foot" in self.joint_of]
-        height = self.rest_positions_m[:, 1]
-        return float(height[ankles].mean() - height[feet].min())
+        soles = self.sole_positions_m(self.rest_positions_m, self.rest_world)
+        return float(self.rest_positions_m[ankles, 1].mean() - soles[:, 1].min())
 
     @property
     def standing_is_known(self) -> bool:
@@ -152,19 +173,3 @@ def spine_chain(skeleton: Skeleton, joint_of: Mapping[str, int]) -> tuple[int, .
     if joint_of["pelvis"] not in path:
         return path_down(skeleton, joint_of["pelvis"], named[0]) if named else (joint_of["pelvis"],)
     return path_down(skeleton, joint_of["pelvis"], chest)
-
-
-def check_structure(skeleton: Skeleton, joint_of: Mapping[str, int], offsets_m: Float[Tensor, "j 3"]) -> None:
-    """BadInputError unless limbs lie in the hierarchy as a body's do and have a length."""
-    chains: Sequence[tuple[str, ...]] = (("hip", "knee", "ankle", "foot"), ("collar", "shoulder", "elbow", "wrist"))
-    for side in SIDES:
-        for chain in chains:
-            roles = [f"{side}_{part}" for part in chain if f"{side}_{part}" in joint_of]
-            for start, end in pairwise(roles):
-                path = path_down(skeleton, joint_of[start], joint_of[end])
-                if LIMB_BONES.get(start) == end and float(offsets_m[list(path[1:])].norm(dim=-1).sum()) < 1e-4:
-                    names = skeleton.joint_names
-                    raise BadInputError(
-                        f"skeleton {skeleton.name!r}: the bone from {names[path[0]]!r} to {names[path[-1]]!r} has no "
-                        "length, so it has no direction to carry over"
-                    )

@@ -15,11 +15,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kinestream.errors import BadInputError
-from kinestream.rotations import quat_conjugate, quat_from_matrix, quat_multiply, quat_rotate
+from kinestream.rotations import quat_about_axis, quat_conjugate, quat_from_matrix, quat_multiply, quat_rotate
 from kinestream.skeleton.bone_names import USER_MAP, BoneFamily, BoneMap, bone_families
-from kinestream.skeleton.humanoid import SIDES, HumanoidRig, check_structure
+from kinestream.skeleton.humanoid import SIDES, HumanoidRig
 from kinestream.skeleton.rest_estimate import estimated_rest
 from kinestream.skeleton.skeleton import Skeleton, forward_kinematics
+from kinestream.skeleton.up_axis import nearest_axis, recorded_up, turn_to_y
 
 
 class Recording(Protocol):
@@ -51,7 +52,7 @@ def humanoid_rig(
     """The skeleton with the rest pose that can be found for it.
 
     `offsets_m` replaces the skeleton's offsets where a recording animates translations; `example` is a recording on
-    this skeleton. Raises BadInputError when limbs are not in the hierarchy as a body's are, or no rest pose is found.
+    this skeleton. Raises BadInputError when no rest pose is found.
     """
     rig = known_rig(skeleton, bones, offsets_m=offsets_m)
     if rig is not None:
@@ -82,13 +83,25 @@ def known_rig(
     return None
 
 
+def rest_up(skeleton: Skeleton, bones: BoneMap) -> str | None:
+    """The axis along which the zero pose stands ("y", "z", "-x", ...); None where it is no natural pose."""
+    zero = _zero_pose(skeleton, bones, None)
+    if implausible_rest(zero) is not None:
+        return None
+    return nearest_axis(quat_rotate(quat_conjugate(zero.world_to_y_up), _UP))
+
+
 def _zero_pose(skeleton: Skeleton, bones: BoneMap, offsets_m: Float[Tensor, "j 3"] | None) -> HumanoidRig:
     offsets = (skeleton.offsets_m if offsets_m is None else offsets_m).double()
     rest = _IDENTITY.expand(skeleton.num_joints, 4)
     rig = HumanoidRig(skeleton, bones, offsets, rest, _IDENTITY, "zero pose", family=_family(bones))
-    check_structure(skeleton, rig.joint_of, offsets)
     turn = _turn_to_front(rig)
-    return replace(rig, rest_world=turn.expand_as(rest), world_to_y_up=_up_turn(turn))
+    rest = turn.repeat(skeleton.num_joints, 1)
+    for role, twist in (rig.family.rest_twist_rad if rig.family is not None else {}).items():
+        if role in rig.joint_of:
+            about_x = quat_about_axis(torch.tensor(twist, dtype=torch.float64), "X")
+            rest[rig.joint_of[role]] = quat_multiply(about_x, turn)
+    return replace(rig, rest_world=rest, world_to_y_up=_up_turn(turn))
 
 
 def _family(bones: BoneMap) -> BoneFamily | None:
@@ -122,7 +135,7 @@ def _learnt_rig(rig: HumanoidRig, example: Recording) -> HumanoidRig:
         example.root_position_m.double(),
         None if example.joint_translations_m is None else example.joint_translations_m.double(),
     )
-    up = _recorded_up(rig, positions)
+    up = turn_to_y(recorded_up(positions, rig.joint_of, "y")[0])
     positions, world = quat_rotate(up, positions), quat_multiply(up.expand_as(world), world)
     first = replace(rig, rest_world=world[0], world_to_y_up=up, origin="first frame", exact=False)
     first = replace(first, rest_world=quat_multiply(_turn_to_front(first, level=True).expand_as(world[0]), world[0]))
@@ -131,14 +144,6 @@ def _learnt_rig(rig: HumanoidRig, example: Recording) -> HumanoidRig:
     rest, feet_are_flat = estimated_rest(rig, positions, world, example.fps)
     origin = "estimated from the recording"
     return replace(rig, rest_world=rest, world_to_y_up=up, origin=origin, exact=False, feet_are_flat=feet_are_flat)
-
-
-def _recorded_up(rig: HumanoidRig, positions: Float[Tensor, "t j 3"]) -> Float[Tensor, "4"]:
-    """Turns the axis along which the recorded body mostly stands to +Y."""
-    joint = rig.joint_of
-    feet = positions[:, [joint["left_ankle"], joint["right_ankle"]]].mean(dim=1)
-    trunk = positions[:, [joint["left_shoulder"], joint["right_shoulder"]]].mean(dim=1) - feet
-    return _turn_to_y(torch.nn.functional.normalize(trunk, dim=-1).mean(dim=0))
 
 
 def _turn_to_front(rig: HumanoidRig, *, level: bool = False) -> Float[Tensor, "4"]:
@@ -163,17 +168,7 @@ def _turn_to_front(rig: HumanoidRig, *, level: bool = False) -> Float[Tensor, "4
 
 def _up_turn(turn: Float[Tensor, "4"]) -> Float[Tensor, "4"]:
     """What turns the recording's up axis to +Y, when the zero pose stands along another axis."""
-    return _turn_to_y(quat_rotate(quat_conjugate(turn), _UP))
-
-
-def _turn_to_y(up: Float[Tensor, "3"]) -> Float[Tensor, "4"]:
-    """The quarter or half turn that takes the axis nearest to `up` to +Y."""
-    axis, half = int(up.abs().argmax()), 0.5**0.5
-    sign = 1.0 if float(up[axis]) >= 0.0 else -1.0
-    if axis == 1:
-        return _IDENTITY if sign > 0.0 else torch.tensor([0.0, 1.0, 0.0, 0.0], dtype=torch.float64)
-    parts = [half, -half * sign, 0.0, 0.0] if axis == 2 else [half, 0.0, 0.0, half * sign]
-    return torch.tensor(parts, dtype=torch.float64)
+    return turn_to_y(nearest_axis(quat_rotate(quat_conjugate(turn), _UP)))
 
 
 def implausible_rest(rig: HumanoidRig) -> str | None:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from kinestream.errors import BadInputError
 from kinestream.rotations import quat_conjugate, quat_multiply, quat_rotate, quat_slerp, quat_unrolled
-from kinestream.skeleton.bone_names import bone_map
+from kinestream.skeleton.bone_finding import bone_map
 from kinestream.skeleton.foot_placement import FootPlacement, level_standing_feet, standing_feet
 from kinestream.skeleton.humanoid import SIDES, HumanoidRig
 from kinestream.skeleton.joint_drivers import joint_drivers, rest_corrections
@@ -31,9 +31,15 @@ Floor = Literal["contacts", "rest"]
 
 # Recorded bone lengths that differ by less are those of the skeleton.
 _SAME_LENGTH_M = 1e-4
-# So many standing feet are needed to say where the floor is; a floor this near to the rest pose's is that.
+# So many standing feet (and this share of them) are needed to say where the floor is; a floor this near to the rest
+# pose's is that. The lowest level counts: who steps up and stays there has not raised the floor.
 _MIN_STANDING = 3
+_FEW_STANDING = 0.02
+_SAME_LEVEL_LEGS = 0.03
 _SAME_FLOOR_LEGS = 0.008
+# Feet of a lone pose that are higher than this are in the air; a body that never stands and is this deep has sunk in.
+_IN_THE_AIR_LEGS = 0.25
+_SUNK_LEGS = 0.1
 
 
 class _MotionFields(Protocol):
@@ -74,12 +80,10 @@ def retarget(
     """
     if floor not in ("contacts", "rest"):
         raise BadInputError(f"floor is 'contacts' or 'rest', got {floor!r}")
-    retargeter = None
     key = _rig_key(motion, source_map)
-    if target_example is None:
-        retargeter = _known_retargeter(key, target_skeleton, _pairs(target_map))
+    retargeter = _known_retargeter(key, target_skeleton, _pairs(target_map))
     if retargeter is None:
-        source_bones = bone_map(motion.skeleton, source_map)
+        source_bones = bone_map(motion.skeleton, source_map, offsets_m=key.offsets())
         source = humanoid_rig(motion.skeleton, source_bones, offsets_m=key.offsets(), example=motion)
         target = humanoid_rig(target_skeleton, bone_map(target_skeleton, target_map), example=target_example)
         retargeter = Retargeter(source, target)
@@ -159,7 +163,7 @@ class Retargeter:
         return _calibration(self.source, self.target)
 
     @cached_property
-    def _placement(self) -> FootPlacement | None:
+    def _placement(self) -> FootPlacement:
         return FootPlacement.between(self.source, self.target)
 
     def __call__(self, motion: AnyMotion, *, floor: Floor = "contacts") -> tuple[AnyMotion, RetargetReport]:
@@ -176,11 +180,10 @@ class Retargeter:
         result = quat_multiply(turn, calibration.after)
         pelvis = self._pelvis_position(positions, world, result)
         pelvis[:, 1] += self.target.ankle_height_m - self.scale * ankle_height
-        if self._placement is not None:
-            padded = result.new_zeros(result.shape[0], self.target.skeleton.num_joints, 4)
-            padded[:, calibration.joints] = result
-            self._placement.apply(padded, turn[:, calibration.feet], positions, ankle_height)
-            result = padded[:, calibration.joints]
+        padded = result.new_zeros(result.shape[0], self.target.skeleton.num_joints, 4)
+        padded[:, calibration.joints] = result
+        self._placement.apply(padded, pelvis, turn[:, calibration.feet], positions, ankle_height)
+        result = padded[:, calibration.joints]
         moved = self._assemble(motion, result, pelvis)
         poses = (positions, world), self._pose(moved)
         report = measure_retarget(self.source, self.target, *poses, self.scale, calibration.target_rest)
@@ -205,12 +208,33 @@ class Retargeter:
         return self.scale * centre - quat_rotate(result[:, self._calibration.pelvis], self.target.hip_centre_m.float())
 
     def _source_ankle_height(self, positions: Tensor, standing: Tensor, floor: Floor) -> float:
-        resting = self.source.ankle_height_m
-        if floor == "rest" or self.source.standing_is_known or int(standing.sum()) < _MIN_STANDING:
+        """How high ankles are that stand on the floor, in the source's world: the lowest floor that feet stand on."""
+        rig, resting = self.source, self.source.ankle_height_m
+        if floor == "rest" or rig.standing_is_known:
             return resting
-        ankles = positions[:, [self.source.joint_of[f"{side}_ankle"] for side in SIDES], 1]
-        found = float(ankles[standing].median())
-        return resting if abs(found - resting) < _SAME_FLOOR_LEGS * self.source.leg_length_m else found
+        levels = self._floor_levels(positions)
+        leg = rig.leg_length_m
+        if len(levels) == 1:
+            found = float(levels.min())
+            return resting + found if found < _IN_THE_AIR_LEGS * leg else resting
+        if int(standing.sum()) < _MIN_STANDING:
+            lowest = float(levels.quantile(0.05))
+            return resting + lowest if lowest < -_SUNK_LEGS * leg else resting
+        levels = levels[standing].sort().values
+        first = levels[min(len(levels) - 1, max(_MIN_STANDING, int(_FEW_STANDING * len(levels))) - 1)]
+        found = float(levels[levels <= first + _SAME_LEVEL_LEGS * leg].median())
+        return resting if abs(found) < _SAME_FLOOR_LEGS * leg else resting + found
+
+    def _floor_levels(self, positions: Tensor) -> Float[Tensor, "t 2"]:
+        """Height of the floor for each foot if it stood on its lowest part: heel or toes, where both are known."""
+        rig, rest = self.source, self.source.rest_positions_m[:, 1].float()
+        ankles = [rig.joint_of[f"{side}_ankle"] for side in SIDES]
+        ground = rest[ankles].mean() - rig.ankle_height_m
+        levels = positions[:, ankles, 1] - (rest[ankles] - ground)
+        toes = [rig.joint_of[role] for role in ("left_foot", "right_foot") if role in rig.joint_of]
+        if len(toes) == len(SIDES) and rig.feet_are_flat:
+            levels = torch.minimum(levels, positions[:, toes, 1] - (rest[toes] - ground))
+        return levels
 
     def _pose(self, motion: _MotionFields) -> tuple[Float[Tensor, "t k 3"], Float[Tensor, "t k 4"]]:
         positions, world = forward_kinematics(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -13,7 +14,6 @@ from torch import Tensor
 from kinestream.rotations import quat_angle_rad, quat_conjugate, quat_multiply
 from kinestream.skeleton.humanoid import LIMB_BONES, HumanoidRig
 
-_FEET = ("left_ankle", "right_ankle", "left_foot", "right_foot")
 _SHOWN_RESIDUALS = 3
 
 
@@ -24,7 +24,8 @@ class RetargetReport:
     `matched`: (source bone, target bone) by SMPL-22 joint; the rest in `unmatched_...`. `source_rest` and
     `target_rest`: where the rest poses come from. `scale`: target over source leg length. `residual_deg`: mean and
     largest angle by joint; for limbs between the bones' directions, elsewhere between the turns away from rest.
-    `foot_height_m`: the lowest and the highest that the target's lowest foot joint gets.
+    `foot_height_m`: the lowest and the highest that the target's lowest foot joint or sole (End Site) gets.
+    `how`: by joint what told the source's and the target's bone ("name", "name and structure", "structure", "map").
     """
 
     source_family: str
@@ -38,6 +39,7 @@ class RetargetReport:
     scale: float
     residual_deg: Mapping[str, tuple[float, float]]
     foot_height_m: tuple[float, float]
+    how: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -51,11 +53,14 @@ class RetargetReport:
             f"{self.target_family} ({self.target_rest})",
             f"scale by leg length: {self.scale:.4f}",
             f"largest residuals in degrees: {shown or 'none'}",
-            f"lowest foot joint: {self.foot_height_m[0]:+.3f} m to {self.foot_height_m[1]:+.3f} m",
+            f"lowest point of the feet: {self.foot_height_m[0]:+.3f} m to {self.foot_height_m[1]:+.3f} m",
         ]
+        for which, side in (("source", 0), ("target", 1)):
+            counts = Counter(found[side] for found in self.how.values() if found[side])
+            lines.append(f"{which} bones found by " + ", ".join(f"{way} ({n})" for way, n in counts.items()))
         for label, names in (
-            ("source bones without a counterpart", self.unmatched_source_bones),
-            ("target bones without a counterpart", self.unmatched_target_bones),
+            ("source bones left out", self.unmatched_source_bones),
+            ("target bones left at rest", self.unmatched_target_bones),
             ("SMPL-22 joints that one side lacks", self.unmatched_joints),
         ):
             if names:
@@ -87,7 +92,7 @@ def measure_retarget(
         target_pose[1][:, [b[role] for role in others]],
         target_rest[[b[role] for role in others]],
     )
-    lowest = target_pose[0][:, [b[role] for role in _FEET if role in b], 1].amin(dim=1)
+    lowest = target.sole_positions_m(*target_pose)[..., 1].amin(dim=1)
     driven = {target.skeleton.joint_names[joint] for joint in (*target.spine_chain, *target.head_chain)}
     mine = {source.bones.bone_of[role] for role in shared}
     yours = {target.bones.bone_of[role] for role in shared} | driven
@@ -103,6 +108,7 @@ def measure_retarget(
         scale=scale,
         residual_deg={role: residual[role] for role in shared},
         foot_height_m=(float(lowest.min()), float(lowest.max())),
+        how={role: (source.bones.how.get(role, ""), target.bones.how.get(role, "")) for role in shared},
     )
 
 

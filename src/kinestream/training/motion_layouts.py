@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -55,21 +54,3 @@ def motion_layout(name: str) -> MotionLayout:
     if name not in _LAYOUTS:
         raise BadInputError(f"[task] layout: expected one of {', '.join(_LAYOUTS)}, got {name!r}")
     return _LAYOUTS[name]
-
-
-def layout_width(name: str) -> int:
-    """Numbers per frame."""
-    return motion_layout(name).layout.width
-
-
-def held_features(features: Float[Tensor, "t d"], count: int, layout: FeatureLayout) -> Float[Tensor, "n d"]:
-    """Features with their last pose held, standing still, up to `count` frames; longer ones stay as they are."""
-    if len(features) >= count:
-        return features
-    last = features[-1:].clone()
-    for name in ("root_velocity", "velocities", "yaw_velocity"):
-        if name in layout.slices:
-            last[:, layout.slices[name]] = 0.0
-    if "heading_change_rot6d" in layout.slices:
-        last[:, layout.slices["heading_change_rot6d"]] = last.new_tensor((1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
-    return torch.cat((features, last.expand(count - len(features), -1)))

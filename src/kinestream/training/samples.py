@@ -35,7 +35,7 @@ def sample_clips(
 ) -> tuple[list[Tensor], list[int]]:
     """A clip of motion272 features for each text embedding [N, E], and their lengths in frames.
 
-    All rows run to the full context; a row ends where its latent comes nearer to the end latent than `stop_threshold`
+    All clips run to the full context; one ends where its latent comes nearer to the end latent than `stop_threshold`
     (half the end latent's distance from the mean latent where not given).
     """
     generator = torch.Generator().manual_seed(seed)

@@ -20,8 +20,7 @@ from kinestream.cli import main
 from kinestream.conditioning.music import Beats, music_features
 from kinestream.data.dance.windows import DanceClips
 from kinestream.errors import BadInputError
-from kinestream.evaluation import EvaluationSettings, Place, Result, compare, evaluate, load_result
-from kinestream.evaluation.dance import generation as dance_generation
+from kinestream.evaluation import EvaluationSettings, Place, Result, compare, evaluate, load_result, pieces
 from kinestream.evaluation.dance.beats import heard_windows, shift_curves
 from kinestream.evaluation.dance.clicks import click_track
 from kinestream.evaluation.dance.plan import WINDOW_FRAMES, dance_plan, windows_of
@@ -182,14 +181,14 @@ def test_a_run_that_was_stopped_goes_on_and_gives_the_same(
 ) -> None:
     out = tmp_path / "report"
     shutil.copytree(place.out / "pieces", out / "pieces")
-    pieces = sorted(path for path in (out / "pieces").iterdir() if not path.name.startswith("codes"))
-    assert len(pieces) == SETTINGS.repeats * SONGS
-    pieces[0].unlink()
+    kept = sorted(path for path in (out / "pieces").iterdir() if not path.name.startswith("codes"))
+    assert len(kept) == SETTINGS.repeats * SONGS
+    kept[0].unlink()
     made = []
-    write = dance_generation._write
-    monkeypatch.setattr(dance_generation, "_write", lambda path, danced: (made.append(path.name), write(path, danced)))
+    write = pieces.write_tensors
+    monkeypatch.setattr(pieces, "write_tensors", lambda path, made_now: (made.append(path.name), write(path, made_now)))
     again = evaluate(replace(place, out=out), SETTINGS, quiet)
-    assert made == [pieces[0].name]
+    assert made == [kept[0].name]
     timed = ("frames_per_s", "times_real_time")
     assert [f for f in again.figures if f.name not in timed] == [f for f in result.figures if f.name not in timed]
     assert again.samples == result.samples

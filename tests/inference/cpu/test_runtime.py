@@ -1,4 +1,4 @@
-"""The row runtime gives numpy's numbers, the same bits in any company, on any number of threads."""
+"""Our kernels give numpy's numbers, the same bits in any company, on any number of threads."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kinestream.inference.graph import Affine, Array, Graph, Node, Program, has_int8_rows, quantised
+from kinestream.inference.graph import Array, Graph, Node, Program, quantised
+from kinestream.inference.runtimes import has_kernels
+from kinestream.nn.operations import Affine
 
-if not has_int8_rows():
+if not has_kernels():
     pytest.skip("our kernels don't run on this processor", allow_module_level=True)
 
-from kinestream.inference.cpu import threads as rows_threads
-from kinestream.inference.cpu.runtime import RowsRuntime
+from kinestream.inference.cpu import threads as kernel_threads
+from kinestream.inference.cpu.runtime import KernelRuntime
 
 
 def random(*shape: int, seed: int = 0) -> Array:
@@ -26,15 +29,16 @@ def random(*shape: int, seed: int = 0) -> Array:
 
 
 def program(build: Callable[[Graph, list[Node]], Node], inputs: int, threads: int = 1) -> Program:
-    graph = RowsRuntime(threads).graph("float32")
+    graph = KernelRuntime(threads).graph("float32")
     nodes = [graph.input(-1) for _ in range(inputs)]
     return graph.compile(build(graph, nodes))
 
 
-def int8_product(width: int, outs: int, threads: int = 1) -> tuple[Program, Affine]:
-    layer = Affine(random(outs, width), random(outs, seed=1))
-    graph = RowsRuntime(threads).graph("int8")
-    return graph.compile(graph.linear(graph.input(-1, width), [layer])), layer
+def int8_product(width: int, outs: int, threads: int = 1) -> tuple[Program, tuple[Array, Array]]:
+    weight, bias = random(outs, width), random(outs, seed=1)
+    layer = Affine(torch.from_numpy(weight), torch.from_numpy(bias))
+    graph = KernelRuntime(threads).graph("int8")
+    return graph.compile(graph.linear(graph.input(-1, width), [layer])), (weight, bias)
 
 
 def rounded(x: Array, width: int) -> tuple[Array, Array]:
@@ -49,16 +53,15 @@ def rounded(x: Array, width: int) -> tuple[Array, Array]:
 
 @pytest.mark.parametrize(("width", "outs"), [(256, 256), (1040, 64), (384, 272), (64, 1024)])
 def test_int8_products_are_those_of_rounded_rows(width: int, outs: int) -> None:
-    product, layer = int8_product(width, outs)
+    product, (weight, bias) = int8_product(width, outs)
     x = random(5, width, seed=2)
     (got,) = product(x)
     whole, scales = rounded(x, width)
-    weights, weight_scales = quantised([layer])
+    weights, weight_scales = quantised([weight])
     by_group = np.einsum("rgk,ogk->rgo", whole, weights.reshape(outs, whole.shape[1], -1).astype(np.float64))
-    assert layer.bias is not None
-    expected = (by_group * scales).sum(axis=1) * weight_scales[:, 0] + layer.bias
+    expected = (by_group * scales).sum(axis=1) * weight_scales[:, 0] + bias
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5 * float(np.abs(expected).max()))
-    exact = x @ layer.weight.T + layer.bias
+    exact = x @ weight.T + bias
     assert np.linalg.norm(got - exact) < 0.02 * np.linalg.norm(exact)
 
 
@@ -92,6 +95,8 @@ def _halves_turned(x: Array, cos: Array, sin: Array) -> Array:
 
 GAIN = random(24, seed=5)
 SHAPE = (2, 3, 5, 24)
+_GAIN = torch.from_numpy(GAIN)
+LAYERS = [Affine(_GAIN[:8].reshape(2, 4)), Affine(_GAIN[8:20].reshape(3, 4), _GAIN[:3])]
 CASES: dict[str, tuple[Callable[[Graph, list[Node]], Node], Callable[..., Array], list[tuple[int, ...]]]] = {
     "add": (lambda g, n: g.add(*n), np.add, [SHAPE, (5, 24)]),
     "add spreads both": (lambda g, n: g.add(*n), np.add, [(2, 3, 5, 1), (1, 5, 24)]),
@@ -106,13 +111,18 @@ CASES: dict[str, tuple[Callable[[Graph, list[Node]], Node], Callable[..., Array]
     ),
     "softmax": (lambda g, n: g.softmax(n[0]), _softmax, [SHAPE]),
     "softmax of a part": (lambda g, n: g.softmax(g.slice(n[0], 3, 2, 9)), lambda x: _softmax(x[..., 2:9]), [SHAPE]),
+    "layer norm with gain and bias": (
+        lambda g, n: g.layer_norm(n[0], 1e-5, _GAIN, _GAIN),
+        lambda x: (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5) * GAIN + GAIN,
+        [SHAPE],
+    ),
     "layer norm": (
         lambda g, n: g.layer_norm(n[0], 1e-5),
         lambda x: (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5),
         [SHAPE],
     ),
     "rms norm": (
-        lambda g, n: g.rms_norm(n[0], GAIN, 1e-5),
+        lambda g, n: g.rms_norm(n[0], _GAIN, 1e-5),
         lambda x: x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-5) * GAIN,
         [SHAPE],
     ),
@@ -121,7 +131,7 @@ CASES: dict[str, tuple[Callable[[Graph, list[Node]], Node], Callable[..., Array]
         lambda x: x / np.linalg.norm(x, axis=-1, keepdims=True),
         [SHAPE],
     ),
-    "rotate": (lambda g, n: g.rotate(*n), _halves_turned, [SHAPE, (1, 5, 12), (1, 5, 12)]),
+    "rotate": (lambda g, n: g.rotate(n[0], (n[1], n[2])), _halves_turned, [SHAPE, (1, 5, 12), (1, 5, 12)]),
     "matmul": (lambda g, n: g.matmul(*n), np.matmul, [(2, 3, 5, 7), (2, 3, 7, 4)]),
     "matmul transposed": (
         lambda g, n: g.matmul(n[0], n[1], transpose_b=True),
@@ -134,7 +144,7 @@ CASES: dict[str, tuple[Callable[[Graph, list[Node]], Node], Callable[..., Array]
         [(2, 5, 3, 8), (2, 6, 3, 8)],
     ),
     "linear": (
-        lambda g, n: g.linear(n[0], [Affine(GAIN[:8].reshape(2, 4)), Affine(GAIN[8:20].reshape(3, 4), GAIN[:3])]),
+        lambda g, n: g.linear(n[0], LAYERS),
         lambda x: np.concatenate([x @ GAIN[:8].reshape(2, 4).T, x @ GAIN[8:20].reshape(3, 4).T + GAIN[:3]], axis=-1),
         [(3, 2, 4)],
     ),
@@ -153,7 +163,7 @@ CASES: dict[str, tuple[Callable[[Graph, list[Node]], Node], Callable[..., Array]
         lambda x: x.transpose(0, 2, 1, 3).reshape(2, 5, 72),
         [SHAPE],
     ),
-    "split": (lambda g, n: g.add(*g.split(n[0], 2, 3)), lambda x: x[..., :12] + x[..., 12:], [SHAPE]),
+    "split": (lambda g, n: g.add(*g.split(n[0], [12, 12], 3)), lambda x: x[..., :12] + x[..., 12:], [SHAPE]),
     "slice from the end": (lambda g, n: g.slice(n[0], 2, -2, None), lambda x: x[:, :, -2:], [SHAPE]),
     "divide": (
         lambda g, n: g.concatenate(list(reversed(g.divide(n[0], 1, n[1], 0))), 1),
@@ -169,7 +179,7 @@ CASES: dict[str, tuple[Callable[[Graph, list[Node]], Node], Callable[..., Array]
 @pytest.mark.parametrize("threads", [1, 2])
 def test_operations_give_numpys_numbers(case: str, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # Small as they are, they are shared among threads.
-    monkeypatch.setattr("kinestream.inference.cpu.plan._SHARED_NUMBERS", 2)
+    monkeypatch.setattr("kinestream.inference.cpu.plan._SHARED_VALUES", 2)
     monkeypatch.setattr("kinestream.inference.cpu.plan._SHARED_PRODUCTS", 2)
     build, expected, shapes = CASES[case]
     inputs = [random(*shape, seed=number) for number, shape in enumerate(shapes)]
@@ -207,7 +217,7 @@ def test_what_is_not_finite_is_not_hidden(broken: float) -> None:
 
 
 def test_what_is_over_makes_room() -> None:
-    graph = RowsRuntime(1).graph("float32")
+    graph = KernelRuntime(1).graph("float32")
     x = graph.input(-1)
     for _ in range(50):
         x = graph.silu(graph.reshape(graph.transpose(x, 1, 0), -1, 64))
@@ -239,7 +249,7 @@ def test_helpers_sleep_wake_and_do_their_share() -> None:
     product, _ = _LARGE[2]
     x = random(40, 512)
     (expected,) = _LARGE[1][0](x)
-    (helper,) = rows_threads.helpers(1)._helpers
+    (helper,) = kernel_threads.helpers(1)._helpers
     for _ in range(3):
         np.testing.assert_array_equal(product(x)[0], expected)
         deadline = time.monotonic() + 20
@@ -250,10 +260,10 @@ def test_helpers_sleep_wake_and_do_their_share() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not place threads")
 def test_with_one_processor_nobody_is_in_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows_threads, "_other_processors", set)
+    monkeypatch.setattr(kernel_threads, "_other_processors", set)
     product, _ = int8_product(512, 2048, 4)
     np.testing.assert_array_equal(product(random(4, 512))[0], _LARGE[1][0](random(4, 512))[0])
-    assert all(helper.asleep for helper in rows_threads.helpers(3)._helpers)
+    assert all(helper.asleep for helper in kernel_threads.helpers(3)._helpers)
 
 
 @pytest.mark.parametrize("transposed", [True, False])

@@ -146,7 +146,7 @@ def assert_equal_draws(model: TextToMotionModel, device: DeviceNetworks, guided:
         chain = SamplingNoise(noise[0], noise[1:])
         expected = own.sample(columns[0], columns[1] if guided else None, scale, chain, steps)
         frames, state = own.decode(model.ar.denormalize_latents(expected)[:, None], state)
-        drawn, got, decoders = device.draw(contexts, scale if guided else None, noise, decoders)
+        drawn, got, decoders = device.sample_frames(contexts, scale if guided else None, noise, decoders)
         assert_near(drawn, expected)
         assert_near(got, frames)
         sampled = device.sample(
@@ -166,10 +166,10 @@ def assert_equal_draws(model: TextToMotionModel, device: DeviceNetworks, guided:
 def test_what_is_drawn_can_be_thrown_away(model: TextToMotionModel, device: DeviceNetworks) -> None:
     _, context = device.prefill(random(1, TEXT), None)
     noise = random(STEPS + 1, 1, LATENT)
-    _, _, decoders = device.draw([context], None, noise, [None])
-    first = device.draw([context], None, noise + 1, decoders)
-    device.draw([context], None, noise + 2, decoders)
-    again = device.draw([context], None, noise + 1, decoders)
+    _, _, decoders = device.sample_frames([context], None, noise, [None])
+    first = device.sample_frames([context], None, noise + 1, decoders)
+    device.sample_frames([context], None, noise + 2, decoders)
+    again = device.sample_frames([context], None, noise + 1, decoders)
     assert torch.equal(first[0], again[0])
     assert torch.equal(first[1], again[1])
 
@@ -194,7 +194,7 @@ def test_numbers_in_a_batch_of_one_size_do_not_depend_on_the_neighbours(device: 
         _, joined = device.step(latents, device.join(states))
         contexts = [device.take(joined, [2 * row, 2 * row + 1]) for row in range(len(seeds))]
         noise = torch.stack([random(STEPS + 1, LATENT, seed=seed) for seed in seeds], dim=1)
-        drawn, frames, _ = device.draw(contexts, torch.full((len(seeds),), 2.0), noise, [None] * len(seeds))
+        drawn, frames, _ = device.sample_frames(contexts, torch.full((len(seeds),), 2.0), noise, [None] * len(seeds))
         return drawn[1], frames[1]
 
     for got, expected in zip(run([4, 1, 9]), run([7, 1, 8, 3]), strict=True):
@@ -225,8 +225,8 @@ def test_half_precision_stays_near_float32(place: str) -> None:
     for number in range(8):
         assert_share(half.conditions(near), whole.conditions(context), 0.01)
         noise = random(whole.sampling_steps + 1, 1, config.latent_dim, seed=number)
-        drawn, frames, (state,) = whole.draw([context], torch.tensor([2.5]), noise, [state])
-        others, others_frames, (close,) = half.draw([near], torch.tensor([2.5]), noise, [close])
+        drawn, frames, (state,) = whole.sample_frames([context], torch.tensor([2.5]), noise, [state])
+        others, others_frames, (close,) = half.sample_frames([near], torch.tensor([2.5]), noise, [close])
         assert_share(others, drawn, 0.02)
         assert_share(others_frames, frames, 0.02)
         latents = drawn.expand(2, 1, -1)
@@ -256,7 +256,7 @@ def test_all_that_streams_need_can_be_made_ready(device: DeviceNetworks) -> None
     assert len(device._contexts.tensors[0]) == 16  # no more than places for four streams need
     before = [pool.generation for pool in (device._contexts, device._decoders)]
     states = [device.prefill(random(2, TEXT), None)[1] for _ in range(3)]
-    device.draw(states, torch.ones(3), random(STEPS + 1, 3, LATENT), [None] * 3)
+    device.sample_frames(states, torch.ones(3), random(STEPS + 1, 3, LATENT), [None] * 3)
     assert [pool.generation for pool in (device._contexts, device._decoders)] == before
     assert device.contexts_in_use == 6
 
@@ -276,7 +276,7 @@ def test_a_step_waits_for_the_device_once(model: TextToMotionModel, monkeypatch:
 
     def step(number: int, context: SlotContexts, states: Sequence) -> tuple[SlotContexts, Sequence]:
         _, context = device.step(random(2, 1, LATENT, seed=number), context)
-        return context, device.draw([context], torch.ones(1), random(STEPS + 1, 1, LATENT), states)[2]
+        return context, device.sample_frames([context], torch.ones(1), random(STEPS + 1, 1, LATENT), states)[2]
 
     context, states = step(0, context, [None])  # captures
     monkeypatch.setattr("kinestream.inference.cuda.networks.to_host", waiting)
@@ -315,7 +315,7 @@ def test_what_cant_be_captured_is_run_as_it_is_and_said_once(monkeypatch: pytest
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
     monkeypatch.setattr(device_graphs, "captures", lambda device: True)
-    monkeypatch.setattr(device_graphs, "Graph", refused)
+    monkeypatch.setattr(device_graphs, "CapturedGraph", refused)
     twice = device_graphs.Replayed(lambda x: 2 * x, torch.device("cpu"))
     with pytest.warns(RuntimeWarning, match=r"not permitted when stream is capturing\)") as said:
         got = [twice(1, None, torch.ones(1)) for _ in range(3)]
@@ -328,6 +328,6 @@ def test_a_device_without_memory_is_not_mistaken_for_one_that_cant_capture(monke
         raise torch.OutOfMemoryError("no room")
 
     monkeypatch.setattr(device_graphs, "captures", lambda device: True)
-    monkeypatch.setattr(device_graphs, "Graph", full)
+    monkeypatch.setattr(device_graphs, "CapturedGraph", full)
     with pytest.raises(torch.OutOfMemoryError):
         device_graphs.Replayed(lambda x: 2 * x, torch.device("cpu"))(1, None, torch.ones(1))

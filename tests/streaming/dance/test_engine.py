@@ -16,8 +16,8 @@ from kinestream.checkpoints.dance import MusicToDanceModel
 from kinestream.conditioning.music import music_features
 from kinestream.errors import BadInputError, KinestreamError, TooManyStreamsError
 from kinestream.inference import Mode
-from kinestream.models.choreo_llama import Drawing, References, SamplingSettings
-from kinestream.models.choreo_llama.drawing import draw_all
+from kinestream.models.choreo_llama import References, SampledWindow, SamplingSettings
+from kinestream.models.choreo_llama.window_sampling import sample_windows
 from kinestream.streaming import Chunk, Scheduler
 from kinestream.streaming.dance import session as dance
 from kinestream.streaming.dance.engine import DanceEngine
@@ -141,7 +141,7 @@ def test_a_window_that_begins_holds_up_who_draws_by_one_block_a_step_and_comes_o
     went_on: list[int] = []
     real = ChunkInProgress.work_alone
     monkeypatch.setattr(
-        ChunkInProgress, "work_alone", lambda self, drawings: (went_on.append(self.order), real(self, drawings))
+        ChunkInProgress, "work_alone", lambda self, sampler: (went_on.append(self.order), real(self, sampler))
     )
     engine = DanceEngine(model)
     sessions = [engine.session(seed=seed, options=DanceOptions(piece_s=0.27 * seed)) for seed in (1, 1, 2, 2)]
@@ -227,14 +227,14 @@ def test_logits_that_are_not_finite_fail_one_window_alone(model: MusicToDanceMod
     with torch.no_grad():
         conditions = llama.conditions(torch.randn(2, 48, 44), torch.tensor([0, 1]))
         expected = llama.extend(conditions, nothing, 4, SamplingSettings(temperature=0.0))
-        drawings = llama.drawings(conditions, nothing, 4, SamplingSettings(temperature=0.0))
-    added = drawings[0]._added
+        windows = llama.sampled_windows(conditions, nothing, 4, SamplingSettings(temperature=0.0))
+    added = windows[0]._added
     assert added is not None
     added[:, 3] = torch.inf
-    draw_all(llama.drawn_with, drawings)
-    assert torch.equal(drawings[1].codes, expected[1])
+    sample_windows(llama.sampled_with, windows)
+    assert torch.equal(windows[1].codes, expected[1])
     with pytest.raises(KinestreamError, match="logits of a code are not finite"):
-        _ = drawings[0].codes
+        _ = windows[0].codes
 
 
 def test_a_step_that_is_stopped_half_way_is_made_again(
@@ -245,14 +245,14 @@ def test_a_step_that_is_stopped_half_way_is_made_again(
     session.finish()
     for _ in range(4):
         engine.step([session])
-    draw = engine._drawings.draw
+    sample = engine._sampler.sample
 
-    def stopped(drawings: Sequence[Drawing]) -> None:
-        draw(drawings)
+    def stopped(windows: Sequence[SampledWindow]) -> None:
+        sample(windows)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(engine._drawings, "draw", stopped)
+        patched.setattr(engine._sampler, "sample", stopped)
         with pytest.raises(KeyboardInterrupt):
             engine.step([session])
     alone = engine.session(seed=3)
@@ -261,30 +261,30 @@ def test_a_step_that_is_stopped_half_way_is_made_again(
     same(all_of(engine, session), all_of(engine, alone))
 
 
-def test_caches_are_as_many_as_windows_that_are_drawn_and_are_released(
+def test_caches_are_as_many_as_windows_that_are_sampled_and_are_released(
     engine: DanceEngine, songs: list[Tensor]
 ) -> None:
-    rows = engine._drawings._rows
+    slots = engine._sampler._slots
     sessions = [engine.session(seed=seed) for seed in range(5)]
     for session in sessions:
         session.hear_features(songs[0][:96])
     for _ in range(3):
         engine.step(sessions)
-    assert len(rows._places) == 5 <= rows._room <= 8
+    assert len(slots._slots) == 5 <= slots._room <= 8
     while any(session.ready for session in sessions):
         engine.step(sessions)
-    assert (rows._places, rows._room) == ([], 0)
-    # Who is gone in the middle of a window leaves its place to others.
+    assert (slots._slots, slots._room) == ([], 0)
+    # Who is gone in the middle of a window leaves its slot to others.
     sessions[0].hear_features(songs[0])
     engine.step(sessions)
     engine.step(sessions)
-    assert len(rows._places) == 1
+    assert len(slots._slots) == 1
     del session, sessions
     gc.collect()
     other = engine.session()
     other.hear_features(songs[0])
     all_of(engine, other)
-    assert (rows._places, rows._room) == ([], 0)
+    assert (slots._slots, slots._room) == ([], 0)
 
 
 def test_dances_take_places_in_a_scheduler_as_streams_do(engine: DanceEngine, songs: list[Tensor]) -> None:

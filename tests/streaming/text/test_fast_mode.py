@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from kinestream.errors import BadInputError, MissingExtraError
-from kinestream.inference import Mode, graph
+from kinestream.inference import Mode, runtimes
 from kinestream.streaming import Engine, Session, SessionOptions, generate
 from tests.streaming.conftest import HashEncoder, tiny_model
 
@@ -45,7 +45,7 @@ def test_streams_together_equal_streams_alone(fast: Engine, mode: Mode) -> None:
         session.prompt("prompt 0")
     steps = [engine.step(sessions) for _ in range(12)]
     # So small a model has no int8 products: other runtimes sum its float ones in an order of their own.
-    close = {"rtol": 0.0, "atol": 0.0} if graph.has_int8_rows() else {"rtol": 1e-3, "atol": 1e-4}
+    close = {"rtol": 0.0, "atol": 0.0} if runtimes.has_kernels() else {"rtol": 1e-3, "atol": 1e-4}
     for row, expected in enumerate(alone):
         together = torch.cat([results[row].features for results in steps if results[row] is not None])
         torch.testing.assert_close(together, expected, **close)
@@ -86,7 +86,7 @@ def test_all_steps_of_the_trained_chain_can_still_be_asked_for(fast: Engine) -> 
 
 @pytest.mark.parametrize("mode", ["exact", "fast"])
 def test_the_networks_weights_are_released(mode: Mode) -> None:
-    if mode == "exact" and not graph.has_int8_rows():
+    if mode == "exact" and not runtimes.has_kernels():
         pytest.skip("our kernels don't run on this processor")
     model = tiny_model()
     transformer, encoder = weakref.ref(model.ar.transformer), model.tae.encoder.state_dict()
@@ -118,18 +118,18 @@ def test_an_unknown_mode_is_refused() -> None:
 
 
 def test_without_the_extra_fast_mode_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph, "has_int8_rows", lambda: False)
+    monkeypatch.setattr(runtimes, "has_kernels", lambda: False)
     monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.delitem(sys.modules, "kinestream.inference.openvino", raising=False)
     with pytest.raises(MissingExtraError, match=r"kinestream\[fast\]"):
-        graph.load_runtime()
+        runtimes.load_runtime()
 
 
 def test_a_processor_without_int8_products_keeps_full_precision_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openvino", reason="needs the extra fast")
     from kinestream.inference import openvino as openvino_runtime
 
-    monkeypatch.setattr(graph, "has_int8_rows", lambda: False)
+    monkeypatch.setattr(runtimes, "has_kernels", lambda: False)
 
     class Core(openvino_runtime.openvino.Core):
         def get_property(self, *_: object) -> list[str]:

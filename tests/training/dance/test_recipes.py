@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from kinestream.checkpoints.bundle import DEFAULT_MODEL_DIR
-from kinestream.checkpoints.dance import load_music_to_dance, load_rvq_vae
-from kinestream.checkpoints.folder import load_causal_tae
+from kinestream.checkpoints.dance import load_music_to_dance
+from kinestream.checkpoints.folder import load_causal_tae, load_rvq_vae
 from kinestream.checkpoints.retrieval import MusicDanceRetrieval, save_retrieval
 from kinestream.data.dance.windows import DanceClips
 from kinestream.errors import BadInputError
-from kinestream.features import MOTION272, Statistics, motion272_from_motion, motion_from_motion272
+from kinestream.features import MOTION272, Statistics, held, motion272_from_motion, motion_from_motion272
 from kinestream.models.choreo_llama import ChoreoLlamaConfig, generate_codes
 from kinestream.models.retrieval import RetrievalConfig, RetrievalModel
 from kinestream.models.rvq_vae import RVQVAEConfig
@@ -26,7 +26,7 @@ from kinestream.training.config import from_table, load_train_config
 from kinestream.training.dance.choreo_llama import ChoreoLlamaTask, ChoreoLlamaTaskConfig, train_choreo_llama
 from kinestream.training.dance.codes import ReferenceDances
 from kinestream.training.dance.rvq_vae import RVQVAETask, RVQVAETaskConfig, joint_loss, train_rvq_vae
-from kinestream.training.motion_layouts import held_features, motion_layout
+from kinestream.training.motion_layouts import motion_layout
 from tests.test_motion import swaying
 
 pytestmark = pytest.mark.slow
@@ -170,10 +170,10 @@ def test_the_tokenizer_starts_as_the_autoencoder_it_is_given(tiny_data: Path) ->
 
 def test_a_held_pose_stands_still() -> None:
     clip = motion272_from_motion(face_forward(ground(swaying(frames=20))))
-    held = held_features(clip, 30, MOTION272)
-    assert torch.equal(held[:20], clip)
-    assert not MOTION272.take(held[20:], "velocities").any()
-    assert not MOTION272.take(held[20:], "root_velocity").any()
+    longer = held(clip, 30, MOTION272)
+    assert torch.equal(longer[:20], clip)
+    assert not MOTION272.take(longer[20:], "velocities").any()
+    assert not MOTION272.take(longer[20:], "root_velocity").any()
 
 
 def test_joint_loss_sees_jitter_that_squares_hardly_see() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -10,10 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from benchmarks.retrieval_folds import fold_data_sets
-from benchmarks.retrieval_folds import main as fold_main
 from benchmarks.retrieval_recall import main
-from kinestream.checkpoints.retrieval import import_infinitedance_retrieval, load_retrieval, save_retrieval
+from kinestream.checkpoints.infinitedance import import_infinitedance_retrieval
+from kinestream.checkpoints.retrieval import load_retrieval, save_retrieval
 from kinestream.checkpoints.retrieval_inputs import RetrievalInputs
 from kinestream.conditioning.music import MUSIC_SLICES, MUSIC_WIDTH
 from kinestream.data.dance.reference_index import ReferenceIndex
@@ -122,7 +122,12 @@ def test_a_saved_network_gives_the_same_embeddings(trained: Path, dances: Path, 
 
 def test_the_released_network_is_imported(golden_dir: Path, tmp_path: Path) -> None:
     tensors = load_file(golden_dir / "retrieval_tiny.safetensors")
-    lightning = {"state_dict": {f"model.{name}": value for name, value in tensors.items()}, "epoch": 3}
+    # Beside the weights stand settings, objects of a library that need not be here.
+    lightning = {
+        "state_dict": {f"model.{name}": value for name, value in tensors.items()},
+        "epoch": 3,
+        "hyper_parameters": argparse.Namespace(width=64),
+    }
     torch.save(lightning, tmp_path / "last.ckpt")
     import_infinitedance_retrieval(tmp_path / "last.ckpt", tmp_path / "model")
     retrieval = load_retrieval(tmp_path / "model")
@@ -263,23 +268,6 @@ def test_stretched_windows_show_music_and_dance_of_the_same_frames(mirrored_danc
     speeds = (batch["music"][:, -1, 0] - batch["music"][:, 0, 0]) / 59
     assert 0.75 < float(speeds.min()) < 0.9
     assert 1.1 < float(speeds.max()) < 1.31
-
-
-def test_folds_share_no_song(mirrored_dances: Path, tmp_path: Path) -> None:
-    for root in fold_data_sets(mirrored_dances, 2, tmp_path):
-        train, held_out = ({clip.recording[-1] for clip in DanceClips.load([root], s).clips} for s in ("train", "val"))
-        assert not train & held_out
-        assert len(train | held_out) == 4
-
-
-def test_settings_of_a_network_in_folds_are_measured(
-    mirrored_dances: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "c.toml").write_text(config_text(mirrored_dances))
-    settings = [part for override in pulse_overrides(mirrored_dances) for part in ("--set", override)]
-    given = [str(tmp_path / "c.toml"), str(mirrored_dances), "--folds", "2", "--frames", "30"]
-    assert fold_main([*given, *settings]) == 0
-    assert len(json.loads(capsys.readouterr().out)["30"]["folds"]) == 2
 
 
 def test_the_benchmark_prints_recall_beside_chance(

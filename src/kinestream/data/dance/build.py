@@ -14,11 +14,12 @@ import numpy as np
 from tqdm import tqdm
 
 from kinestream.conditioning.music import MUSIC_WIDTH
-from kinestream.data.build import (
-    CACHE_FOLDER,
-    BuildOptions,
+from kinestream.data.build_steps import (
+    SET_FOLDERS,
+    check_trainable,
+    find_all,
+    make_folders,
     remove_leftovers,
-    run_in_processes,
     source_entry,
     write_splits,
     write_statistics,
@@ -26,10 +27,10 @@ from kinestream.data.build import (
 from kinestream.data.dance.item import DANCE_FORMAT, MUSIC_FOLDER, BuiltDance, DanceTask, build_dance
 from kinestream.data.dance.songs import SONG_FOLDER, SONG_FORMAT, Song, analysed, same_songs
 from kinestream.data.journal import Journal
-from kinestream.data.layout import MOTION_FOLDER, SPLIT_FOLDER, STATISTICS_FOLDERS, TEXT_FOLDER
+from kinestream.data.layout import MOTION_FOLDER, TEXT_FOLDER
 from kinestream.data.manifest import Clip, Manifest
+from kinestream.data.processes import run_in_processes
 from kinestream.data.sources.aistpp import Aistpp
-from kinestream.data.sources.archive import dataset_folder
 from kinestream.data.sources.dance_recording import DanceRecording, DanceSource, audio_named, genre_named
 from kinestream.data.sources.dance_with_melody import DanceWithMelody
 from kinestream.data.sources.finedance import FineDance
@@ -49,8 +50,9 @@ MAX_OTHER_SONGS = 40
 def build_dances(
     inputs: Mapping[str, str | Path],
     output: str | Path,
-    options: BuildOptions | None = None,
     *,
+    mirror: bool = True,
+    workers: int = 2,
     hold_out: str | Path | None = None,
     progress: bool = True,
 ) -> Manifest:
@@ -62,26 +64,19 @@ def build_dances(
     `hold_out` are in test. A second run does what has changed. BadInputError for unknown sources, folders without
     dances, or when nothing is left to train on.
     """
-    options = options or BuildOptions()
     root = Path(output)
     if not inputs or set(inputs) - set(DANCE_SOURCES):
         raise BadInputError(f"expected dance sources out of {', '.join(DANCE_SOURCES)}, got {', '.join(inputs)}")
-    try:
-        for folder in (MOTION_FOLDER, TEXT_FOLDER, SPLIT_FOLDER, STATISTICS_FOLDERS[0], MUSIC_FOLDER, SONG_FOLDER):
-            (root / folder).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInputError(f"cannot make the output folder {root}: {error}") from None
-    recordings, rejects, used = _find_all(inputs, root, progress)
+    make_folders(root, (*SET_FOLDERS, MUSIC_FOLDER, SONG_FOLDER))
+    recordings, rejects, used = find_all(DANCE_SOURCES, inputs, root, "dances", progress=progress)
     kept_back = [] if hold_out is None else _audio_files(Path(hold_out))
-    recordings, failed, held = _with_songs(recordings, root, options, kept_back, progress)
+    recordings, failed, held = _with_songs(recordings, root, workers, kept_back, progress)
     rejects += failed
-    built = _build_all(recordings, root, options, progress)
+    built = _build_all(recordings, root, mirror, workers, progress)
     rejects += [Reject(r.name, r.source, built[r.name].reject) for r in recordings if built[r.name].reject]
     good = [r for r in recordings if not built[r.name].reject]
     clips = _clips(good, built, held)
-    if not any(clip.split == "train" for clip in clips):
-        first = f"{rejects[0].name}: {rejects[0].reason}" if rejects else "none"
-        raise BadInputError(f"{root}: nothing to train on; {len(rejects)} dances were rejected; the first: {first}")
+    check_trainable(root, clips, rejects, "dances")
     write_splits(root, clips)
     write_statistics(root, clips)
     remove_leftovers(root, (MOTION_FOLDER, TEXT_FOLDER, MUSIC_FOLDER), {clip.name for clip in clips}, _PREFIXES)
@@ -90,7 +85,7 @@ def build_dances(
             name: source_entry(DANCE_SOURCES[name], given, clips, rejects) | _dance_entry(name, clips)
             for name, given in used.items()
         },
-        parameters=_parameters(options),
+        parameters=_parameters(mirror),
         clips=tuple(clips),
         rejects=tuple(asdict(reject) for reject in rejects),
         notes=_notes(clips),
@@ -99,27 +94,9 @@ def build_dances(
     return manifest
 
 
-def _parameters(options: BuildOptions) -> dict[str, Any]:
+def _parameters(mirror: bool) -> dict[str, Any]:
     formats = {"dance_format": DANCE_FORMAT, "song_format": SONG_FORMAT, "music_width": MUSIC_WIDTH}
-    return {"mirror": options.mirror} | formats
-
-
-def _find_all(
-    inputs: Mapping[str, str | Path], root: Path, progress: bool
-) -> tuple[list[DanceRecording], list[Reject], dict[str, str]]:
-    recordings: list[DanceRecording] = []
-    rejects: list[Reject] = []
-    used = {}
-    for name, path in inputs.items():
-        listing = DANCE_SOURCES[name].find(dataset_folder(Path(path), root / CACHE_FOLDER, progress=progress))
-        recordings += listing.recordings
-        rejects += listing.rejects
-        used[name] = Path(path).name
-    names = [recording.name for recording in recordings]
-    if len(set(names)) != len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})[:3]
-        raise BadInputError(f"the sources hold dances twice: {', '.join(twice)}; give each folder once")
-    return recordings, rejects, used
+    return {"mirror": mirror} | formats
 
 
 def _audio_files(folder: Path) -> list[Path]:
@@ -141,7 +118,7 @@ def _analyse_task(task: tuple[Path, Path]) -> tuple[Path, str]:
 def _with_songs(
     recordings: Sequence[DanceRecording],
     root: Path,
-    options: BuildOptions,
+    workers: int,
     kept_back: Sequence[Path],
     progress: bool,
 ) -> tuple[list[DanceRecording], list[Reject], frozenset[str]]:
@@ -153,7 +130,7 @@ def _with_songs(
     reasons: dict[Path, str] = {}
     cache = root / SONG_FOLDER
     with tqdm(total=len(paths), desc="songs", unit="song", disable=not progress) as bar:
-        for path, reason in run_in_processes(_analyse_task, [(path, cache) for path in paths], options.workers):
+        for path, reason in run_in_processes(_analyse_task, [(path, cache) for path in paths], workers):
             reasons[path] = reason
             bar.update()
     songs: dict[str, Song] = {}
@@ -177,9 +154,9 @@ def _with_songs(
 
 
 def _build_all(
-    recordings: Sequence[DanceRecording], root: Path, options: BuildOptions, progress: bool
+    recordings: Sequence[DanceRecording], root: Path, mirror: bool, workers: int, progress: bool
 ) -> dict[str, BuiltDance]:
-    digest = hashlib.sha256(json.dumps(_parameters(options), sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(_parameters(mirror), sort_keys=True).encode()).hexdigest()
     one_file = {r.song: r.audio for r in reversed(recordings) if r.audio is not None}
     built: dict[str, BuiltDance] = {}
     with (
@@ -191,13 +168,13 @@ def _build_all(
                 recording=recording,
                 source=DANCE_SOURCES[recording.source],
                 root=root,
-                mirror=options.mirror,
+                mirror=mirror,
                 others=_others(recording, one_file),
                 known=journal.known.get(recording.name),
             )
             for recording in recordings
         ]
-        for result in run_in_processes(build_dance, tasks, options.workers):
+        for result in run_in_processes(build_dance, tasks, workers):
             built[result.name] = result
             journal.add(result)
             bar.update()

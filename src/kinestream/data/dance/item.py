@@ -18,14 +18,21 @@ from kinestream.conditioning.music import FEATURE_HZ
 from kinestream.data.dance.floor import on_level_floor
 from kinestream.data.dance.music_alignment import EXPECTED_SCALE, align, movement_curve, music_curve
 from kinestream.data.dance.songs import SONG_FOLDER, Song, analysed, cut_music
-from kinestream.data.layout import MOTION_FOLDER, TEXT_FOLDER, TextLine, safe_name, text_line
+from kinestream.data.layout import (
+    MOTION_FOLDER,
+    TEXT_FOLDER,
+    TextLine,
+    has_features,
+    safe_name,
+    write_features,
+    write_text_lines,
+)
 from kinestream.data.prepare import checked_features, smpl22_motion
 from kinestream.data.sources.archive import file_sha256
 from kinestream.data.sources.dance_recording import DanceRecording, DanceSource, genre_named
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272
 from kinestream.io.arrays import write_npz
-from kinestream.io.atomic import atomic_path
 from kinestream.motion import Motion, mirror
 from kinestream.rotations import quat_slerp
 from kinestream.skeleton import smpl22
@@ -108,13 +115,11 @@ def build_dance(task: DanceTask) -> BuiltDance:
 
 def is_complete(known: BuiltDance, root: Path) -> bool:
     """Whether all files of a finished dance are there, whole."""
-    header = 128
     for item in known.items:
         motion = root / MOTION_FOLDER / f"{item.name}.npy"
-        size = header + item.frames * MOTION272.width * 4
         beside = [root / TEXT_FOLDER / f"{item.name}.txt"]
         beside += [root / MUSIC_FOLDER / f"{item.name}.npz"] if known.music else []
-        if not motion.is_file() or motion.stat().st_size != size or not all(path.is_file() for path in beside):
+        if not has_features(motion, item.frames) or not all(path.is_file() for path in beside):
             return False
     return True
 
@@ -196,15 +201,13 @@ def _write(
 ) -> BuiltClip:
     name = f"M_{recording.name}" if mirrored else recording.name
     features = checked_features(motion)
-    with atomic_path(root / MOTION_FOLDER / f"{name}.npy") as path:
-        np.save(path, features.numpy())
+    write_features(root / MOTION_FOLDER / f"{name}.npy", features)
     if song is not None:
         rows, beats = cut_music(song, first, len(features))
         arrays: dict[str, Any] = {"features": rows, "beats_s": beats.times_s, "downbeats_s": beats.downbeats_s}
         write_npz(root / MUSIC_FOLDER / f"{name}.npz", arrays | {"tempo_bpm": beats.tempo_bpm})
     lines = captions(recording.genre)
-    with atomic_path(root / TEXT_FOLDER / f"{name}.txt") as path:
-        path.write_text("".join(text_line(TextLine(line)) + "\n" for line in lines), encoding="utf-8")
+    write_text_lines(root / TEXT_FOLDER / f"{name}.txt", map(TextLine, lines))
     return BuiltClip(name, len(features), len(lines), mirrored)
 
 

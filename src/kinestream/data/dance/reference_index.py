@@ -91,7 +91,7 @@ class ReferenceIndex:
 
     @property
     def dim(self) -> int:
-        """Numbers of an embedding."""
+        """Values of an embedding."""
         return int(self._index.d)
 
     def __len__(self) -> int:

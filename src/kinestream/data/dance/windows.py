@@ -1,6 +1,6 @@
 """Dances with their music as training and retrieval read them: clips of one split, and windows of them.
 
-A data set in the usual layout is one of dances where it also has `music/NAME.npz` with `features` [T, M], a row a
+A data set in the usual layout is one of dances where it also has `music/NAME.npz` with `features` [T, M], one vector a
 frame of `motion_data/NAME.npy`. Motion files are memory-mapped; music is small and stays in memory.
 """
 
@@ -98,7 +98,7 @@ class DanceClips:
 
     @property
     def music_width(self) -> int:
-        """Numbers per frame of music."""
+        """Values per frame of music."""
         return int(self.clips[0].music.shape[1])
 
     def music_statistics(self) -> Statistics:
@@ -137,7 +137,7 @@ def read_music(path: Path) -> Float[Tensor, "t m"]:
     except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError) as error:
         raise BadInputError(f"{path}: expected an .npz with music `features` [T, M]: {str(error)[:200]}") from None
     if features.ndim != 2 or features.dtype.kind != "f" or not np.isfinite(features).all():
-        raise BadInputError(f"{path}: expected finite numbers [T, M], got {features.dtype} {features.shape}")
+        raise BadInputError(f"{path}: expected finite values [T, M], got {features.dtype} {features.shape}")
     return torch.from_numpy(features.astype(np.float32))
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
-from kinestream.data.sources.dance_recording import DanceListing, DanceRecording, ReadDance, audio_named, genre_named
-from kinestream.data.sources.recording import Reject, files_under
+from kinestream.data.sources.dance_recording import DanceRecording, ReadDance, audio_named, genre_named
+from kinestream.data.sources.recording import Reject, SourceListing, files_under
 from kinestream.errors import BadInputError
 from kinestream.io.arrays import read_numbers
 from kinestream.io.smpl_parameters import motion_from_smpl
@@ -39,7 +39,7 @@ class Aistpp:
     citation: str = "Li, Yang, Ross, Kanazawa: AI Choreographer, ICCV 2021"
     drifts: bool = False
 
-    def find(self, root: Path) -> DanceListing:
+    def find(self, root: Path) -> SourceListing[DanceRecording]:
         """All `g.._..npz` under `root`; names of another form and those on the ignore list are rejects."""
         ignored = set(_lines(root, "ignore_list.txt"))
         splits = {name: split for split in ("train", "val", "test") for name in _lines(root, f"crossmodal_{split}.txt")}
@@ -70,7 +70,7 @@ class Aistpp:
             pickles = next(files_under(root, "g", ".pkl"), None)
             hint = "; pickles are never loaded, convert them to npz first (docs/data.md)" if pickles else ""
             raise BadInputError(f"{root}: found no AIST++ motion g.._s.._cAll_d.._m..._ch...npz{hint}")
-        return DanceListing(tuple(recordings), tuple(rejects))
+        return SourceListing(tuple(recordings), tuple(rejects))
 
     def read(self, recording: DanceRecording) -> ReadDance:
         """The dance at 60 fps on SMPL-22 in metres."""

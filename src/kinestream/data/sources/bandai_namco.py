@@ -29,7 +29,7 @@ class BandaiNamco:
     citation: str = "Bandai Namco Research Inc., Bandai-Namco-Research-Motiondataset-1 and -2"
     bone_map: None = None
 
-    def find(self, root: Path) -> SourceListing:
+    def find(self, root: Path) -> SourceListing[Recording]:
         """All `dataset-N_CONTENT_STYLE_ID.bvh` under `root`; a name or a label file that disagrees is a reject."""
         recordings, rejects = [], []
         for path in files_under(root, "", ".bvh"):

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
-from kinestream.data.sources.recording import Reject, files_under
+from kinestream.data.sources.recording import Source, files_under
 from kinestream.errors import BadInputError
 from kinestream.motion import Motion
 
@@ -36,14 +36,6 @@ class DanceRecording:
     split: str = ""
 
 
-@dataclass(frozen=True)
-class DanceListing:
-    """All dances that a source found in a folder."""
-
-    recordings: tuple[DanceRecording, ...]
-    rejects: tuple[Reject, ...]
-
-
 @dataclass(frozen=True, eq=False)
 class ReadDance:
     """A dance as recorded: the motion at its own rate, and facts of its import for the manifest (residuals, ...)."""
@@ -52,31 +44,12 @@ class ReadDance:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-@runtime_checkable
-class DanceSource(Protocol):
+class DanceSource(Source[DanceRecording, ReadDance], Protocol):
     """An importer of one dance dataset."""
-
-    @property
-    def name(self) -> str:
-        """The dataset's name on the command line and in manifests."""
-
-    @property
-    def licence(self) -> str:
-        """The licence of the recordings, as a short name."""
-
-    @property
-    def citation(self) -> str:
-        """Who made the recordings."""
 
     @property
     def drifts(self) -> bool:
         """Whether the motion's clock must be fitted to the music's."""
-
-    def find(self, root: Path) -> DanceListing:
-        """List the dances under a folder; BadInputError when there are none."""
-
-    def read(self, recording: DanceRecording) -> ReadDance:
-        """The dance as a motion at its own rate; BadInputError when it cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +83,16 @@ def genre_named(label: str) -> Genre:
         if genre.name == name:
             return genre
     raise BadInputError(f"unknown genre {label!r}; known: {', '.join(genre.name for genre in genres())}")
+
+
+def genre_or_unknown(*labels: str) -> str:
+    """The name of the first label that the taxonomy knows, else "unknown"."""
+    for label in labels:
+        try:
+            return genre_named(label).name
+        except BadInputError:
+            continue
+    return "unknown"
 
 
 def audio_named(root: Path) -> dict[str, Path]:

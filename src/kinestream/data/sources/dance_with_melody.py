@@ -27,10 +27,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kinestream.data.layout import safe_name
-from kinestream.data.sources.dance_recording import DanceListing, DanceRecording, ReadDance, genre_named
+from kinestream.data.sources.dance_recording import DanceRecording, ReadDance, genre_named
 from kinestream.data.sources.dance_with_melody_body import residual_mm, solve
 from kinestream.data.sources.dance_with_melody_markers import prepared
-from kinestream.data.sources.recording import Reject
+from kinestream.data.sources.recording import Reject, SourceListing
 from kinestream.errors import BadInputError
 from kinestream.io.arrays import read_numbers
 
@@ -49,7 +49,7 @@ class DanceWithMelody:
     citation: str = "Tang, Jia, Mao: Dance with Melody, ACM Multimedia 2018"
     drifts: bool = True
 
-    def find(self, root: Path) -> DanceListing:
+    def find(self, root: Path) -> SourceListing[DanceRecording]:
         """The dances that index.json lists; those without a motion file are rejects.
 
         A dance whose song is missing counts as danced to the song of the dance that used the same part of one.
@@ -77,7 +77,7 @@ class DanceWithMelody:
             recordings.append(DanceRecording(name, self.name, motion, genre, song, identity, found, begin))
         if not recordings:
             raise BadInputError(f"{root}: index.json lists no dance with a motion file")
-        return DanceListing(tuple(sorted(recordings, key=lambda r: r.name)), tuple(rejects))
+        return SourceListing(tuple(sorted(recordings, key=lambda r: r.name)), tuple(rejects))
 
     def read(self, recording: DanceRecording) -> ReadDance:
         """The dance at 25 fps on the dancer's own proportions, standing near y = 0."""

@@ -1,6 +1,6 @@
 """DeepMimic reference clips (Peng et al., SIGGRAPH 2018): JSON key frames of the humanoid3d character.
 
-A frame has 44 numbers: how long it lasts (seconds), root position (3, metres), root rotation (wxyz), then the local
+A frame has 44 values: how long it lasts (seconds), root position (3, metres), root rotation (wxyz), then the local
 rotations of the joints in humanoid3d.json's order: a quaternion, or for knees and elbows the angle about z. The
 character rests facing +X with hanging arms; what is read faces +Z. One recording of an action is few-shot data, so
 every clip stays in the train split.
@@ -58,7 +58,7 @@ class DeepMimic:
         trunk = {"root": "pelvis", "chest": "spine3", "neck": "neck"}
         return trunk | {name: name for name, _, _, _ in _definition() if name.startswith(("left_", "right_"))}
 
-    def find(self, root: Path) -> SourceListing:
+    def find(self, root: Path) -> SourceListing[Recording]:
         """All `humanoid3d_ACTION.txt` under `root`; actions without captions are rejects."""
         recordings, rejects = [], []
         for path in files_under(root, "humanoid3d_", ".txt"):
@@ -84,7 +84,7 @@ def read_deepmimic(path: str | Path, *, until_s: float = 0.0) -> Motion:
     """A clip as a motion at 30 fps that faces +Z, on a T-pose skeleton with SMPL's axes and joint names of its own.
 
     A clip marked `wrap` is repeated from where it ends until it lasts `until_s` seconds.
-    BadInputError for what is no clip: other JSON, wrong widths, numbers that are not finite, no duration.
+    BadInputError for what is no clip: other JSON, wrong widths, values that are not finite, no duration.
     """
     path = Path(path)
     frames, wraps = _read_frames(path)
@@ -109,13 +109,13 @@ def _read_frames(path: Path) -> tuple[Tensor, bool]:
         what = "expected a DeepMimic clip, JSON with 'Loop' and 'Frames'"
         raise BadInputError(f"{path}: {what}: {str(error)[:200]}") from None
     if frames is None or frames.ndim != 2:
-        raise BadInputError(f"{path}: expected at least two frames of {FRAME_WIDTH} numbers each")
+        raise BadInputError(f"{path}: expected at least two frames of {FRAME_WIDTH} values each")
     if (
         not bool(torch.isfinite(frames).all())
         or bool((frames[:, 0] < 0).any())
         or float(frames[:, 1:].abs().max()) > 1e4
     ):
-        raise BadInputError(f"{path}: frames must be finite numbers of sensible size with durations of at least 0")
+        raise BadInputError(f"{path}: frames must be finite values of sensible size with durations of at least 0")
     return frames, wraps
 
 

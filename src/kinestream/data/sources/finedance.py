@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
-from kinestream.data.sources.dance_recording import DanceListing, DanceRecording, ReadDance, audio_named, genre_named
-from kinestream.data.sources.recording import files_under
+from kinestream.data.sources.dance_recording import DanceRecording, ReadDance, audio_named, genre_or_unknown
+from kinestream.data.sources.recording import SourceListing, files_under
 from kinestream.errors import BadInputError
 from kinestream.io.arrays import read_numbers
 from kinestream.motion import Motion
@@ -35,7 +35,7 @@ class FineDance:
     citation: str = "Li et al.: FineDance, ICCV 2023"
     drifts: bool = False
 
-    def find(self, root: Path) -> DanceListing:
+    def find(self, root: Path) -> SourceListing[DanceRecording]:
         """All numbered npy files of a folder named motion; their labels where they are."""
         songs = audio_named(root)
         recordings = [
@@ -53,7 +53,7 @@ class FineDance:
         ]
         if not recordings:
             raise BadInputError(f"{root}: found no motion/001.npy and the like; expected FineDance's folders")
-        return DanceListing(tuple(recordings), ())
+        return SourceListing(tuple(recordings), ())
 
     def read(self, recording: DanceRecording) -> ReadDance:
         """The dance at 30 fps on SMPL-22; hands are left out."""
@@ -75,9 +75,4 @@ def _genre(root: Path, identity: str) -> str:
         labels = [str(label[key]) for key in ("style2", "style1") if key in label]
     except (OSError, UnicodeDecodeError, ValueError, TypeError, RecursionError):
         return "unknown"
-    for name in labels:
-        try:
-            return genre_named(name).name
-        except BadInputError:
-            continue
-    return "unknown"
+    return genre_or_unknown(*labels)

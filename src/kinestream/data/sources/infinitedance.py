@@ -17,8 +17,8 @@ from pathlib import Path
 
 import torch
 
-from kinestream.data.sources.dance_recording import DanceListing, DanceRecording, ReadDance, audio_named, genre_named
-from kinestream.data.sources.recording import files_under
+from kinestream.data.sources.dance_recording import DanceRecording, ReadDance, audio_named, genre_or_unknown
+from kinestream.data.sources.recording import SourceListing, files_under
 from kinestream.errors import BadInputError
 from kinestream.features import HUMANML264, motion_from_humanml264
 from kinestream.io.arrays import read_numbers
@@ -35,7 +35,7 @@ class InfiniteDance:
     citation: str = "Li et al.: InfiniteDance, 2026"
     drifts: bool = False
 
-    def find(self, root: Path) -> DanceListing:
+    def find(self, root: Path) -> SourceListing[DanceRecording]:
         """All npy files in folders named after 264-d features, with their style, split and sound where they are."""
         styles, splits, songs = _styles(root), _splits(root), audio_named(root)
         recordings = [
@@ -43,7 +43,7 @@ class InfiniteDance:
                 f"ID_{path.stem}",
                 self.name,
                 path,
-                _genre(styles.get(path.stem, "")),
+                genre_or_unknown(styles.get(path.stem, "")),
                 f"id-{path.stem}",
                 path.stem,
                 audio=songs.get(path.stem),
@@ -54,7 +54,7 @@ class InfiniteDance:
         ]
         if not recordings:
             raise BadInputError(f"{root}: found no ..._joint_vecs264.../NAME.npy; expected InfiniteDanceData's folders")
-        return DanceListing(tuple(recordings), ())
+        return SourceListing(tuple(recordings), ())
 
     def read(self, recording: DanceRecording) -> ReadDance:
         """The dance at 30 fps on SMPL-22."""
@@ -63,13 +63,6 @@ class InfiniteDance:
             raise BadInputError(f"{recording.path}: expected [T, {HUMANML264.width}], got {tuple(features.shape)}")
         HUMANML264.check(features, str(recording.path))
         return ReadDance(motion_from_humanml264(features, recording.name))
-
-
-def _genre(label: str) -> str:
-    try:
-        return genre_named(label).name
-    except BadInputError:
-        return "unknown"
 
 
 def _styles(root: Path) -> Mapping[str, str]:

@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Generic, Protocol, TypeVar
 
+from kinestream.data.layout import TextLine
 from kinestream.motion import Motion
 
 
@@ -27,7 +28,10 @@ class Recording:
 
     `content` and `style` are the grammar's canonical labels, `source_content` and `source_style` the dataset's own.
     `only_train` keeps few-shot recordings out of validation and test. `segments` replaces the labels where parts of the
-    recording show different things; empty means the labels hold for all of it.
+    recording show different things; empty means the labels hold for all of it. `captions` are the recording's own
+    sentences, taken as they are in place of those that the grammar makes of the labels, which then may be any words.
+    `written` are sentences besides the grammar's, and all there are for a content that it does not know. `fps` is the
+    rate where the file says none.
     """
 
     name: str
@@ -40,6 +44,9 @@ class Recording:
     recording_id: str
     only_train: bool = False
     segments: tuple[Segment, ...] = ()
+    captions: tuple[TextLine, ...] = ()
+    written: tuple[TextLine, ...] = ()
+    fps: float | None = None
 
 
 @dataclass(frozen=True)
@@ -51,17 +58,21 @@ class Reject:
     reason: str
 
 
-@dataclass(frozen=True)
-class SourceListing:
-    """All that a source found in a folder."""
+Found = TypeVar("Found", covariant=True)
+Given = TypeVar("Given")
+Read = TypeVar("Read", covariant=True)
 
-    recordings: tuple[Recording, ...]
+
+@dataclass(frozen=True)
+class SourceListing(Generic[Found]):
+    """All recordings that a source found in a folder."""
+
+    recordings: tuple[Found, ...]
     rejects: tuple[Reject, ...]
 
 
-@runtime_checkable
-class Source(Protocol):
-    """An importer of one dataset."""
+class Source(Protocol[Given, Read]):
+    """An importer of one dataset: recordings of the kind `Given`, each read as a `Read`."""
 
     @property
     def name(self) -> str:
@@ -75,15 +86,19 @@ class Source(Protocol):
     def citation(self) -> str:
         """Who made the recordings."""
 
+    def find(self, root: Path) -> SourceListing[Given]:
+        """List the recordings under a folder; BadInputError when there are none."""
+
+    def read(self, recording: Given) -> Read:
+        """The recording at its own rate; BadInputError when it cannot be used."""
+
+
+class TextSource(Source[Recording, Motion], Protocol):
+    """An importer of recordings with labels, read as motions on the source's own skeleton (or SMPL-22)."""
+
     @property
     def bone_map(self) -> Mapping[str, str] | None:
         """Bone names by hand for the retargeting to SMPL-22; None where they are recognised."""
-
-    def find(self, root: Path) -> SourceListing:
-        """List the recordings under a folder; BadInputError when there are none."""
-
-    def read(self, recording: Recording) -> Motion:
-        """The recording as a motion on the source's own skeleton (or SMPL-22), at its own rate."""
 
 
 def files_under(root: Path, prefix: str, suffix: str) -> Iterator[Path]:

@@ -10,11 +10,19 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
+from kinestream.data.text.wording import Said, as_typed, free_caption, mixed_caption, suiting, with_said, wording
 from kinestream.errors import BadInputError
 
+# Of a recording's captions, the share that freer wording makes instead of the core grammar.
+FREE_SHARE = 0.6
 _VERB = re.compile(r"\[([^/\]]+)/([^/\]]+)/([^/\]]+)\]")
-_SIDE = re.compile(r"\b(left|right)\b", re.IGNORECASE)
-_OTHER_SIDE = {"left": "right", "right": "left"}
+# What changes places in a mirror: left-handed, rightwards, counter-clockwise; not "bright", "leftover" or "right away".
+_SIDE = re.compile(
+    r"\b(?:(?<!all )(left|right)(?! away\b| now\b| angle)(?=(?:wards?|most|hand\w*|foot\w*)?\b)"
+    r"|(?:counter|anti)-?clockwise\b|clockwise\b)",
+    re.IGNORECASE,
+)
+_OTHER_SIDE = {"left": "right", "right": "left", "clockwise": "counterclockwise"}
 
 
 class Forms(NamedTuple):
@@ -65,18 +73,21 @@ def forms(phrase: str) -> Forms:
 
 
 def swap_sides(text: str) -> str:
-    """Left becomes right and right becomes left, as in a mirror; capitals stay."""
+    """Left and right, clockwise and counterclockwise change places, as in a mirror; a first capital stays."""
 
     def other(match: re.Match[str]) -> str:
         word = match.group(0)
-        swapped = _OTHER_SIDE[word.lower()]
+        swapped = _OTHER_SIDE.get(word.lower(), "clockwise")
         return swapped.capitalize() if word[0].isupper() else swapped
 
     return _SIDE.sub(other, text)
 
 
 def training_captions(content: str, style: str) -> tuple[str, ...]:
-    """Every caption that the grammar gives for a content and style (canonical labels), the frequent persons only."""
+    """Every caption of the core grammar for a content and style (canonical labels), the frequent persons only.
+
+    `sample_captions` words some freely besides (see `wording`), in far more ways than can be listed.
+    """
     grammar = _grammar()
     verbs, words = grammar["contents"][content]["verbs"], grammar["styles"][style]
     found: dict[str, None] = {}
@@ -89,26 +100,62 @@ def training_captions(content: str, style: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def sample_captions(content: str, style: str, count: int, seed: str, *, mirrored: bool = False) -> list[str]:
+def sample_captions(
+    content: str, style: str, count: int, seed: str, *, mirrored: bool = False, said: Said | None = None
+) -> list[str]:
     """`count` different captions for one recording, the same for the same `seed` (the recording's name).
 
     Labels are canonical. A normal style is left unsaid in most captions. With `mirrored` left and right are swapped,
-    so `content` is then the label of the recording before mirroring.
+    so `content` is then the label of the recording before mirroring. Six of ten are worded freely, with what is `said`
+    of pace, duration and steps in some; none is one of the `paraphrases` that evaluation prompts with.
     """
     grammar = _grammar()
     words = grammar["styles"][style]
     rng = random.Random(int.from_bytes(hashlib.sha256(f"captions {seed}".encode()).digest()[:8], "big"))
     verbs: list[str] = grammar["contents"][content]["verbs"]
+    held_out = _held_out_sentences(content, style)
     found: dict[str, None] = {}
     for _ in range(count * 20):
         if len(found) == count:
             break
         kind = "plain" if rng.random() < _shares(content, style)[0] else "styled"
-        template = rng.choice(grammar["templates"][kind])
-        persons = grammar["persons"] if rng.random() < 0.85 else grammar["rare_persons"]
-        fill = rng.choice(_fillings(template, words, persons, grammar["nouns"]))
-        found[_sentence(template, forms(rng.choice(verbs)), fill)] = None
+        if rng.random() < FREE_SHARE:
+            sentence = free_caption(verbs, words, content, style, kind == "styled", rng)
+            sentence = as_typed(with_said(sentence, said or Said(), content, rng), rng)
+        else:
+            template = rng.choice(grammar["templates"][kind])
+            persons = grammar["persons"] if rng.random() < 0.85 else suiting(grammar["rare_persons"], style)
+            fill = rng.choice(_fillings(template, words, persons, grammar["nouns"]))
+            sentence = _sentence(template, forms(rng.choice(verbs)), fill)
+        if sentence.lower().rstrip(".") not in held_out:
+            found[sentence] = None
     return [swap_sides(caption) if mirrored else caption for caption in found]
+
+
+def mixed_captions(base: str, gesture: str, style: str, count: int, seed: str) -> list[str]:
+    """`count` different captions for the legs of one content with the arms of another; the style is always said but for
+    a normal one. The same for the same `seed`."""
+    grammar, extra = _grammar(), wording()
+    rng = random.Random(f"mixed captions {seed}")
+    verbs = {
+        content: grammar["contents"][content]["verbs"] + extra["verbs"].get(content, []) for content in (base, gesture)
+    }
+    # Of gestures, phrases that do not stand, stop or lower the arms again: the body walks on meanwhile.
+    waving = [phrase for phrase in verbs[gesture] if not re.search(r"stand|stop|lower|down|still", phrase)]
+    words = grammar["styles"][style]
+    manners = [""] if style == "normal" else [*words["adverbs"], *words["manners"]]
+    found: dict[str, None] = {}
+    for _ in range(count * 20):
+        if len(found) == count:
+            break
+        sentence = mixed_caption(rng.choice(verbs[base]), waving, gesture, rng.choice(manners), rng)
+        found[as_typed(sentence, rng)] = None
+    return list(found)
+
+
+@lru_cache(maxsize=1024)
+def _held_out_sentences(content: str, style: str) -> frozenset[str]:
+    return frozenset(paraphrases(content, style))
 
 
 def paraphrases(content: str, style: str) -> list[str]:

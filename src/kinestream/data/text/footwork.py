@@ -103,7 +103,7 @@ def _first(flags: Bool[Tensor, "n"]) -> int:
 
 
 def _held(to_place: Float[Tensor, "n 3"], hold: int) -> Float[Tensor, "n 3"]:
-    """Held in place, then let go within a swing."""
+    """Held in place, then released within a swing."""
     release = _smooth(((torch.arange(len(to_place)) - hold + 1) / SWING_FRAMES).clamp(0.0, 1.0))[:, None]
     return to_place * (1.0 - release)
 

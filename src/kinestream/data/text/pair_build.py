@@ -18,9 +18,11 @@ from kinestream.data.layout import (
     MOTION_FOLDER,
     TEXT_FOLDER,
     StreamLine,
+    has_features,
     read_features,
     read_text_lines,
     stream_line,
+    write_features,
 )
 from kinestream.data.manifest import Clip, Pair
 from kinestream.data.prepare import checked_features, on_floor
@@ -39,6 +41,7 @@ MIN_PART_FRAMES = 24
 CUT_SHARE = 0.3
 CAPTIONS_A_PAIR = 4
 CANDIDATES = 4
+_LEAST_FRAMES = 2 * MIN_PART_FRAMES + FRAMES_A_LATENT
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ class PairPlan:
 def plan_pairs(clips: Sequence[Clip], split: str, count: int) -> list[PairPlan]:
     """`count` pairs of one split's clips, the same every time; rare contents come up more than their share."""
     rng = _rng("pairs", split)
-    long_enough = sorted((c for c in clips if c.frames >= 2 * MIN_PART_FRAMES + FRAMES_A_LATENT), key=lambda c: c.name)
+    usable = (c for c in clips if not c.made and _longest_part(c) >= _LEAST_FRAMES)
+    long_enough = sorted(usable, key=lambda c: c.name)
     followers = [c for c in long_enough if c.frames <= MAX_AFTER_FRAMES]
     if not followers or count == 0:
         return []
@@ -77,6 +81,12 @@ def plan_pairs(clips: Sequence[Clip], split: str, count: int) -> list[PairPlan]:
         seconds = tuple(candidate.name for candidate in candidates)
         plans.append(PairPlan(name, "joined", split, first.name, seconds, _inputs("joined", [first, *candidates])))
     return plans
+
+
+def _longest_part(clip: Clip) -> float:
+    """Frames under one caption: of clips with captions by time less than all."""
+    longest_s = clip.details.get("longest_caption_s")
+    return clip.frames if longest_s is None else longest_s * MOTION272.fps
 
 
 def _inputs(kind: str, clips: Sequence[Clip]) -> str:
@@ -117,7 +127,11 @@ class _Part:
 
 def _part(root: Path, name: str, plan: PairPlan) -> _Part:
     lines = read_text_lines(root / TEXT_FOLDER / f"{name}.txt")
-    start_s, end_s = _rng(plan.name, name).choice(sorted({(line.start_s, line.end_s) for line in lines}))
+    whole_s = len(read_features(root / MOTION_FOLDER / f"{name}.npy", mmap=True)) / MOTION272.fps
+    ranges = sorted({(line.start_s, line.end_s) for line in lines})
+    least_s = (_LEAST_FRAMES - 1) / MOTION272.fps
+    long_enough = [(start, end) for start, end in ranges if (end or whole_s) - start >= least_s]
+    start_s, end_s = _rng(plan.name, name).choice(long_enough or ranges)
     captions = [line.caption for line in lines if (line.start_s, line.end_s) == (start_s, end_s)]
     start = round(start_s * MOTION272.fps)
     return _Part(name, slice(start, round(end_s * MOTION272.fps) if end_s > start_s else None), captions)
@@ -134,17 +148,14 @@ def _build_pair(root: Path, plan: PairPlan, known: Pair | None) -> Pair:
         pair = Pair(plan.name, plan.kind, plan.split, plan.first, after_name, before, features.shape[0], plan.inputs)
         motions = root / f"{plan.split}_stream"
         motions.mkdir(parents=True, exist_ok=True)
-        with atomic_path(motions / f"{plan.name}.npy") as path:
-            np.save(path, features.numpy())
+        write_features(motions / f"{plan.name}.npy", features)
     _write_texts(root, plan, pair)
     return pair
 
 
 def _is_complete(root: Path, plan: PairPlan, known: Pair) -> bool:
-    path, header = root / f"{plan.split}_stream" / f"{plan.name}.npy", 128
-    if known.inputs != plan.inputs or not path.is_file():
-        return False
-    return path.stat().st_size == header + known.frames * MOTION272.width * 4
+    path = root / f"{plan.split}_stream" / f"{plan.name}.npy"
+    return known.inputs == plan.inputs and has_features(path, known.frames)
 
 
 def _write_texts(root: Path, plan: PairPlan, pair: Pair) -> None:

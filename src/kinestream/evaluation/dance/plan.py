@@ -16,7 +16,7 @@ from kinestream.data.manifest import MANIFEST_NAME, Clip, load_manifest
 from kinestream.data.sources.humanml3d_272 import feature_count
 from kinestream.data.sources.recording import Reject
 from kinestream.errors import BadInputError
-from kinestream.evaluation.text.plan import Item, chosen_items, mirrored_names, require_folder
+from kinestream.evaluation.items import Item, chosen_items, mirrored_names, require_folder
 from kinestream.features import MOTION272
 from kinestream.io.arrays import read_arrays
 

@@ -20,19 +20,18 @@ from kinestream.evaluation.dance.matching import recall_figures
 from kinestream.evaluation.dance.plan import WINDOW_S, DanceItem, DancePlan, Window, window_item, windows_of
 from kinestream.evaluation.dance.sets import dance_features, set_figures
 from kinestream.evaluation.dance.tokens import token_figures
-from kinestream.evaluation.findings import Findings, clip_figure, further, mean_values, without_interval
-from kinestream.evaluation.plausibility import clip_physics
-from kinestream.evaluation.result import Curve, Figure, Sample
+from kinestream.evaluation.findings import Findings, clip_figure, further, mean_values, repeat_curves, without_interval
+from kinestream.evaluation.items import Item
+from kinestream.evaluation.plausibility import PHYSICS, clip_physics, shown_joints
+from kinestream.evaluation.result import Figure, Sample
 from kinestream.evaluation.settings import EvaluationSettings, Progress
 from kinestream.evaluation.shown import Shown, shown_samples
-from kinestream.evaluation.text.plan import Item
-from kinestream.features import MOTION272, motion_from_motion272
+from kinestream.features import MOTION272
 from kinestream.io.soundtrack import Soundtrack
 from kinestream.metrics import still_seconds
 from kinestream.streaming.dance.references import LIBRARY_FILE
 
 FPS = MOTION272.fps
-PHYSICS = ("foot_skating_ratio", "jitter_mps3", "share_below_floor_2cm", "worst_depth_m", "share_floating_5cm")
 # Music plays in a second whose mean loudness is less than 40 dB below the loudest so far (30 dB are one unit from 1).
 _PLAYS = 1.0 - 40.0 / 30.0
 
@@ -53,7 +52,7 @@ def measure_dance(
     items, windows = plan.items, windows_of(plan.items)
     heard, songs = heard_windows(items, windows), [window.song for window in windows]
     recorded = [item.features() for item in items]
-    real_joints = [_joints(own) for own in recorded]
+    real_joints = [shown_joints(own) for own in recorded]
     real_rows = _rows(items, real_joints, windows)
     real_time = in_time(real_joints, heard)
     _add(real_rows, heard.places, real_time.rows)
@@ -65,7 +64,7 @@ def measure_dance(
         for number in range(settings.repeats):
             wishes = dance_wishes(items, settings.seed, number)
             made.append(studio.dance(wishes, further(update, number * len(items), total)))
-            joints = [_joints(one.features) for one in made[-1]]
+            joints = [shown_joints(one.features) for one in made[-1]]
             own = _rows(items, joints, windows)
             timed.append(in_time(joints, heard))
             _add(own, heard.places, timed[-1].rows)
@@ -96,7 +95,7 @@ def measure_dance(
             for window, own, theirs in zip(windows, samples, real_rows, strict=True)
         ),
         repeats,
-        {"beat_shift": shift_curves(shown, real_joints, items), **_by_repeat(repeats)},
+        {"beat_shift": shift_curves(shown, real_joints, items), **repeat_curves(repeats)},
         _notes(plan, studio.folder, settings, matched, len(windows), len(heard.windows)),
         {
             f"{short}.{side}": values
@@ -160,10 +159,6 @@ def _cut(joints: Sequence[Tensor], windows: Sequence[Window]) -> Float[Tensor, "
     return torch.stack([joints[window.item][window.start : window.stop] for window in windows])
 
 
-def _joints(features: Float[Tensor, "t 272"]) -> Float[Tensor, "t j 3"]:
-    return motion_from_motion272(features).joint_positions_m()
-
-
 def _speed_figures(made: Sequence[Sequence[Danced]]) -> list[Figure]:
     frames = sum(len(one.features) for own in made for one in own)
     seconds = sum(one.seconds for own in made for one in own)
@@ -175,14 +170,6 @@ def _speed_figures(made: Sequence[Sequence[Danced]]) -> list[Figure]:
         Figure("times_real_time", "Times real time", "", "higher", f"the same over {FPS:g}", "none",
                without_interval(frames / seconds / FPS, count)),
     ]  # fmt: skip
-
-
-def _by_repeat(repeats: Mapping[str, tuple[float, ...]]) -> dict[str, tuple[Curve, ...]]:
-    return {
-        name: (Curve("generated", tuple(float(k + 1) for k in range(len(values))), values),)
-        for name, values in repeats.items()
-        if len(values) > 1
-    }
 
 
 def _notes(

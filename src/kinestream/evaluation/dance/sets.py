@@ -9,12 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kinestream.evaluation.findings import OVER_SONGS, of_repeats
+from kinestream.evaluation.findings import HALVINGS, OVER_SONGS, fid_figures
 from kinestream.evaluation.result import Figure
 from kinestream.features import MOTION272
 from kinestream.metrics import (
     bootstrap_rows,
-    frechet_distance,
     geometric_features,
     kinetic_features,
     mean_distance_of_others,
@@ -23,7 +22,6 @@ from kinestream.metrics import (
 )
 
 SPACES = {"k": "kinetic", "g": "geometric"}
-HALVINGS = 20
 
 
 def dance_features(joints_m: Float[Tensor, "n t j 3"]) -> dict[str, Float[Tensor, "n d"]]:
@@ -44,25 +42,13 @@ def set_figures(
     they were danced and as they were generated. Halves never share a song.
     """
     over = f"{len(generated)} repeats, 95 %" if len(generated) > 1 else "one repeat"
-    figures, repeats = [], {}
+    figures, repeats, halves = list[Figure](), dict[str, tuple[float, ...]](), list(_halves(songs, seed))
     for short, space in SPACES.items():
         recorded = standardized(real[short], real[short])
         made = [standardized(own[short], real[short]) for own in generated]
-        values = tuple(float(frechet_distance(own, recorded)) for own in made)
-        repeats[f"fid_{short}"] = values
-        says = f"Fréchet distance from the recordings, {space} features of {len(recorded)} windows"
-        figures.append(Figure(f"fid_{short}", f"FID_{short}", "", "lower", says, over, of_repeats(values)))
-        ours, theirs = [], []
-        for first, second in _halves(songs, seed):
-            ours.append(sum(float(frechet_distance(recorded[first], own[second])) for own in made) / len(made))
-            theirs.append(float(frechet_distance(recorded[first], recorded[second])))
-        says = "the recordings to half of the songs against the other half, generated or recorded"
-        figures.append(
-            Figure(
-                f"fid_{short}_halves", f"FID_{short} between halves", "", "lower", says,
-                f"{HALVINGS} ways to halve, 95 %", of_repeats(ours), of_repeats(theirs),
-            )
-        )  # fmt: skip
+        whole = f"{len(recorded)} recorded windows ({space} features)"
+        found, repeats[f"fid_{short}"] = fid_figures(recorded, made, over, halves, (f"_{short}", whole))
+        figures += found
         figures += _diversity_figures(short, space, made, recorded, songs)
     return figures, repeats
 

@@ -7,17 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load
 from torch import Tensor
 
 from kinestream.checkpoints.dance import MusicToDanceModel
 from kinestream.data.layout import MOTION_FOLDER, read_features
 from kinestream.evaluation.findings import CLIP_FIGURES, without_interval
+from kinestream.evaluation.items import Item
+from kinestream.evaluation.pieces import piece_key, read_tensors, write_tensors
 from kinestream.evaluation.result import Figure
 from kinestream.evaluation.settings import Progress
-from kinestream.evaluation.text.generation import code_digest, write_tensors
-from kinestream.evaluation.text.plan import Item
 from kinestream.metrics import bootstrap_rows, mpjpe_mm
 from kinestream.nn.rvq import perplexity
 from kinestream.training.dance.rvq_vae import ERROR_WINDOW, reconstruct
@@ -94,12 +92,9 @@ def _used_codes(
         for name in dict.fromkeys(listed.read_text(encoding="utf-8").split())
         if (root / MOTION_FOLDER / f"{name}.npy").is_file()
     ]
-    key = hashlib.sha256("\0".join([code_digest(), digest, _motions_digest(root, names)]).encode()).hexdigest()[:24]
-    kept = pieces / f"codes-{key}.safetensors"
-    try:
-        return load(kept.read_bytes())["used"].bool(), len(names)
-    except (OSError, SafetensorError, KeyError, ValueError):
-        pass
+    kept = pieces / f"codes-{piece_key(digest, _motions_digest(root, names))}.safetensors"
+    if (found := read_tensors(kept)) is not None:
+        return found["used"].bool(), len(names)
     config = model.tokenizer.config
     used = torch.zeros(config.num_codebooks, config.num_codes, dtype=torch.bool)
     with progress("codes of all dances", "dances") as update:

@@ -18,20 +18,21 @@ from kinestream.evaluation.findings import (
     further,
     mean_values,
     of_repeats,
+    random_halves,
+    repeat_curves,
 )
-from kinestream.evaluation.plausibility import clip_physics
-from kinestream.evaluation.result import Curve, Figure, Sample
+from kinestream.evaluation.items import Item
+from kinestream.evaluation.plausibility import PHYSICS, clip_physics, shown_joints
+from kinestream.evaluation.result import Figure, Sample
 from kinestream.evaluation.settings import EvaluationSettings, Progress, Update
 from kinestream.evaluation.text.generation import Studio
-from kinestream.evaluation.text.plan import Item, clip_wishes
-from kinestream.features import motion_from_motion272
+from kinestream.evaluation.text.plan import clip_wishes
 from kinestream.metrics import batches, diversity, multimodality, repeat, repeat_generators
 from kinestream.metrics.distribution import DIVERSITY_PAIRS, MULTIMODALITY_PAIRS
 from kinestream.metrics.matching import EXACT
 
 TOP = 3
 REAL_REPEATS = 20
-PHYSICS = ("foot_skating_ratio", "jitter_mps3", "share_below_floor_2cm", "worst_depth_m", "share_floating_5cm")
 MATCHING = tuple(f"r_precision_{k}" for k in range(1, TOP + 1))
 
 
@@ -65,7 +66,7 @@ def measure_text(
             hits = matching_hits(text, embedded[-1], captions, settings.batch, generator)
             for row, (motion, own, mine) in enumerate(zip(motions, embedded[-1], hits, strict=True)):
                 distance = {"mm_distance": float((own - text[row]).norm())}
-                rows[row].append(_physics(motion) | distance | mine)
+                rows[row].append(clip_physics(shown_joints(motion)) | distance | mine)
     generated = torch.stack(embedded)
     samples = [mean_values(own) for own in rows]
     notes = []
@@ -85,8 +86,6 @@ def measure_text(
             f"FID of {len(items)} clips in {evaluator.dim} dimensions is larger than that of many: compare it with "
             "reports on the same clips and with the real halves beside it."
         )
-    x = tuple(float(k + 1) for k in range(settings.repeats))
-    curves = {name: (Curve("generated", x, values),) for name, values in repeats.items() if settings.repeats > 1}
     return Findings(
         tuple(figures),
         tuple(
@@ -94,7 +93,7 @@ def measure_text(
             for item, own, theirs in zip(items, samples, real_rows, strict=True)
         ),
         repeats,
-        curves,
+        repeat_curves(repeats),
         tuple(notes),
         {"real": real, "generated": generated, "text": text},
     )
@@ -133,8 +132,7 @@ def _set_figures(
     pairs = min(DIVERSITY_PAIRS, len(real))
     generators = list(repeat_generators(settings.seed, settings.repeats))
     over = f"{settings.repeats} repeats, 95 %" if settings.repeats > 1 else "one repeat"
-    halvings = list(repeat_generators(settings.seed, REAL_REPEATS))
-    figures, distances = fid_figures(real, list(generated), over, halvings)
+    figures, distances = fid_figures(real, list(generated), over, random_halves(len(real), settings.seed))
     repeats = {
         "fid": distances,
         **{
@@ -169,13 +167,9 @@ def _recordings(
     embedded = evaluator.embed_motion(recordings)
     rows = []
     for number, (features, own, asked) in enumerate(zip(recordings, embedded, text, strict=True), start=1):
-        rows.append(_physics(features) | {"mm_distance": float((own - asked).norm())})
+        rows.append(clip_physics(shown_joints(features)) | {"mm_distance": float((own - asked).norm())})
         update(number, len(items))
     return text, embedded, rows
-
-
-def _physics(features: Tensor) -> dict[str, float]:
-    return clip_physics(motion_from_motion272(features).joint_positions_m())
 
 
 def _multimodality(generated: Float[Tensor, "r n d"], seed: int) -> list[float]:

@@ -7,17 +7,16 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from kinestream.checkpoints.evaluator import TextMotionEvaluator
-from kinestream.evaluation.findings import Findings, clip_figure, fid_figures
-from kinestream.evaluation.plausibility import clip_physics
+from kinestream.evaluation.findings import Findings, clip_figure, fid_figures, random_halves
+from kinestream.evaluation.items import Item
+from kinestream.evaluation.plausibility import clip_physics, shown_joints
 from kinestream.evaluation.result import Sample
 from kinestream.evaluation.settings import EvaluationSettings, Progress
-from kinestream.evaluation.text.plan import Item
 from kinestream.evaluation.text.reconstruct import reconstructed
-from kinestream.features import Statistics, motion_from_motion272, positions_from_motion272
-from kinestream.metrics import mpjpe_mm, repeat_generators
+from kinestream.features import Statistics, positions_from_motion272
+from kinestream.metrics import mpjpe_mm
 from kinestream.models.causal_tae import CausalTAE
 
-HALVINGS = 20
 PHYSICS = ("foot_skating_ratio", "jitter_mps3", "worst_depth_m")
 
 
@@ -40,8 +39,7 @@ def measure_reconstruction(
             rows.append(_physics(given[-1]) | {"mpjpe_mm": float(error)})
             update(number, len(items))
     real_set, our_set = evaluator.embed_motion(recordings), evaluator.embed_motion(given)
-    halvings = list(repeat_generators(settings.seed, HALVINGS))
-    fid, _ = fid_figures(real_set, [our_set], "none", halvings)
+    fid, _ = fid_figures(real_set, [our_set], "none", random_halves(len(real_set), settings.seed))
     figures = [clip_figure("mpjpe_mm", [row["mpjpe_mm"] for row in rows], None), *fid]
     figures += [clip_figure(name, [row[name] for row in rows], [row[name] for row in real_rows]) for name in PHYSICS]
     return Findings(
@@ -54,5 +52,5 @@ def measure_reconstruction(
 
 
 def _physics(features: Tensor) -> dict[str, float]:
-    physics = clip_physics(motion_from_motion272(features).joint_positions_m())
+    physics = clip_physics(shown_joints(features))
     return {name: physics[name] for name in PHYSICS}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -11,17 +12,18 @@ from torch import Tensor
 
 from kinestream.errors import BadInputError
 from kinestream.evaluation.findings import Findings, clip_figure, further, mean_values, over_clips, without_interval
+from kinestream.evaluation.items import Item
+from kinestream.evaluation.plausibility import shown_joints
 from kinestream.evaluation.result import Curve, Figure, Sample
 from kinestream.evaluation.settings import EvaluationSettings, Progress, Update
 from kinestream.evaluation.text.generation import Acted, Studio
-from kinestream.evaluation.text.plan import Item, switch_wishes
-from kinestream.features import MOTION272, motion_from_motion272
+from kinestream.evaluation.text.plan import switch_wishes
+from kinestream.features import MOTION272
 from kinestream.metrics import (
     bootstrap_rows,
     latency_summary,
     mean_transition_jerk,
     transition_curve,
-    transition_jerk,
 )
 from kinestream.metrics.transitions import TRANSITION_FRAMES
 from kinestream.streaming import Engine, SessionOptions
@@ -30,6 +32,23 @@ HALF_WINDOW = TRANSITION_FRAMES // 2
 FPS = MOTION272.fps
 # Prompts that are said for the first frame's latency, and latents that are timed after them.
 FIRST_FRAMES, TIMED_LATENTS = 12, 60
+
+
+class _Switch(NamedTuple):
+    """Jerk by frame around one switch, m/s³: ours, and with coordinates added up as published tables have it."""
+
+    curve: Tensor
+    published: Tensor
+
+    @classmethod
+    def of(cls, features: Float[Tensor, "t 272"], at_frame: int) -> _Switch:
+        joints = shown_joints(features)
+        return cls(*(transition_curve(joints, at_frame, FPS, compat=compat) for compat in (False, True)))
+
+    def figures(self, baseline_mps3: float) -> dict[str, float]:
+        """Peak and area of this switch alone."""
+        peak, area = mean_transition_jerk(self.curve[None], baseline_mps3, FPS)
+        return {"peak_jerk_mps3": float(peak), "jerk_area_mps2": float(area)}
 
 
 def measure_stream(
@@ -47,13 +66,11 @@ def measure_stream(
             f"the stream protocol needs at least two pairs of different prompts and two recorded switches, got "
             f"{len(asked)} and {len(recorded)}"
         )
-    real_curves = [
-        transition_curve(_joints(item.features()), item.switch_frame, FPS, TRANSITION_FRAMES) for item in recorded
-    ]
-    baseline = float(torch.stack(real_curves).mean())
-    real_rows = [_jerk(_joints(item.features()), item.switch_frame, baseline) for item in recorded]
+    real = [_Switch.of(item.features(), item.switch_frame) for item in recorded]
+    baseline = float(torch.stack([one.curve for one in real]).mean())
+    real_rows = [one.figures(baseline) for one in real]
     rows = [list[dict[str, float]]() for _ in asked]
-    curves: list[Tensor] = []
+    switches: list[_Switch] = []
     missed = 0
     total = settings.repeats * len(asked)
     with progress("generating switches", "streams") as update:
@@ -66,9 +83,8 @@ def measure_stream(
                 if not _has_window(one):
                     missed += 1
                     continue
-                joints = _joints(one.features)
-                rows[row].append(_jerk(joints, one.switch_frame, baseline))
-                curves.append(transition_curve(joints, one.switch_frame, FPS, TRANSITION_FRAMES))
+                switches.append(_Switch.of(one.features, one.switch_frame))
+                rows[row].append(switches[-1].figures(baseline))
     kept = [(item, mean_values(own)) for item, own in zip(asked, rows, strict=True) if own]
     if len(kept) < 2:
         raise BadInputError("no generated stream has a whole window around its switch: the model ends prompts at once")
@@ -79,18 +95,18 @@ def measure_stream(
             clip_figure(name, [own[name] for _, own in kept], [own[name] for own in real_rows])
             for name in ("peak_jerk_mps3", "jerk_area_mps2")
         ),
-        *_mean_curve_figures(torch.stack(curves), torch.stack(real_curves), baseline),
+        *_published_figures([one.published for one in switches], [one.published for one in real]),
         *latency,
     ]
     notes = (f"{missed} of {total} streams have no whole window around their switch and are left out.",)
-    steps = tuple(float(k - HALF_WINDOW + 2) for k in range(len(curves[0])))
+    steps = tuple(float(k - HALF_WINDOW + 2) for k in range(len(switches[0].curve)))
     return Findings(
         tuple(figures),
         tuple(Sample(item.name, f"{item.prompt} → {item.then}", own) for item, own in kept),
         curves={
-            "transition": (
-                Curve("generated", steps, tuple(torch.stack(curves).mean(0).tolist())),
-                Curve("real", steps, tuple(torch.stack(real_curves).mean(0).tolist())),
+            "transition": tuple(
+                Curve(label, steps, tuple(torch.stack([one.curve for one in side]).mean(0).tolist()))
+                for label, side in (("generated", switches), ("real", real))
             ),
             "real_peak_jerk_mps3": (
                 Curve("real", tuple(range(len(real_rows))), tuple(own["peak_jerk_mps3"] for own in real_rows)),
@@ -100,36 +116,26 @@ def measure_stream(
     )
 
 
-def _mean_curve_figures(generated: Float[Tensor, "n f"], real: Float[Tensor, "m f"], baseline: float) -> list[Figure]:
-    """Peak and area of the mean curve: what published tables give."""
-    figures = []
-    for place, (name, label, unit) in enumerate(
-        (
-            ("peak_of_mean_mps3", "Peak of the mean curve", "m/s³"),
-            ("area_of_mean_mps2", "Area of the mean curve", "m/s²"),
-        )
-    ):
+def _published_figures(generated: Sequence[Tensor], real: Sequence[Tensor]) -> list[Figure]:
+    """Peak jerk and AUJ as FlowMDM's tables have them: of the mean curve of all switches, coordinates added up."""
+    ours, theirs = torch.stack(list(generated)), torch.stack(list(real))
+    baseline = float(theirs.mean())
 
-        def of_mean(curves: Tensor, place: int = place) -> Tensor:
-            return mean_transition_jerk(curves, baseline, FPS)[place]
+    def peak(curves: Tensor) -> Tensor:
+        return mean_transition_jerk(curves, baseline, FPS).per_frame(FPS).peak
 
-        if place == 0:
-            own, theirs = bootstrap_rows(of_mean, generated), bootstrap_rows(of_mean, real)
-        else:  # curves drawn anew lie further from the mean than the curves do: an interval would not hold the figure
-            own, theirs = (without_interval(float(of_mean(curves)), len(curves)) for curves in (generated, real))
-        figures.append(
-            Figure(
-                name,
-                label,
-                unit,
-                "near real",
-                "of all switches' mean jerk by frame, as in FlowMDM's tables",
-                "bootstrap over switches, 95 %" if place == 0 else "none",
-                own,
-                theirs,
-            )
-        )
-    return figures
+    # Curves drawn anew lie further from the mean than the curves do: an interval would not hold the area.
+    areas = [
+        without_interval(float(mean_transition_jerk(curves, baseline, FPS).per_frame(FPS).area), len(curves))
+        for curves in (ours, theirs)
+    ]
+    says = "of all switches' mean curve, coordinates added up, as in FlowMDM's tables"
+    return [
+        Figure("published_peak_jerk", "Peak jerk, published", "m/frame³", "near real", says,
+               "bootstrap over switches, 95 %", bootstrap_rows(peak, ours), bootstrap_rows(peak, theirs)),
+        Figure("published_auj", "AUJ, published", "m/frame²", "lower", f"{says}; baseline of these recordings",
+               "none", *areas),
+    ]  # fmt: skip
 
 
 def _latency(engine: Engine, prompts: Sequence[str], settings: EvaluationSettings, update: Update) -> list[Figure]:
@@ -170,14 +176,5 @@ def _latency(engine: Engine, prompts: Sequence[str], settings: EvaluationSetting
     ]  # fmt: skip
 
 
-def _jerk(joints_m: Tensor, at_frame: int, baseline: float) -> dict[str, float]:
-    peak, area = transition_jerk(joints_m, at_frame, FPS, TRANSITION_FRAMES, baseline)
-    return {"peak_jerk_mps3": float(peak), "jerk_area_mps2": float(area)}
-
-
 def _has_window(one: Acted) -> bool:
     return one.switch_frame >= HALF_WINDOW and len(one.features) >= one.switch_frame + HALF_WINDOW
-
-
-def _joints(features: Tensor) -> Tensor:
-    return motion_from_motion272(features).joint_positions_m()

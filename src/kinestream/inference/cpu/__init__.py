@@ -1,1 +1,1 @@
-"""Programs of few rows on the processor by kernels of our own."""
+"""Programs on the processor by kernels of our own, for small batches: GEMV and what lies between."""

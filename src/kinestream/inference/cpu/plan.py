@@ -1,4 +1,4 @@
-"""Programs of the row runtime as tables: what each operation reads and writes, for one set of input sizes."""
+"""Programs of our kernels as tables: what each operation reads and writes, for one set of input sizes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from kinestream.inference.cpu import kernels
-from kinestream.inference.graph import Affine, Array, quantised
+from kinestream.inference.graph import Array, quantised
 
-# The fewest and the most numbers of a row that share a scale when they are rounded.
+# The fewest and the most values of a row that share a scale when they are rounded.
 SMALLEST_GROUP, _LARGEST_GROUP = 16, 256
-# Products of so many weights and rows, and other operations on so many numbers, are shared among threads.
-_SHARED_PRODUCTS, _SHARED_NUMBERS = 1 << 20, 1 << 18
+# Products of so many weights and rows, and other operations on so many values, are shared among threads.
+_SHARED_PRODUCTS, _SHARED_VALUES = 1 << 20, 1 << 18
 # The last dimension of an operation is no longer than this, so that there are lines to share.
 _LONGEST_LINE = 4096
 _LINE_BYTES = 64
@@ -36,8 +36,8 @@ class Node:
 class Int8Matrix:
     """Weights in tiles, see `kernels`; a scale and a bias an output."""
 
-    def __init__(self, layers: Sequence[Affine], bias: Array) -> None:
-        values, scales = quantised(layers)
+    def __init__(self, weights: Sequence[Array], bias: Array) -> None:
+        values, scales = quantised(weights)
         outs, width = values.shape
         shape = (outs // kernels.TILE, kernels.TILE, width // 4, 4)
         tiles = aligned(values.size, np.dtype(np.uint8)).reshape(shape[0], shape[2], kernels.TILE, 4)
@@ -45,7 +45,7 @@ class Int8Matrix:
         self.kept = (tiles, np.ascontiguousarray(scales[:, 0]), bias)
         self.addresses = [address_of(part) for part in self.kept]
         self.outs, self.size = outs, tiles.size
-        # How many numbers of a row share a scale: the most that divide it.
+        # How many values of a row share a scale: the most that divide it.
         sizes = range(SMALLEST_GROUP, _LARGEST_GROUP + 1, SMALLEST_GROUP)
         self.group = max(size for size in sizes if width % size == 0)
 
@@ -71,10 +71,10 @@ _ABSOLUTE, BETWEEN, FIRST_INPUT = 0, 1, 2
 # Sizes and strides of an input; the first stride may say that rows are found by their addresses.
 Layout = tuple[tuple[int, ...], tuple[int, ...]]
 SCATTERED = -1
-_VIEWS = ("reshape", "transpose", "part", "slice", "before", "after")
+_VIEWS = ("reshape", "transpose", "slice", "before", "after")
 _UNARY = {"copy": kernels.COPY, "relu": kernels.RELU, "silu": kernels.SILU}
 _BINARY = {"add": kernels.ADD, "multiply": kernels.MULTIPLY}
-_BY_NUMBERS = {**_UNARY, **_BINARY, "rotate": kernels.ROTATE}
+_ELEMENTWISE = {**_UNARY, **_BINARY, "rotate": kernels.ROTATE}
 _BY_ROWS = {
     "layer_norm": kernels.LAYER_NORM,
     "rms_norm": kernels.RMS_NORM,
@@ -84,7 +84,7 @@ _BY_ROWS = {
 
 
 class _Place(NamedTuple):
-    """Where numbers lie: a base (nowhere in particular, between, or an input), a view, and its bytes from the base.
+    """Where values lie: a base (nowhere in particular, between, or an input), a view, and its bytes from the base.
 
     Where rows are scattered the base holds their addresses, and only a matrix product's second operand may be so.
     """
@@ -228,11 +228,7 @@ class Planner:
                 shape[shape.index(-1)] = view.size // -math.prod(shape) if view.size else 0
             return self._reshaped(node, place, tuple(shape))
         axis = node.settings[0]
-        if node.kind == "part":
-            _, index, parts = node.settings
-            size = view.shape[axis] // parts
-            chosen = slice(index * size, (index + 1) * size)
-        elif node.kind == "slice":
+        if node.kind == "slice":
             chosen = slice(node.settings[1], node.settings[2])
         else:
             length = self._of(node.inputs[1]).view.shape[node.settings[1]]
@@ -244,7 +240,7 @@ class Planner:
         try:
             view.shape = shape
         except AttributeError:
-            # The numbers don't lie so that they could be seen in these sizes: they move, to stay as long as the node.
+            # The values don't lie so that they could be seen in these sizes: they move, to stay as long as the node.
             return self._lines("copy", self._new(place.view.shape, node), place, reshape=shape)
         return _Place(place.base, view, place.offset)
 
@@ -269,7 +265,7 @@ class Planner:
         if kind in _BY_ROWS:
             out = self._new(x.view.shape, node)
             eps = np.float32(node.settings[0] if node.settings else 0.0).view(np.int32)
-            shared = x.view.size >= _SHARED_NUMBERS
+            shared = x.view.size >= _SHARED_VALUES
             return self._put(_BY_ROWS[kind], (out, x, places[-1]), [rows, width, int(eps)], shared)
         if kind == "linear":
             weight, bias = node.settings
@@ -331,10 +327,10 @@ class Planner:
         return self._lines("copy", copy, place)
 
     def _lines(self, kind: str, out: _Place, *places: _Place, reshape: tuple[int, ...] | None = None) -> _Place:
-        """An operation that goes number by number; operands are spread over the result's sizes."""
+        """An elementwise operation; operands are spread over the result's sizes."""
         first, second, third = (*places, places[-1], places[-1])[:3]
         numbers = _lines(*((place.view.shape, place.view.strides) for place in (out, first, second)))
-        self._put(_BY_NUMBERS[kind], (out, first, second, third), numbers, out.view.size >= _SHARED_NUMBERS)
+        self._put(_ELEMENTWISE[kind], (out, first, second, third), numbers, out.view.size >= _SHARED_VALUES)
         return out if reshape is None else _Place(out.base, out.view.reshape(reshape), out.offset)
 
     def _put(self, code: int, places: Sequence[_Place], numbers: Sequence[int], shared: bool) -> _Place:
@@ -353,7 +349,7 @@ def _steps(view: Array) -> list[int]:
 
 @lru_cache(maxsize=4096)
 def _lines(out: Layout, a: Layout, b: Layout) -> tuple[int, ...]:
-    """What an operation that goes number by number has to know: five sizes, and the strides of result and operands."""
+    """What an elementwise operation has to know: five sizes, and the strides of result and operands."""
     shape = out[0]
     sizes, (to, from_a, from_b) = _merged(shape, [_spread(layout, shape) for layout in (out, a, b)])
     assert to[4] == 1, "a line of a result lies in one piece"
@@ -383,9 +379,9 @@ def _merged(shape: tuple[int, ...], steps: list[list[int]]) -> tuple[list[int], 
                 one.insert(0, step)
     assert len(sizes) <= 5, "at most five dimensions"
     if not sizes:
-        # One number: a line of one.
+        # One value: a line of one.
         return [1] * 5, [[0] * 4 + [1] for _ in steps]
-    # A line begins where numbers lie side by side in the result.
+    # A line begins where values lie side by side in the result.
     if kept[0][-1] != 1:
         sizes.append(1)
         for one in kept:

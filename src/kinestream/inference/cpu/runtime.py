@@ -1,4 +1,4 @@
-"""Graphs carried out by our own kernels on few rows: int8 weights are read once, as fast as memory allows.
+"""Graphs carried out by our own kernels for small batches (GEMV): weights are read once, as fast as memory allows.
 
 A program is a table of operations that is made once for every set of input sizes and carried out in one call; nothing
 is decided while it runs. See `kernels` for the arithmetic.
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from kinestream.inference.cpu import kernels
 from kinestream.inference.cpu.plan import (
@@ -29,7 +30,8 @@ from kinestream.inference.cpu.plan import (
     aligned,
 )
 from kinestream.inference.cpu.threads import helpers
-from kinestream.inference.graph import Affine, Array, Precision, Program, joined_bias
+from kinestream.inference.graph import Array, Graph, Precision, Program, array, weights_of
+from kinestream.nn.operations import Layer
 
 # Smaller matrices stay in float32: reading them costs nothing, and rounding them would.
 _SMALL_WEIGHTS = 64 * 1024
@@ -38,26 +40,26 @@ _MAX_PLANS = 128
 _MOST_THREADS = 8
 
 
-class RowsRuntime:
+class KernelRuntime:
     """Holds the settings of all programs.
 
-    Rows of an int8 product are rounded to int8 as well, with one scale for up to 256 numbers that is found while it
-    runs; all else is float32, small matrices and those whose sizes are no multiples of 16 too. A row's numbers do not
+    Rows of an int8 product are rounded to int8 as well, with one scale for up to 256 values that is found while it
+    runs; all else is float32, small matrices and those whose sizes are no multiples of 16 too. A row's bits do not
     depend on the other rows.
     """
 
-    name = "rows"
+    name = "kernels"
     notes: tuple[str, ...] = ()
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = min(torch.get_num_threads() if threads is None else threads, _MOST_THREADS)
 
-    def graph(self, precision: Precision) -> RowsGraph:
+    def graph(self, precision: Precision) -> KernelGraph:
         """An empty graph."""
-        return RowsGraph(self.threads, precision)
+        return KernelGraph(self.threads, precision)
 
 
-class RowsGraph:
+class KernelGraph(Graph):
     """One graph; see `kinestream.inference.graph.Graph`."""
 
     def __init__(self, threads: int, precision: Precision) -> None:
@@ -77,19 +79,20 @@ class RowsGraph:
         self._inputs.append(node)
         return node
 
-    def constant(self, values: Array | float) -> Node:
-        """Fixed numbers."""
-        return Node("constant", value=np.ascontiguousarray(values, dtype=np.float32))
+    def constant(self, values: Tensor | Array | float) -> Node:
+        """Fixed values."""
+        plain = array(values) if isinstance(values, Tensor) else values
+        return Node("constant", value=np.ascontiguousarray(plain, dtype=np.float32))
 
-    def linear(self, x: Node, layers: Sequence[Affine]) -> Node:
+    def linear(self, x: Node, layers: Sequence[Layer]) -> Node:
         """Matrix products with the layers' weights."""
-        outs, width = sum(len(weight) for weight, _ in layers), layers[0].weight.shape[1]
-        bias = joined_bias(layers)
+        weights, bias = weights_of(layers)
+        outs, width = sum(len(weight) for weight in weights), weights[0].shape[1]
         bias = np.zeros(outs, np.float32) if bias is None else np.ascontiguousarray(bias, np.float32)
         fits = outs % kernels.TILE == 0 and width % SMALLEST_GROUP == 0
         if self._precision == "int8" and outs * width >= _SMALL_WEIGHTS and fits:
-            return self._add("linear_int8", x, settings=(Int8Matrix(layers, bias),))
-        weight = np.concatenate([weight for weight, _ in layers]).astype(np.float32, copy=False)
+            return self._add("linear_int8", x, settings=(Int8Matrix(weights, bias),))
+        weight = np.concatenate(weights)
         return self._add("linear", x, settings=(np.ascontiguousarray(weight), bias))
 
     def add(self, a: Node, b: Node) -> Node:
@@ -116,11 +119,11 @@ class RowsGraph:
         """Softmax over the last dimension."""
         return self._add("softmax", x)
 
-    def layer_norm(self, x: Node, eps: float) -> Node:
+    def standardize(self, x: Node, eps: float) -> Node:
         """Mean 0, variance 1."""
         return self._add("layer_norm", x, settings=(eps,))
 
-    def rms_norm(self, x: Node, gain: Array, eps: float) -> Node:
+    def rms_norm(self, x: Node, gain: Tensor, eps: float) -> Node:
         """Unit mean square, then a gain."""
         return self._add("rms_norm", x, self.constant(gain), settings=(eps,))
 
@@ -128,9 +131,9 @@ class RowsGraph:
         """Unit length."""
         return self._add("unit_norm", x, settings=(1e-24,))
 
-    def rotate(self, x: Node, cos: Node, sin: Node) -> Node:
+    def rotate(self, x: Node, angles: tuple[Node, Node]) -> Node:
         """Halves turned."""
-        return self._add("rotate", x, cos, sin)
+        return self._add("rotate", x, *angles)
 
     def reshape(self, x: Node, *shape: int) -> Node:
         """New sizes."""
@@ -143,10 +146,6 @@ class RowsGraph:
     def concatenate(self, parts: Sequence[Node], axis: int) -> Node:
         """Join."""
         return self._add("concatenate", *parts, settings=(axis,))
-
-    def split(self, x: Node, parts: int, axis: int) -> list[Node]:
-        """Equal parts."""
-        return [self._add("part", x, settings=(axis, index, parts)) for index in range(parts)]
 
     def slice(self, x: Node, axis: int, start: int, stop: int | None) -> Node:
         """A range."""
@@ -161,10 +160,10 @@ class RowsGraph:
 
     def compile(self, *outputs: Node) -> Program:
         """The program."""
-        return _RowsProgram(self._nodes, self._inputs, outputs, self._threads)
+        return _KernelProgram(self._nodes, self._inputs, outputs, self._threads)
 
 
-class _RowsProgram:
+class _KernelProgram:
     """Carries out one graph."""
 
     def __init__(self, nodes: Sequence[Node], inputs: Sequence[Node], outputs: Sequence[Node], threads: int) -> None:

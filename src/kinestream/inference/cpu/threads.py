@@ -66,7 +66,7 @@ class _Helper:
     def wake(self, processors: set[int] | None) -> None:
         """See to it that the thread looks for work, on one of these processors (None: any)."""
         if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._serve, name="kinestream-rows", daemon=True)
+            self._thread = threading.Thread(target=self._serve, name="kinestream-kernels", daemon=True)
             self._thread.start()
         if processors and self._thread.native_id is not None:
             with suppress(OSError):

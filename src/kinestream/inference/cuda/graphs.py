@@ -15,15 +15,15 @@ class Replayed:
     """A function of tensors of fixed shapes; on a CUDA device it is captured once for each size and then replayed.
 
     The function must do the same when it is run twice. Where it can't be captured it is run as it is, which is said
-    once. It may write to tensors of its own; when these are replaced, the
-    caller gives another `memory`, and what was captured is forgotten.
+    once. It may write to tensors of its own; when these are replaced, the caller gives another `memory`, and what was
+    captured is forgotten.
     """
 
     def __init__(self, function: Callable[..., Tensor], device: torch.device, *, captured: bool = True) -> None:
         self._function = function
         self._captured = captured and captures(device)
         self._memory: Hashable = None
-        self._graphs: dict[int, Graph] = {}
+        self._graphs: dict[int, CapturedGraph] = {}
 
     def __call__(self, size: int, memory: Hashable, *inputs: Tensor) -> Tensor:
         """The function's value; inputs of one size have the same shapes."""
@@ -34,7 +34,7 @@ class Replayed:
             self._memory = memory
         if size not in self._graphs:
             try:
-                self._graphs[size] = Graph(self._function, inputs)
+                self._graphs[size] = CapturedGraph(self._function, inputs)
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:
@@ -51,7 +51,7 @@ class Replayed:
         return self._graphs[size](inputs)
 
 
-class Graph:
+class CapturedGraph:
     """One captured run. Its input and output lie where they lay when it was captured."""
 
     def __init__(self, function: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Text to motion for many streams on a device: streams hold places in its memory, and a step is two captured graphs.
+"""Text to motion for many streams on a device: streams hold slots in its memory, and a step is two captured graphs.
 
 A step of any number of streams is padded to a fixed size. The transformer's part and the rest (all modulations, all
 sampling steps, the decoder) are each captured once a size as a CUDA graph and replayed: the processor sends indices,
@@ -13,21 +13,21 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from kinestream.checkpoints import TextToMotionModel
 from kinestream.errors import BadInputError
-from kinestream.inference.compiled import FAST_STEPS, hollow
+from kinestream.inference.compiled import FAST_STEPS
 from kinestream.inference.cuda.graphs import Replayed, to_device, to_host
-from kinestream.inference.cuda.programs import RowHead, SlotTransformer
+from kinestream.inference.cuda.programs import SlotHead, SlotTransformer
 from kinestream.inference.cuda.slots import Slot, SlotContexts, SlotDecoder, SlotPool
 from kinestream.inference.networks import Mode
-from kinestream.models.ar_diffusion.head import SamplingNoise, step_coefficients
-from kinestream.nn.diffusion import DiffusionSchedule, SolverStep, fast_sampling
+from kinestream.inference.twins import AnyModule, hollow
+from kinestream.models.ar_diffusion.head import SamplingNoise
+from kinestream.nn.diffusion import SolverStep, ancestral_steps, fast_sampling
 from kinestream.nn.motion_convs import ConvStates
 
 # Streams of one run of the networks; more are run one batch after the other.
@@ -35,21 +35,19 @@ MAX_STREAMS = 4096
 # Contexts that are started together: each brings a whole context of positions.
 MAX_STARTS = 64
 
-AnyModule = TypeVar("AnyModule", bound=nn.Module)
-
 
 class DeviceNetworks:
     """The networks of a model on its device.
 
-    Contexts and decoder states are places in the device's memory (see `bytes_a_context`, `bytes_a_decoder`), free again
-    when nothing holds them. All inputs may lie in main memory; what `draw` and `decode` give lies there.
+    Contexts and decoder states are slots in the device's memory (see `bytes_a_context`, `bytes_a_decoder`), free again
+    when nothing holds them. All inputs may lie in main memory; what `sample_frames` and `decode` give lies there.
 
     Args:
         model: its weights are read where they lie and kept where their precision is the same; nothing is changed.
         mode: "exact" is float32 and all sampling steps, "fast" is few steps in the fastest precision that the device
             has.
         precision: of weights and products, another than the mode's.
-        streams: places to begin with; they are doubled as needed.
+        streams: slots to begin with; they are doubled as needed.
     """
 
     def __init__(
@@ -71,7 +69,7 @@ class DeviceNetworks:
         self._lock = threading.RLock()
         with torch.inference_mode():
             self._transformer = SlotTransformer(model.ar, precision)
-            self._head = RowHead(model.ar.head, precision)
+            self._head = SlotHead(model.ar.head, precision)
             self._decoder = copy.deepcopy(model.tae.decoder).float().eval()
             self._latent_mean, self._latent_std = model.ar.latent_mean.float(), model.ar.latent_std.float()
             rows, on = 2 * streams + 2, self.device
@@ -83,10 +81,10 @@ class DeviceNetworks:
         self._step, self._fill, self._decode = (
             Replayed(run, self.device) for run in (self._run_step, self._run_fill, self._run_decode)
         )
-        self._draws: dict[bool, Replayed] = {}
+        self._samplings: dict[bool, Replayed] = {}
 
     def warm_up(self, streams: int) -> None:
-        """Take places for so many guided streams and capture what steps of up to so many need, so that none has to."""
+        """Take slots for so many guided streams and capture what steps of up to so many need, so that none has to."""
         count = 1 << (streams - 1).bit_length()
         while count:
             self._rehearse(count)
@@ -98,7 +96,7 @@ class DeviceNetworks:
         _, joined = self.step(latents, self.join([state for _, state in started]))
         contexts = [joined[[2 * row, 2 * row + 1]] for row in range(streams)]
         noise = torch.zeros(self.sampling_steps + 1, streams, self.config.latent_dim)
-        self.draw(contexts, torch.ones(streams), noise, [None] * streams)
+        self.sample_frames(contexts, torch.ones(streams), noise, [None] * streams)
         self.decode_each(latents[:streams], [None] * streams)
 
     @property
@@ -180,10 +178,10 @@ class DeviceNetworks:
 
     @torch.inference_mode()
     def conditions(self, state: SlotContexts) -> Float[Tensor, "r h"]:
-        """The numbers that a context's conditions are, in main memory; they are kept for a slot's newest context."""
+        """The values of a context's conditions, in main memory; they are kept for a slot's newest context."""
         with self._lock:
-            places = to_device(torch.tensor(self._newest(state)), self.device)
-            return self._contexts.tensors[-1].index_select(0, places).cpu()
+            indices = to_device(torch.tensor(self._newest(state)), self.device)
+            return self._contexts.tensors[-1].index_select(0, indices).cpu()
 
     @torch.inference_mode()
     def sample(
@@ -227,7 +225,7 @@ class DeviceNetworks:
             return to_host(torch.cat(frames)), [SlotDecoder(slot, self._decoder_tensors) for slot in new]
 
     @torch.inference_mode()
-    def draw(
+    def sample_frames(
         self,
         contexts: Sequence[SlotContexts],
         guidance: Float[Tensor, " b"] | None,
@@ -238,20 +236,20 @@ class DeviceNetworks:
 
         contexts: of each stream, with the text and, with guidance, without it. noise: what the chain begins with, then
         that of each of its S - 1 steps. states: of the decoders; None is that before the first latent. Nothing that is
-        given here is changed, so what is drawn can be thrown away.
+        given here is changed, so what is sampled can be thrown away.
         """
         guided, steps = guidance is not None, len(noise) - 1
         scale = noise.new_ones(len(contexts)) if guidance is None else guidance
         with self._lock:
-            run = self._drawing(guided, steps)
+            run = self._sampling(guided, steps)
             columns = [list(rows) for rows in zip(*map(self._newest, contexts), strict=True)]
             old, new = self._placed(states), self._decoders.take(len(states))
             columns += [_indices(old), _indices(new)]
-            drawn = [
+            sampled = [
                 self._padded(run, [column[part] for column in columns], scale[part], noise[:, part].transpose(0, 1))
                 for part in _parts(len(contexts), MAX_STREAMS)
             ]
-            together = to_host(torch.cat(drawn))
+            together = to_host(torch.cat(sampled))
         latents, frames = together[:, : noise.shape[2]], together[:, noise.shape[2] :]
         frames = frames.unflatten(1, (-1, self._decoder.config.feature_dim))
         return latents, frames, [SlotDecoder(slot, self._decoder_tensors) for slot in new]
@@ -278,7 +276,7 @@ class DeviceNetworks:
         states.index_copy_(0, indices[1], torch.cat([state.flatten(1) for state in after.convs], dim=1))
         return frames
 
-    def _run_draw(
+    def _run_sample(
         self, indices: Tensor, scale: Tensor, noise: Tensor, plan: Sequence[SolverStep], guided: bool
     ) -> Tensor:
         conditions = self._contexts.tensors[-1][indices[:-2]]
@@ -289,23 +287,23 @@ class DeviceNetworks:
     # Around them.
 
     def _padded(self, run: Replayed, indices: list[list[int]], *inputs: Tensor) -> Tensor:
-        """Run on a batch of a fixed size, the next power of two; padding rows work in the scratch place."""
+        """Run on a batch of a fixed size, the next power of two; padding rows work in the scratch slot."""
         count = len(indices[0])
         size = 1 << (count - 1).bit_length()
-        numbers = torch.tensor([row + [SlotPool.SCRATCH] * (size - count) for row in indices])
+        together = torch.tensor([row + [SlotPool.SCRATCH] * (size - count) for row in indices])
         padded = [torch.cat([part, part.new_zeros(size - count, *part.shape[1:])]).contiguous() for part in inputs]
         memory = (self._contexts.generation, self._decoders.generation)
-        return run(size, memory, *(to_device(values, self.device) for values in (numbers, *padded)))[:count]
+        return run(size, memory, *(to_device(values, self.device) for values in (together, *padded)))[:count]
 
-    def _drawing(self, guided: bool, steps: int) -> Replayed:
-        known = self._draws.get(guided)
+    def _sampling(self, guided: bool, steps: int) -> Replayed:
+        known = self._samplings.get(guided)
         if steps == self.sampling_steps and known is not None:
             return known
-        function = partial(self._run_draw, plan=self._plan(steps), guided=guided)
+        function = partial(self._run_sample, plan=self._plan(steps), guided=guided)
         # Only the usual number of steps is captured: a graph takes memory, and anybody may ask for any number.
         if steps != self.sampling_steps:
             return Replayed(function, self.device, captured=False)
-        return self._draws.setdefault(guided, Replayed(function, self.device))
+        return self._samplings.setdefault(guided, Replayed(function, self.device))
 
     def _writable(self, state: SlotContexts) -> list[Slot]:
         """Slots in which these contexts are the newest: their own, or copies where others have gone on in them."""
@@ -329,7 +327,7 @@ class DeviceNetworks:
         return _indices(state.slots)
 
     def _placed(self, states: Sequence[ConvStates | SlotDecoder | None]) -> list[Slot | None]:
-        """Where the states lie; what comes from main memory is brought to a place."""
+        """Where the states lie; what comes from main memory is brought to a slot."""
         return [state.slot if isinstance(state, SlotDecoder) else state and self._uploaded(state) for state in states]
 
     def _uploaded(self, state: ConvStates) -> Slot:
@@ -348,23 +346,10 @@ class DeviceNetworks:
 
     def _plan(self, steps: int) -> tuple[SolverStep, ...]:
         if steps not in self._plans:
-            plan = ancestral if self.mode == "exact" else fast_sampling
-            self._plans[steps] = plan(self._schedule, steps)
+            chain = self._schedule
+            exact = self.mode == "exact"
+            self._plans[steps] = ancestral_steps(chain.respaced(steps)) if exact else fast_sampling(chain, steps)
         return self._plans[steps]
-
-
-def ancestral(schedule: DiffusionSchedule, steps: int) -> tuple[SolverStep, ...]:
-    """The reverse chain that the head was trained for, in all or fewer steps, as steps of a solver.
-
-    x is not kept on its own: what the mean takes of it is in the start estimate's coefficients, as the exact chain does
-    it.
-    """
-    chain = schedule.respaced(steps)
-    coefficients = [(level, step_coefficients(chain, level)) for level in reversed(range(steps))]
-    return tuple(
-        SolverStep(chain.timesteps[level], of_noisy, of_noise, 0.0, (1.0,), std)
-        for level, (of_noisy, of_noise, std) in coefficients
-    )
 
 
 def on_host(model: TextToMotionModel) -> TextToMotionModel:

@@ -1,4 +1,4 @@
-"""Places in a device's memory, taken beforehand: given out, free again when nobody holds them, doubled as needed."""
+"""Slots in a device's memory, taken beforehand: given out, free again when nobody holds them, doubled as needed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from kinestream.inference.cuda.graphs import to_device
 
 
 class Slot:
-    """A place in a pool; it is free again as soon as nothing holds this object any more.
+    """A slot of a pool; it is free again as soon as nothing holds this object any more.
 
     Attributes:
         index: row of the pool's tensors.
-        written: how many positions of the place any state has filled.
+        written: how many positions of it any state has filled.
     """
 
     __slots__ = ("_free", "index", "written")
@@ -25,7 +25,7 @@ class Slot:
         self.index, self.written, self._free = index, 0, free
 
     def __del__(self) -> None:
-        # Appending is safe from any thread. Work that reads the place was queued before work that will fill it again.
+        # Appending is safe from any thread. Work that reads the slot was queued before work that will fill it again.
         self._free.append(self.index)
 
 
@@ -67,7 +67,7 @@ class SlotDecoder:
 
 
 class SlotPool:
-    """Tensors whose dimension 0 counts places. Rows 0 and 1 are never given out: 0 stays zeros, 1 takes what padding
+    """Tensors whose dimension 0 counts slots. Rows 0 and 1 are never given out: 0 stays zeros, 1 takes what padding
     rows of a batch write.
 
     Attributes:
@@ -84,16 +84,16 @@ class SlotPool:
         self._free = list(range(self._size - 1, self.SCRATCH, -1))
 
     def __len__(self) -> int:
-        """Places that are taken."""
+        """Slots that are taken."""
         return self._size - 2 - len(self._free)
 
     @property
     def bytes_a_slot(self) -> int:
-        """Memory of one place."""
+        """Memory of one slot."""
         return sum(tensor[0].numel() * tensor.element_size() for tensor in self.tensors)
 
     def take(self, count: int) -> list[Slot]:
-        """New places, with whatever was in them.
+        """New slots, with whatever was in them.
 
         Raises:
             KinestreamError: the device has no memory for more.
@@ -103,11 +103,11 @@ class SlotPool:
         return [Slot(self._free.pop(), self._free) for _ in range(count)]
 
     def copy(self, old: Sequence[int], new: Sequence[int]) -> None:
-        """Copy places."""
+        """Copy slots."""
         device = self.tensors[0].device
-        places = to_device(torch.tensor([old, new]), device)
+        indices = to_device(torch.tensor([old, new]), device)
         for tensor in self.tensors:
-            tensor.index_copy_(0, places[1], tensor.index_select(0, places[0]))
+            tensor.index_copy_(0, indices[1], tensor.index_select(0, indices[0]))
 
     def _grow(self) -> None:
         size = self._size

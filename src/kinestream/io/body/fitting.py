@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from kinestream.errors import BadInputError
 from kinestream.rotations import matrix_from_quat, quat_between
 from kinestream.skeleton import Skeleton, forward_kinematics, smpl22
-from kinestream.skeleton.bone_names import bone_map
+from kinestream.skeleton.bone_finding import bone_map
 from kinestream.skeleton.humanoid import HumanoidRig
 from kinestream.skeleton.rest_pose import Recording, humanoid_rig
 

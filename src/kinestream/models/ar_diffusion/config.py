@@ -17,9 +17,9 @@ class ARDiffusionConfig(ModelConfig):
     """Sizes of the transformer and its diffusion head (MotionStreamer, section 3.3 and appendix A)."""
 
     latent_dim: int = 16
-    """Numbers per latent (d_c)."""
+    """Values per latent (d_c)."""
     text_dim: int = 768
-    """Numbers per text embedding (d_t)."""
+    """Values per text embedding (d_t)."""
     hidden_dim: int = 768
     """Width of the transformer."""
     num_layers: int = 12
@@ -78,7 +78,7 @@ class ARDiffusionConfig(ModelConfig):
 
     @classmethod
     def paper(cls) -> ARDiffusionConfig:
-        """The published size: 242 million numbers, 768-d sentence-T5 embeddings."""
+        """The published size: 242 million parameters, 768-d sentence-T5 embeddings."""
         return cls()
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,20 +14,11 @@ from torch.nn import functional
 
 from kinestream.errors import BadInputError
 from kinestream.models.ar_diffusion.config import ARDiffusionConfig
-from kinestream.models.ar_diffusion.small_batch import (
-    Affine,
-    BlockWeights,
-    HeadWeights,
-    StepCoefficients,
-    reverse_chain,
-)
-from kinestream.nn.diffusion import DiffusionSchedule, cosine_schedule
-from kinestream.nn.row_linear import FEW_ROWS, LARGE_MATRIX
+from kinestream.nn.diffusion import DiffusionSchedule, ancestral_steps, cosine_schedule, run_chain
+from kinestream.nn.operations import EAGER, Affine, Operations, Value
 
 _TIME_FREQUENCIES = 256
 _MODULATION_ROWS = 4096
-# Up to so many rows the chain for small batches is faster where matrices are small.
-_SMALL_ROWS = 2
 _NORM_EPS = 1e-6
 
 
@@ -64,6 +56,11 @@ def _draw(shape: tuple[int, ...], generator: torch.Generator | None, device: tor
     return torch.randn(shape, generator=generator, device=source).to(device or source or "cpu")
 
 
+def activated(ops: Operations, x: Value) -> Value:
+    """The head's activation."""
+    return ops.silu(x)
+
+
 class AdaLNBlock(nn.Module):
     """x + gate * mlp(norm(x) * (1 + scale) + shift), where shift, scale and gate come from step and condition."""
 
@@ -74,15 +71,33 @@ class AdaLNBlock(nn.Module):
         self.up = nn.Linear(width, width)
         self.down = nn.Linear(width, width)
 
-    def run(self, x: Tensor, shift: Tensor, gain: Tensor, gate: Tensor) -> Tensor:
-        """Apply with the modulation given; gain is 1 + scale."""
-        hidden = self.norm(x) * gain + shift
-        out: Tensor = x + gate * self.down(functional.silu(self.up(hidden)))
-        return out
+    def describe(self, ops: Operations, x: Value, shift: Value, gain: Value, gate: Value) -> Value:
+        """The block with the modulation given, by any operations; gain is 1 + scale."""
+        normed = ops.layer_norm(x, _NORM_EPS, self.norm.weight, self.norm.bias)
+        inner = activated(ops, ops.linear(ops.multiply_add(normed, gain, shift), [self.up]))
+        return ops.multiply_add(gate, ops.linear(inner, [self.down]), x)
+
+    def folded(self) -> AdaLNBlock:
+        """See `DiffusionHead.folded`."""
+        gain, offset, own = self.norm.weight, self.norm.bias, self.modulation
+        shift, scale, gate = own.weight.chunk(3)
+        shift_bias, scale_bias, gate_bias = own.bias.chunk(3)
+        twin = copy.copy(self)
+        twin._modules = dict(self._modules)
+        twin.norm = nn.LayerNorm(len(gain), eps=self.norm.eps, elementwise_affine=False)
+        twin.modulation = copy.copy(own)
+        weight = torch.cat([shift + offset[:, None] * scale, gain[:, None] * scale, gate])
+        bias = torch.cat([shift_bias + offset * (1 + scale_bias), gain * (1 + scale_bias) - 1, gate_bias])
+        twin.modulation._parameters = {"weight": nn.Parameter(weight, False), "bias": nn.Parameter(bias, False)}
+        return twin
 
 
 class DiffusionHead(nn.Module):
-    """Predict the noise in x_t from the step t and a condition of the transformer, and sample latents with it."""
+    """Predict the noise in x_t from the step t and a condition of the transformer, and sample latents with it.
+
+    The modulations of all blocks depend on step and condition only; they are three fifths of the weights, and made for
+    many steps at once.
+    """
 
     def __init__(self, config: ARDiffusionConfig):
         super().__init__()
@@ -96,6 +111,47 @@ class DiffusionHead(nn.Module):
         self.output_modulation = nn.Linear(width, 2 * width)
         self.output = nn.Linear(width, config.latent_dim)
 
+    # The network, by any operations -------------------------------------------------------------------------------
+
+    def modulation_layers(self) -> list[Affine]:
+        """The layers of `modulations`: each block's shift, gain and gate, then shift and gain of the output."""
+        width = self.config.head_width
+        layers = [block.modulation for block in self._blocks()] + [self.output_modulation]
+        one = functional.pad(layers[0].bias.new_ones(width), (width, width))  # gain is 1 + scale
+        return [Affine(layer.weight, layer.bias + one[: len(layer.bias)]) for layer in layers]
+
+    def modulations(self, ops: Operations, times: Value, conditions: Value, layers: Sequence[Affine]) -> Value:
+        """All that `denoise` needs to know of steps and conditions, [..., (3 blocks + 2) W].
+
+        times: what `time_embedding` gives, [..., W]; conditions [..., H]; layers: `modulation_layers`.
+        """
+        return ops.linear(activated(ops, ops.add(times, ops.linear(conditions, [self.condition]))), layers)
+
+    def denoise(self, ops: Operations, x: Value, modulations: Value) -> Value:
+        """The noise estimates [N, C] for noisy latents x [N, C] under modulations [N, (3 blocks + 2) W]."""
+        blocks = self._blocks()
+        parts = ops.split(modulations, [self.config.head_width] * (3 * len(blocks) + 2), -1)
+        hidden = ops.linear(x, [self.input])
+        for index, block in enumerate(blocks):
+            hidden = block.describe(ops, hidden, *parts[3 * index : 3 * index + 3])
+        shift, gain = parts[-2:]
+        # Apart, not by `multiply_add`: as precise as x, whatever the modulations are in.
+        return ops.linear(ops.add(ops.multiply(ops.layer_norm(hidden, _NORM_EPS), gain), shift), [self.output])
+
+    def _blocks(self) -> list[AdaLNBlock]:
+        return [block for block in self.blocks if isinstance(block, AdaLNBlock)]
+
+    @torch.no_grad()
+    def folded(self) -> DiffusionHead:
+        """An equal head whose norms have no gain and bias: they are in the modulations. For programs, not training.
+
+        (n g + b) (1 + scale) + shift = n [1 + (g (1 + scale) - 1)] + [b (1 + scale) + shift].
+        """
+        twin = copy.copy(self)
+        twin._modules = dict(self._modules)
+        twin.blocks = nn.ModuleList(block.folded() for block in self._blocks())
+        return twin
+
     @property
     def schedule(self) -> DiffusionSchedule:
         """The noise schedule of the configuration."""
@@ -107,32 +163,17 @@ class DiffusionHead(nn.Module):
         frequencies = torch.exp(-math.log(10000.0) * torch.arange(half, dtype=torch.float32, device=t.device) / half)
         angles = t.float()[:, None] * frequencies
         waves = torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.time_in.weight.dtype)
-        out: Tensor = self.time_out(functional.silu(self.time_in(waves)))
-        return out
-
-    def _modulations(self, time: Tensor, condition: Tensor) -> list[tuple[Tensor, ...]]:
-        mixed = functional.silu(time + condition)
-        per_layer: list[tuple[Tensor, ...]] = []
-        for block in self.blocks:
-            assert isinstance(block, AdaLNBlock)
-            shift, scale, gate = block.modulation(mixed).chunk(3, dim=-1)
-            per_layer.append((shift, 1 + scale, gate))
-        shift, scale = self.output_modulation(mixed).chunk(2, dim=-1)
-        per_layer.append((shift, 1 + scale))
-        return per_layer
-
-    def _denoise(self, hidden: Tensor, modulations: Sequence[tuple[Tensor, ...]]) -> Tensor:
-        for block, modulation in zip(self.blocks, modulations, strict=False):
-            assert isinstance(block, AdaLNBlock)
-            hidden = block.run(hidden, *modulation)
-        shift, gain = modulations[-1]
-        normed = functional.layer_norm(hidden, (hidden.shape[-1],), eps=_NORM_EPS)
-        out: Tensor = self.output(normed * gain + shift)
+        out: Tensor = EAGER.linear(activated(EAGER, EAGER.linear(waves, [self.time_in])), [self.time_out])
         return out
 
     def forward(self, x: Float[Tensor, "n c"], t: Int[Tensor, " n"], c: Float[Tensor, "n h"]) -> Float[Tensor, "n c"]:
         """Give the noise estimate for noisy latents x at steps t under conditions c."""
-        return self._denoise(self.input(x), self._modulations(self.time_embedding(t), self.condition(c)))
+        out: Tensor = self.denoise(
+            EAGER, x, self.modulations(EAGER, self.time_embedding(t), c, self.modulation_layers())
+        )
+        return out
+
+    # Sampling -----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def sample(
@@ -172,74 +213,29 @@ class DiffusionHead(nn.Module):
         schedule: DiffusionSchedule,
         temperature: float,
     ) -> Tensor:
-        batch = cond.shape[0]
-        conditions = torch.stack([cond] if uncond is None else [cond, uncond])
-        conditions = self.condition(conditions.to(self.condition.weight.dtype))
-        scale = torch.as_tensor(guidance_scale, dtype=torch.float32, device=cond.device).expand(batch)[:, None]
-        fresh_noise = noise.steps.float() * temperature
-        levels = list(reversed(range(schedule.num_steps)))
-        rows = conditions.shape[0] * batch
-        few = FEW_ROWS if self.config.head_width**2 >= LARGE_MATRIX else _SMALL_ROWS
-        small = rows <= few and cond.device.type == "cpu" and conditions.dtype == torch.float32
-        run = self._run_small if small else self._run
-        span = max(1, _MODULATION_ROWS // rows)
-        x = noise.initial.float()
-        for first in range(0, len(levels), span):
-            block = levels[first : first + span]
-            times = self.time_embedding(torch.tensor([schedule.timesteps[i] for i in block], device=cond.device))
-            modulations = self._modulations(times[:, None, None], conditions)
-            coefficients = [step_coefficients(schedule, level) for level in block]
-            x = run(x, modulations, coefficients, fresh_noise[first : first + span], None if uncond is None else scale)
-        return x
+        dtype, layers = self.condition.weight.dtype, self.modulation_layers()
+        conditions = (cond if uncond is None else torch.cat([cond, uncond])).to(dtype)
+        copies = len(conditions) // len(cond)
+        scale = torch.as_tensor(guidance_scale, dtype=torch.float32, device=cond.device).expand(len(cond))[:, None]
 
-    def _run(
-        self,
-        x: Tensor,
-        modulations: Sequence[tuple[Tensor, ...]],
-        coefficients: Sequence[StepCoefficients],
-        fresh_noise: Tensor,
-        scale: Tensor | None,
-    ) -> Tensor:
-        copies = modulations[0][0].shape[1]
-        for step, (of_noisy, of_noise, std) in enumerate(coefficients):
-            here = [tuple(part[step] for part in layer) for layer in modulations]
-            hidden = self.input(x.to(self.input.weight.dtype)).expand(copies, -1, -1)
-            estimate = self._denoise(hidden, here).float()
-            guided = estimate[0] if scale is None else estimate[1] + scale * (estimate[0] - estimate[1])
-            x = of_noisy * x - of_noise * guided + std * fresh_noise[step]
-        return x
+        def modulate(timesteps: Sequence[int]) -> Tensor:
+            times = self.time_embedding(torch.tensor(timesteps, device=cond.device))
+            made: Tensor = self.modulations(EAGER, times[:, None], conditions, layers)
+            return made
 
-    def _run_small(
-        self,
-        x: Tensor,
-        modulations: Sequence[tuple[Tensor, ...]],
-        coefficients: Sequence[StepCoefficients],
-        fresh_noise: Tensor,
-        scale: Tensor | None,
-    ) -> Tensor:
-        blocks = [block for block in self.blocks if isinstance(block, AdaLNBlock)]
-        weights = HeadWeights(
-            _affine(self.input),
-            [
-                BlockWeights(
-                    block.norm.weight.detach().numpy(),
-                    block.norm.bias.detach().numpy(),
-                    _affine(block.up),
-                    _affine(block.down),
-                )
-                for block in blocks
-            ],
-            _affine(self.output),
+        def denoise(x: Tensor, modulations: Tensor) -> Tensor:
+            estimates: Tensor = self.denoise(EAGER, x.repeat(copies, 1).to(dtype), modulations)
+            return estimates.float()
+
+        out: Tensor = run_chain(
+            ancestral_steps(schedule),
+            (noise.initial.float(), noise.steps.float() * temperature),
+            modulate,
+            denoise,
+            None if uncond is None else scale,
+            span=max(1, _MODULATION_ROWS // len(conditions)),
         )
-        out = reverse_chain(
-            weights,
-            [[part.numpy() for part in layer] for layer in modulations],
-            coefficients,
-            x.numpy(),
-            fresh_noise.numpy(),
-            None if scale is None else scale.numpy(),
-        )
-        return torch.from_numpy(out)
+        return out
 
     def _check_noise(self, noise: SamplingNoise, batch: int, steps: int) -> None:
         expected = (batch, self.config.latent_dim)
@@ -248,18 +244,3 @@ class DiffusionHead(nn.Module):
                 f"Sampling {batch} latents in {steps} steps needs noise {expected} and {(steps, *expected)}, "
                 f"got {tuple(noise.initial.shape)} and {tuple(noise.steps.shape)}."
             )
-
-
-def _affine(layer: nn.Linear) -> Affine:
-    return Affine(layer.weight.detach().numpy(), layer.bias.detach().numpy())
-
-
-def step_coefficients(schedule: DiffusionSchedule, level: int) -> StepCoefficients:
-    """Give the reverse step at a level: x <- of_noisy x - of_noise noise_estimate + std fresh_noise."""
-    of_noisy, of_noise = schedule.start_coefficients
-    mean_of_start, mean_of_noisy = schedule.posterior_mean_coefficients
-    return StepCoefficients(
-        float(mean_of_start[level] * of_noisy[level] + mean_of_noisy[level]),
-        float(mean_of_start[level] * of_noise[level]),
-        float(schedule.posterior_std[level]) if level else 0.0,
-    )

@@ -12,6 +12,7 @@ from kinestream.errors import BadInputError
 from kinestream.models.ar_diffusion.config import ARDiffusionConfig
 from kinestream.models.ar_diffusion.head import AdaLNBlock, DiffusionHead
 from kinestream.models.ar_diffusion.transformer import Block, Transformer, TransformerState
+from kinestream.nn.operations import EAGER, Operations, Value
 from kinestream.nn.streaming import map_state, select_rows, zero_inactive
 
 
@@ -46,6 +47,18 @@ class ARDiffusion(nn.Module):
         """Turn this model's latents into the autoencoder's."""
         return latents * self.latent_std + self.latent_mean
 
+    def text_token(self, ops: Operations, text: Value) -> Value:
+        """What a text becomes in the context, by any operations."""
+        return ops.linear(ops.scale(text, self.config.text_scale), [self.text_in])
+
+    def latent_tokens(self, ops: Operations, latents: Value) -> Value:
+        """What latents become in the context, by any operations."""
+        return ops.linear(latents, [self.latent_in])
+
+    def condition(self, ops: Operations, hidden: Value) -> Value:
+        """What conditions the head, from normalised hidden vectors; by any operations."""
+        return ops.linear(hidden, [self.out])
+
     def _embed(self, text: Tensor, latents: Tensor | None) -> Tensor:
         if text.dim() != 2 or text.shape[-1] != self.config.text_dim:
             raise BadInputError(
@@ -53,7 +66,7 @@ class ARDiffusion(nn.Module):
                 "the model was trained with another text encoder."
             )
         residual_dtype = self.text_in.weight.dtype  # stays float32 under autocast
-        token: Tensor = self.text_in(text * self.config.text_scale)[:, None].to(residual_dtype)
+        token: Tensor = self.text_token(EAGER, text)[:, None].to(residual_dtype)
         if latents is None:
             return token
         if latents.dim() != 3 or latents.shape[-1] != self.config.latent_dim or len(latents) != len(text):
@@ -65,7 +78,7 @@ class ARDiffusion(nn.Module):
                 f"{latents.shape[1]} latents don't fit into the context of {self.config.context_latents}; "
                 "pass the newest ones only."
             )
-        return torch.cat([token, self.latent_in(latents).to(residual_dtype)], dim=1)
+        return torch.cat([token, self.latent_tokens(EAGER, latents).to(residual_dtype)], dim=1)
 
     def conditions(
         self, text: Float[Tensor, "b e"], latents: Float[Tensor, "b l c"], lengths: Tensor | None = None
@@ -76,10 +89,10 @@ class ARDiffusion(nn.Module):
         the row's own are zero.
         """
         if lengths is None:
-            hidden: Tensor = self.out(self.transformer(self._embed(text, latents)))
+            hidden: Tensor = self.condition(EAGER, self.transformer(self._embed(text, latents)))
             return hidden
         inside = torch.arange(latents.shape[1] + 1, device=latents.device) <= lengths[:, None]
-        hidden = self.out(self.transformer(self._embed(text, latents.where(inside[:, 1:, None], 0.0))))
+        hidden = self.condition(EAGER, self.transformer(self._embed(text, latents.where(inside[:, 1:, None], 0.0))))
         return hidden.where(inside[..., None], 0.0)
 
     def init_state(
@@ -112,7 +125,7 @@ class ARDiffusion(nn.Module):
         hidden, filled = self.transformer.fill(embedded, used)
         last = hidden[torch.arange(len(text), device=hidden.device), used - 1]
         filled = map_state(lambda new, old: new.to(old.dtype), filled, state)
-        return self.out(last), filled
+        return self.condition(EAGER, last), filled
 
     def _prefill_rows(
         self, text: Tensor, history: Tensor | None, state: TransformerState, lengths: Tensor | None, active: Tensor
@@ -147,8 +160,8 @@ class ARDiffusion(nn.Module):
         if len(moving) and int(moving.min()) < 1:
             raise BadInputError("The context is empty; start it with prefill(text, history).")
         safe = TransformerState(state.layers, state.length.clamp_max(self.config.capacity - 1))
-        hidden, stepped = self.transformer.step(self.latent_in(latent), safe)
-        return zero_inactive(active, self.out(hidden[:, 0])), select_rows(active, stepped, state)
+        hidden, stepped = self.transformer.step(self.latent_tokens(EAGER, latent), safe)
+        return zero_inactive(active, self.condition(EAGER, hidden[:, 0])), select_rows(active, stepped, state)
 
 
 def _initialise(model: ARDiffusion) -> None:

@@ -52,7 +52,7 @@ def config_from_released_shapes(
 ) -> ARDiffusionConfig:
     """Read the configuration off the released tensors' shapes; raises BadInputError where they are something else.
 
-    The number of heads leaves no trace in the shapes: every published size has 64 numbers a head, which is taken unless
+    The number of heads leaves no trace in the shapes: every published size has 64 values a head, which is taken unless
     `num_heads` is given.
     """
     try:

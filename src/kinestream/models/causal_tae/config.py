@@ -12,11 +12,11 @@ class CausalTAEConfig(ModelConfig):
     """Sizes of the causal temporal autoencoder (MotionStreamer, Table 8)."""
 
     feature_dim: int = 272
-    """Numbers per motion frame (D)."""
+    """Values per motion frame (D)."""
     hidden_dim: int = 1024
     """Channels of every convolution."""
     latent_dim: int = 16
-    """Numbers per latent (d_c)."""
+    """Values per latent (d_c)."""
     num_halvings: int = 2
     """How many times time is halved: a latent stands for 2 ** num_halvings frames (l = 4)."""
     depth: int = 3
@@ -53,7 +53,7 @@ class CausalTAEConfig(ModelConfig):
 
     @classmethod
     def paper(cls) -> CausalTAEConfig:
-        """The published size: 76 million numbers."""
+        """The published size: 76 million parameters."""
         return cls()
 
     @classmethod

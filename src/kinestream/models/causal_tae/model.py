@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from kinestream.errors import BadInputError
 from kinestream.models.causal_tae.config import CausalTAEConfig
 from kinestream.nn.motion_convs import ConvDecoder, ConvEncoder, ConvSizes, ConvStates
+from kinestream.nn.operations import EAGER, Operations, Value
 from kinestream.nn.streaming import zero_inactive
 
 
@@ -64,15 +65,19 @@ class CausalDecoder(ConvDecoder):
         self.config = config
         self.from_latent = nn.Linear(config.latent_dim, config.hidden_dim)
 
+    def vectors(self, ops: Operations, z: Value) -> Value:
+        """What latents [..., C] become before the convolutions, by any operations."""
+        return ops.linear(z, [self.from_latent])
+
     def forward(self, z: Float[Tensor, "b l c"]) -> Float[Tensor, "b t d"]:
         """Decode whole sequences; gives frames_per_latent frames per latent."""
-        return self.run(self.from_latent(z))
+        return self.run(self.vectors(EAGER, z))
 
     def step(
         self, z: Float[Tensor, "b n c"], state: ConvStates, active: Tensor | None = None
     ) -> tuple[Float[Tensor, "b t d"], ConvStates]:
         """Decode the next latents (one or more); gives their frames and the next state."""
-        return self.run_step(self.from_latent(z), state, active)
+        return self.run_step(self.vectors(EAGER, z), state, active)
 
 
 class CausalTAE(nn.Module):

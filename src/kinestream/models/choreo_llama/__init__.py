@@ -1,10 +1,10 @@
 """Music, genre and reference dances to dance codes (InfiniteDance, section 4.2)."""
 
 from kinestream.models.choreo_llama.config import ChoreoLlamaConfig
-from kinestream.models.choreo_llama.drawing import Drawing, Drawings
 from kinestream.models.choreo_llama.loss import ChoreoLlamaLoss, choreo_llama_loss
 from kinestream.models.choreo_llama.model import ChoreoLlama
 from kinestream.models.choreo_llama.sampling import SamplingSettings
+from kinestream.models.choreo_llama.window_sampling import SampledWindow, WindowSampler
 from kinestream.models.choreo_llama.windows import (
     DanceContext,
     Piece,
@@ -20,11 +20,11 @@ __all__ = [
     "ChoreoLlamaConfig",
     "ChoreoLlamaLoss",
     "DanceContext",
-    "Drawing",
-    "Drawings",
     "Piece",
     "References",
+    "SampledWindow",
     "SamplingSettings",
+    "WindowSampler",
     "choreo_llama_loss",
     "extend_dance",
     "generate_codes",

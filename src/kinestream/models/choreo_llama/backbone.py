@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -12,9 +13,9 @@ from torch.nn import functional
 
 from kinestream.errors import BadInputError, MissingExtraError
 from kinestream.models.choreo_llama.config import ChoreoLlamaConfig
-from kinestream.models.choreo_llama.reading import Rows
-from kinestream.nn.attention import AttentionCache
-from kinestream.nn.row_linear import few_rows_linear
+from kinestream.models.choreo_llama.reading import CacheSlots
+from kinestream.nn.attention import AttentionCache, attention
+from kinestream.nn.operations import EAGER, Layer, Operations, Value, swiglu
 from kinestream.nn.streaming import select_rows, zero_inactive
 
 if TYPE_CHECKING:
@@ -77,6 +78,12 @@ class LlamaBackbone(nn.Module):
         del self.llama.embed_tokens  # embeddings come in, never words
         self.register_load_state_dict_post_hook(_rebuild_rotary)  # type: ignore[no-untyped-call]
 
+    def _angles(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines [B, 1, n, head_dim / 2] of positions."""
+        half = self.config.head_dim // 2
+        cos, sin = (table[:, None, :, :half] for table in self.llama.rotary_emb(x, positions))
+        return cos, sin
+
     def forward(self, x: Float[Tensor, "b t h"]) -> Float[Tensor, "b t h"]:
         """Run over whole sequences that start at position 0."""
         hidden: Tensor = self.llama(inputs_embeds=x, use_cache=False).last_hidden_state
@@ -115,48 +122,54 @@ class LlamaBackbone(nn.Module):
         start = state.length.clamp_max(capacity - count)
         positions = start[:, None] + torch.arange(count, device=x.device)
         places = _Places(
-            self.llama.rotary_emb(x, positions),
+            self._angles(x, positions),
             positions,
             torch.arange(longest + count, device=x.device) <= positions[..., None],
             longest if active is None and int(state.length.min()) == longest else None,
             reuse and active is None,
         )
-        hidden, caches = x, []
+        hidden, caches = x, list[AttentionCache]()
         for layer, cache in zip(self.llama.layers, state.layers, strict=True):
-            attended, cache = self._attend(layer.self_attn, _normed(layer.input_layernorm, hidden), cache, places)
-            hidden = hidden + attended
-            normed, mlp = _normed(layer.post_attention_layernorm, hidden), layer.mlp
-            gate = functional.silu(few_rows_linear(normed, mlp.gate_proj.weight))
-            hidden = hidden + few_rows_linear(gate * few_rows_linear(normed, mlp.up_proj.weight), mlp.down_proj.weight)
-            caches.append(cache)
-        out = _normed(self.llama.norm, hidden)
+            projections = [layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj]
+            attend = partial(self._attend, places, cache, caches)
+            hidden = describe_block(EAGER, self.config, layer, projections, hidden, places.angles, attend)
+        out = EAGER.rms_norm(hidden, self.llama.norm.weight, RMS_EPS)
         return zero_inactive(active, out), select_rows(active, LlamaState(tuple(caches), state.length + count), state)
 
     def _attend(
-        self, attention: Any, x: Tensor, cache: AttentionCache, places: _Places
-    ) -> tuple[Tensor, AttentionCache]:
-        size, groups = self.config.head_dim, self.config.num_heads // self.config.num_kv_heads
-        q, k, v = (
-            few_rows_linear(x, project.weight).unflatten(-1, (-1, size)).transpose(1, 2)
-            for project in (attention.q_proj, attention.k_proj, attention.v_proj)
-        )
-        q, k = _rotated(q, *places.angles), _rotated(k, *places.angles)
+        self, places: _Places, cache: AttentionCache, caches: list[AttentionCache], q: Tensor, k: Tensor, v: Tensor
+    ) -> Tensor:
+        """Attend to a layer's cache; the one with the new keys and values goes to `caches`."""
         cache = AttentionCache(places.written(cache.keys, k), places.written(cache.values, v))
+        caches.append(cache)
         horizon = places.seen.shape[-1]
         keys, values = cache.keys[:, :, :horizon], cache.values[:, :, :horizon]
-        if x.shape[1] == 1 and places.common is not None:
+        if q.shape[2] == 1 and places.common is not None:
             # One new position sees everything: heads that share keys are rows of one product, and nothing is copied.
-            mixed = functional.scaled_dot_product_attention(q.unflatten(1, (-1, groups))[:, :, :, 0], keys, values)
-            out = mixed.flatten(1)[:, None]
-        else:
-            mixed = functional.scaled_dot_product_attention(
-                q, keys, values, attn_mask=places.seen[:, None], enable_gqa=True
-            )
-            out = mixed.transpose(1, 2).flatten(2)
-        return few_rows_linear(out, attention.o_proj.weight), cache
+            grouped = q[:, :, 0].unflatten(1, (self.config.num_kv_heads, -1))
+            return functional.scaled_dot_product_attention(grouped, keys, values).flatten(1, 2)[:, :, None]
+        return functional.scaled_dot_product_attention(q, keys, values, attn_mask=places.seen[:, None], enable_gqa=True)
 
 
-class BackboneRows(Rows):
+def describe_block(
+    ops: Operations,
+    config: ChoreoLlamaConfig,
+    layer: Any,
+    projections: Sequence[Layer],
+    x: Value,
+    angles: Any,
+    attend: Callable[[Value, Value, Value], Value],
+) -> Value:
+    """One of `transformers`' decoder layers, by any operations; projections: of queries, keys and values."""
+    heads = config.num_heads, config.num_kv_heads, config.head_dim
+    normed = ops.rms_norm(x, layer.input_layernorm.weight, RMS_EPS)
+    mixed = attention(ops, ops.linear(normed, projections), heads, lambda qk: ops.rotate(qk, angles), attend)
+    x = ops.add(x, ops.linear(mixed, [layer.self_attn.o_proj]))
+    normed, mlp = ops.rms_norm(x, layer.post_attention_layernorm.weight, RMS_EPS), layer.mlp
+    return ops.add(x, swiglu(ops, normed, mlp.gate_proj, mlp.up_proj, mlp.down_proj))
+
+
+class BackboneSlots(CacheSlots):
     """Windows that a backbone reads; keys and values lie in caches that are written in place.
 
     Rows that don't move write too, behind what they hold: their next reading writes there again.
@@ -202,15 +215,6 @@ class _Places(NamedTuple):
             return cache
         place = self.positions[:, None, :, None].expand_as(new)
         return cache.scatter_(2, place, new) if self.reuse else cache.scatter(2, place, new)
-
-
-def _normed(norm: Any, x: Tensor) -> Tensor:
-    return functional.rms_norm(x, norm.weight.shape, norm.weight.to(x.dtype), RMS_EPS)
-
-
-def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    first, second = x.chunk(2, dim=-1)
-    return x * cos[:, None] + torch.cat((-second, first), dim=-1) * sin[:, None]
 
 
 def _rebuild_rotary(module: nn.Module, _: Any) -> None:

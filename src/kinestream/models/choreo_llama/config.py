@@ -28,15 +28,15 @@ class ChoreoLlamaConfig(ModelConfig):
     num_codes: int = 512
     """Codes per codebook."""
     code_dim: int = 1024
-    """Numbers per code vector (C_q)."""
+    """Values per code vector (C_q)."""
     music_dim: int = 1024
-    """Numbers per frame of music features (C_m; MuQ: 1024)."""
+    """Values per frame of music features (C_m; MuQ: 1024)."""
     genre_dim: int = 256
-    """Numbers per genre embedding (C_g)."""
+    """Values per genre embedding (C_g)."""
     num_genres: int = 6
     """Genres that the model knows; -1 stands for an unknown one."""
     reference_dim: int = 259
-    """Numbers per frame of a reference dance (C_x)."""
+    """Values per frame of a reference dance (C_x)."""
     num_references: int = 10
     """References per window at most (k)."""
     bridge: str = "cadence"
@@ -62,7 +62,7 @@ class ChoreoLlamaConfig(ModelConfig):
     num_kv_heads: int = 8
     """Heads of keys and values."""
     head_dim: int = 64
-    """Numbers per attention head."""
+    """Values per attention head."""
     mlp_dim: int = 8192
     """Inner width of the MLP."""
     rope_factor: float = 32.0

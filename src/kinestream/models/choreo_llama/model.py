@@ -5,16 +5,16 @@ from __future__ import annotations
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
 from kinestream.errors import BadInputError, KinestreamError
-from kinestream.models.choreo_llama.backbone import BackboneRows, LlamaBackbone
+from kinestream.models.choreo_llama.backbone import BackboneSlots, LlamaBackbone
 from kinestream.models.choreo_llama.bridge import build_bridge, grouped
 from kinestream.models.choreo_llama.config import ChoreoLlamaConfig
-from kinestream.models.choreo_llama.drawing import Drawing, draw_all
-from kinestream.models.choreo_llama.reading import Reader, Rows
+from kinestream.models.choreo_llama.reading import CacheSlots, Reader
 from kinestream.models.choreo_llama.sampling import Generators, SamplingSettings, row_generators
+from kinestream.models.choreo_llama.window_sampling import SampledWindow, sample_windows
 from kinestream.nn.moe import weighted_references
-from kinestream.nn.row_linear import few_rows_linear
 
 
 class ChoreoLlama(nn.Module):
@@ -41,7 +41,7 @@ class ChoreoLlama(nn.Module):
         self.backbone = LlamaBackbone(config)
         self.head = nn.Linear(config.hidden_dim, config.num_codebooks * config.num_codes, bias=False)
         self.drop = nn.Dropout(config.dropout)
-        # What `extend` draws with instead of this network's own weights, a compiled copy of them.
+        # What `extend` samples with instead of this network's own weights, a compiled copy of them.
         self.reader: Reader | None = None
         nn.init.normal_(self.head.weight, std=0.02)
 
@@ -162,7 +162,7 @@ class ChoreoLlama(nn.Module):
         """Aligned conditions [B, L, H] at every level's position, with the level's vector: [B, L K, H]."""
         return (conditions[:, :, None] + self.levels.to(conditions.dtype)).flatten(1, 2)
 
-    # Drawing ------------------------------------------------------------------------------------------------------
+    # Sampling ------------------------------------------------------------------------------------------------------
 
     def extend(
         self,
@@ -172,21 +172,21 @@ class ChoreoLlama(nn.Module):
         settings: SamplingSettings,
         generator: Generators | None = None,
     ) -> Int[Tensor, "b m k"]:
-        """Draw the `count` token steps after the known ones of a window."""
-        drawings = self.drawings(conditions, known, count, settings, generator)
-        draw_all(self.drawn_with, drawings)
-        return torch.stack([drawing.codes for drawing in drawings])
+        """Sample the `count` token steps after the known ones of a window."""
+        windows = self.sampled_windows(conditions, known, count, settings, generator)
+        sample_windows(self.sampled_with, windows)
+        return torch.stack([window.codes for window in windows])
 
     @torch.no_grad()
-    def drawings(
+    def sampled_windows(
         self,
         conditions: Float[Tensor, "b n h"],
         known: Int[Tensor, "b p k"],
         count: int,
         settings: SamplingSettings,
         generator: Generators | None = None,
-    ) -> list[Drawing]:
-        """The windows, one a row, of which `count` token steps are still to be drawn; nothing is read yet.
+    ) -> list[SampledWindow]:
+        """The windows, one a row, of which `count` token steps are still to be sampled; nothing is read yet.
 
         Raises BadInputError where conditions are too few, KinestreamError where they are not finite.
         """
@@ -207,7 +207,7 @@ class ChoreoLlama(nn.Module):
             placed = placed[:, tokens.shape[1] + 1 :]
         generators = row_generators(generator, len(conditions))
         return [
-            Drawing(
+            SampledWindow(
                 first[row : row + 1],
                 None if placed is None else placed[row : row + 1],
                 count,
@@ -219,7 +219,7 @@ class ChoreoLlama(nn.Module):
         ]
 
     @property
-    def drawn_with(self) -> Reader:
+    def sampled_with(self) -> Reader:
         """What reads: the compiled copy where there is one, or the network itself."""
         return self.reader or ModuleReader(self)
 
@@ -233,9 +233,9 @@ class ModuleReader:
         self._model = model
         self._heads = model.head.weight.unflatten(0, (model.config.num_codebooks, -1))
 
-    def rows(self) -> Rows:
+    def slots(self) -> CacheSlots:
         """Caches for the backbone."""
-        return BackboneRows(self._model.backbone)
+        return BackboneSlots(self._model.backbone)
 
     def embed(self, codes: Tensor, level: int) -> Tensor:
         """What codes of a level become."""
@@ -243,7 +243,7 @@ class ModuleReader:
 
     def logits(self, hidden: Tensor, level: int) -> Tensor:
         """The logits of a level's codes."""
-        return few_rows_linear(hidden, self._heads[level].to(hidden.dtype))
+        return functional.linear(hidden, self._heads[level].to(hidden.dtype))
 
 
 def _dance_projection(config: ChoreoLlamaConfig) -> nn.Module:

@@ -1,4 +1,4 @@
-"""What drawing codes asks of the network: places in which windows are read, and the next codes' logits."""
+"""What sampling codes asks of the network: slots in which windows are read, and the next codes' logits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 BLOCK = 64
 
 
-class Place:
+class CacheSlot:
     """Where one window is read: its row in the caches, and how many positions it holds."""
 
     def __init__(self, row: int) -> None:
@@ -23,61 +23,61 @@ class Place:
         self.length = 0
 
 
-class Rows(ABC):
-    """Windows that are read together, each at its own position, with caches of a whole window each.
+class CacheSlots(ABC):
+    """Windows that are read together, each at its own position, with KV caches of a whole window each.
 
-    A place belongs to who holds it: one that nobody holds any more is given away again. Without any place there are no
+    A slot belongs to who holds it: one that nobody holds any more is given away again. Without any slot there are no
     caches. Used by one caller at a time.
     """
 
     def __init__(self) -> None:
-        self._places: list[weakref.ref[Place]] = []
+        self._slots: list[weakref.ref[CacheSlot]] = []
         self._room = 0
 
-    def open(self) -> Place:
-        """The first free place, at the beginning of a window."""
+    def open(self) -> CacheSlot:
+        """The first free slot, at the beginning of a window."""
         self._trim()
-        row = next((row for row, place in enumerate(self._places) if place() is None), len(self._places))
-        place = Place(row)
-        self._places[row : row + 1] = [weakref.ref(place)]
-        if len(self._places) > self._room:
-            self._room = max(len(self._places), 2 * self._room)
+        row = next((row for row, slot in enumerate(self._slots) if slot() is None), len(self._slots))
+        slot = CacheSlot(row)
+        self._slots[row : row + 1] = [weakref.ref(slot)]
+        if len(self._slots) > self._room:
+            self._room = max(len(self._slots), 2 * self._room)
             self._resize(self._room)
-        return place
+        return slot
 
-    def close(self, place: Place) -> None:
-        """Give a place back; nobody reads there any more."""
-        self._places[place.row] = _NOBODY
+    def close(self, slot: CacheSlot) -> None:
+        """Give a slot back; nobody reads there any more."""
+        self._slots[slot.row] = _NOBODY
         self._trim()
 
-    def read(self, inputs: Float[Tensor, "b n h"], places: Sequence[Place]) -> Float[Tensor, "b h"]:
-        """Read the next n positions in each of these places; gives the last ones' outputs.
+    def read(self, inputs: Float[Tensor, "b n h"], slots: Sequence[CacheSlot]) -> Float[Tensor, "b h"]:
+        """Read the next n positions in each of these slots; gives the last ones' outputs.
 
-        There has to be room: a place takes the positions of one window. Rows between those places are computed for
+        There has to be room: a slot takes the positions of one window. Rows between those slots are computed for
         nothing, and left as they were.
         """
-        first, stop = min(place.row for place in places), max(place.row for place in places) + 1
-        rows = [place.row - first for place in places]
+        first, stop = min(slot.row for slot in slots), max(slot.row for slot in slots) + 1
+        rows = [slot.row - first for slot in slots]
         straight = rows == list(range(stop - first))
         if not straight:
             inputs = inputs.new_zeros(stop - first, *inputs.shape[1:]).index_copy_(0, _index(rows, inputs), inputs)
-        held = [place() for place in self._places[first:stop]]
-        lengths = [0 if place is None else place.length for place in held]
+        held = [slot() for slot in self._slots[first:stop]]
+        lengths = [0 if slot is None else slot.length for slot in held]
         out = self._read(inputs, first, lengths, rows)
-        for place in places:
-            place.length += inputs.shape[1]
+        for slot in slots:
+            slot.length += inputs.shape[1]
         return out if straight else out[_index(rows, out)]
 
     def _trim(self) -> None:
-        while self._places and self._places[-1]() is None:
-            self._places.pop()
-        if not self._places and self._room:
+        while self._slots and self._slots[-1]() is None:
+            self._slots.pop()
+        if not self._slots and self._room:
             self._room = 0
             self._resize(0)
 
     @abstractmethod
     def _resize(self, rows: int) -> None:
-        """Have caches of so many rows, the first ones' numbers kept."""
+        """Have caches of so many rows, what the first ones hold kept."""
 
     @abstractmethod
     def _read(self, inputs: Tensor, first: int, lengths: Sequence[int], moving: Sequence[int]) -> Float[Tensor, "r h"]:
@@ -92,8 +92,8 @@ class Reader(Protocol):
 
     notes: tuple[str, ...]
 
-    def rows(self) -> Rows:
-        """Caches, as yet without any place."""
+    def slots(self) -> CacheSlots:
+        """Caches, as yet without any slot."""
         ...
 
     def embed(self, codes: Int[Tensor, "b"], level: int) -> Float[Tensor, "b 1 h"]:
@@ -105,7 +105,7 @@ class Reader(Protocol):
         ...
 
 
-_NOBODY = weakref.ref(Place(0))
+_NOBODY = weakref.ref(CacheSlot(0))
 
 
 def _index(rows: Sequence[int], like: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ _RELEASED_HEAD_DIM = 64
 _RELEASED_HEADS = 8
 
 UNUSED_PREFIXES = ("style_classifier.", "llama.lm_head.")
-"""Tensors that drawing never touches, or that repeat others (the head is tied to the word embeddings)."""
+"""Tensors that sampling never touches, or that repeat others (the head is tied to the word embeddings)."""
 _WORDS = "llama.model.embed_tokens.weight"
 
 
@@ -91,7 +91,7 @@ def config_from_released_shapes(
 ) -> ChoreoLlamaConfig:
     """Read the configuration off the released tensors' shapes and the tokenizer's codebooks' (K, N, C).
 
-    Head sizes leave no trace in the shapes: the release has 64 numbers a head and 8 heads in a bridge. Its windows have
+    Head sizes leave no trace in the shapes: the release has 64 values a head and 8 heads in a bridge. Its windows have
     4 motion frames a step. Raises BadInputError where the tensors are something else.
     """
     try:
@@ -107,7 +107,7 @@ def config_from_released_shapes(
         where = error.args[0] if isinstance(error, KeyError) else "a tensor"
         raise BadInputError(f"This is no released ChoreoLLaMA: {where} is missing or has a wrong shape.") from error
     if codebooks[2] != code_dim:
-        raise BadInputError(f"The tokenizer's codes have {codebooks[2]} numbers, this ChoreoLLaMA reads {code_dim}.")
+        raise BadInputError(f"The tokenizer's codes have {codebooks[2]} values, this ChoreoLLaMA reads {code_dim}.")
     size = queries // num_heads if num_heads is not None else _RELEASED_HEAD_DIM
     return ChoreoLlamaConfig(
         num_codebooks=codebooks[0],

@@ -1,4 +1,4 @@
-"""Drawing codes: temperature, then the k likeliest, then the smallest set that holds a share p (section 5.1)."""
+"""Sampling codes: temperature, then the k likeliest, then the smallest set that holds a share p (section 5.1)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Generators = torch.Generator | Sequence[torch.Generator]
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """How codes are drawn; the paper's values. Temperature 0 takes the likeliest code."""
+    """How codes are sampled; the paper's values (section 5.1). Temperature 0 takes the likeliest code."""
 
     temperature: float = 0.85
     top_k: int = 30
@@ -35,27 +35,31 @@ class SamplingSettings:
             raise BadInputError(f"top_p must be in (0, 1], got {self.top_p}.")
 
 
+SAMPLING = {"paper": SamplingSettings(), "release": SamplingSettings(0.8, 15, 0.95)}
+"""By name: the paper's values, and those of the authors' released inference."""
+
+
 def code_probabilities(
     logits: Float[NDArray[Any], "n"], settings: SamplingSettings
 ) -> tuple[Float[NDArray[Any], "m"], Int[NDArray[Any], "m"]]:
     """Give the candidates' probabilities, falling, and which codes they are, for one row of logits."""
     if settings.temperature == 0:
         return np.ones(1), np.array([logits.argmax()])
-    numbers, count = logits.astype(np.float64), min(settings.top_k, len(logits))
-    likeliest = np.argpartition(numbers, -count)[-count:]
-    codes = likeliest[np.argsort(-numbers[likeliest], kind="stable")]
-    weights = np.exp((numbers[codes] - numbers[codes[0]]) / settings.temperature)
+    values, count = logits.astype(np.float64), min(settings.top_k, len(logits))
+    likeliest = np.argpartition(values, -count)[-count:]
+    codes = likeliest[np.argsort(-values[likeliest], kind="stable")]
+    weights = np.exp((values[codes] - values[codes[0]]) / settings.temperature)
     sums = weights.cumsum()
     kept = 1 + int(np.searchsorted(sums, settings.top_p * sums[-1]))
     return weights[:kept] / sums[kept - 1], codes[:kept]
 
 
-def draw_codes(
+def sample_codes(
     logits: Float[Tensor, "b n"], settings: Sequence[SamplingSettings], uniform: Sequence[float]
 ) -> Int[Tensor, "b"]:
-    """Draw one code per row by its own settings, decided by its number in [0, 1).
+    """Sample one code per row by its own settings, decided by its value in [0, 1).
 
-    Rows are drawn one after the other, in float64: small arrays are what numpy is quick with, and a row's code is the
+    Rows are sampled one after the other, in float64: small arrays are what numpy is quick with, and a row's code is the
     same in any company.
     """
     codes = []

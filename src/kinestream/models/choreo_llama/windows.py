@@ -1,6 +1,6 @@
 """Dances of any length: windows that overlap, the codes of the overlap carried from one to the next.
 
-Every window is drawn with the last codes of the one before as its beginning, which are read once more under the new
+Every window is sampled with the last codes of the one before as its beginning, which are read once more under the new
 window's conditions. The codes go on without a break, and the tokenizer's causal decoder, whose state goes on too, makes
 one motion of them: there is no seam to hide.
 """
@@ -18,9 +18,9 @@ from torch import Tensor
 
 from kinestream.errors import BadInputError
 from kinestream.models.choreo_llama.config import ChoreoLlamaConfig
-from kinestream.models.choreo_llama.drawing import Drawing, draw_all
 from kinestream.models.choreo_llama.model import ChoreoLlama
 from kinestream.models.choreo_llama.sampling import Generators, SamplingSettings
+from kinestream.models.choreo_llama.window_sampling import SampledWindow, sample_windows
 
 
 class References(NamedTuple):
@@ -52,7 +52,7 @@ def generate_codes(
     generator: Generators | None = None,
     overlap_steps: int | None = None,
 ) -> Int[Tensor, "b l k"]:
-    """Draw the codes of a whole song.
+    """Sample the codes of a whole song.
 
     music: features of the whole song; its last frames are repeated up to a whole token step. genre: one per row, or one
     per token step. overlap_steps: how many codes a window takes over; half a window unless given. The last window
@@ -85,9 +85,9 @@ def generate_codes(
 
 @dataclass(frozen=True)
 class Piece:
-    """The next piece of a song, and how it goes on: `drawings` are to be drawn, one a row; then it has a `result`."""
+    """The next piece of a song, and how it goes on: `windows` are to be sampled, one a row; then it has a `result`."""
 
-    drawings: list[Drawing]
+    windows: list[SampledWindow]
     music: Tensor
     genres: Tensor
     known: Tensor
@@ -95,12 +95,12 @@ class Piece:
     overlap: int
 
     def again(self, settings: SamplingSettings) -> Piece:
-        """The same piece, to be drawn anew with other settings; the generators go on."""
-        return replace(self, drawings=[drawing.again(settings) for drawing in self.drawings])
+        """The same piece, to be sampled anew with other settings; the generators go on."""
+        return replace(self, windows=[window.again(settings) for window in self.windows])
 
     def result(self) -> tuple[Int[Tensor, "b h k"], DanceContext]:
-        """The piece's codes and what the next one needs; KinestreamError where they could not be drawn."""
-        new = torch.stack([drawing.codes for drawing in self.drawings])
+        """The piece's codes and what the next one needs; KinestreamError where they could not be sampled."""
+        new = torch.stack([window.codes for window in self.windows])
         codes = torch.cat((self.known, new), dim=1)
         kept = min(self.overlap, codes.shape[1])
         frames = self.music.shape[1] - int(kept * self.frames_per_step)
@@ -118,7 +118,7 @@ def extend_dance(
     generator: Generators | None = None,
     overlap_steps: int | None = None,
 ) -> tuple[Int[Tensor, "b h k"], DanceContext]:
-    """Draw the codes of the next piece of a song that is still coming in; gives them and what the next call needs.
+    """Sample the codes of the next piece of a song that is still coming in; gives them and what the next call needs.
 
     music: features of the piece, whole token steps of them. The model looks ahead as far as the piece lasts: with
     pieces of 30 steps (4 s) a dance lags 4 s behind the music's arrival. genre: of this piece, it may change from call
@@ -129,7 +129,7 @@ def extend_dance(
         model, music, genre, context,
         references=references, settings=settings, generator=generator, overlap_steps=overlap_steps,
     )  # fmt: skip
-    draw_all(model.drawn_with, piece.drawings)
+    sample_windows(model.sampled_with, piece.windows)
     return piece.result()
 
 
@@ -144,7 +144,7 @@ def next_piece(
     generator: Generators | None = None,
     overlap_steps: int | None = None,
 ) -> Piece:
-    """What `extend_dance` draws, before anything is drawn: its rows may be drawn together with those of others."""
+    """What `extend_dance` samples, before it is sampled: its rows may be sampled together with those of others."""
     config, frames = model.config, model.config.music_frames_per_step
     overlap = _checked_overlap(config, overlap_steps)
     steps = music.shape[1] / frames
@@ -164,8 +164,8 @@ def next_piece(
         )
     count = genres.shape[1] - known.shape[1]
     conditions = _conditions(model, music, genres, references)
-    drawings = model.drawings(conditions, known, count, settings or SamplingSettings(), generator)
-    return Piece(drawings, music, genres, known, frames, overlap)
+    windows = model.sampled_windows(conditions, known, count, settings or SamplingSettings(), generator)
+    return Piece(windows, music, genres, known, frames, overlap)
 
 
 def _conditions(model: ChoreoLlama, music: Tensor, genres: Tensor, references: References | None) -> Tensor:

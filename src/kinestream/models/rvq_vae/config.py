@@ -18,11 +18,11 @@ class RVQVAEConfig(ModelConfig):
     """Sizes of the tokenizer (InfiniteDance, sections 4.1 and 5.1)."""
 
     feature_dim: int = 272
-    """Numbers per motion frame (D)."""
+    """Values per motion frame (D)."""
     hidden_dim: int = 512
     """Channels of every convolution."""
     code_dim: int = 512
-    """Numbers per code (C_q)."""
+    """Values per code (C_q)."""
     num_codes: int = 512
     """Codes per codebook."""
     num_codebooks: int = 3
@@ -78,7 +78,7 @@ class RVQVAEConfig(ModelConfig):
 
     @classmethod
     def paper(cls, feature_dim: int = 259) -> RVQVAEConfig:
-        """The published size: 3 codebooks of 512 codes of 1024 numbers; HumanML259 features; not causal."""
+        """The published size: 3 codebooks of 512 codes of 1024 values; HumanML259 features; not causal."""
         return cls(feature_dim=feature_dim, hidden_dim=1024, code_dim=1024, causal=False)
 
     @classmethod

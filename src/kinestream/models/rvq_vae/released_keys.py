@@ -58,8 +58,11 @@ def tensors_from_released(released: Mapping[str, Tensor], config: RVQVAEConfig) 
     return tensors
 
 
-def config_from_released_shapes(shapes: Mapping[str, tuple[int, ...]]) -> RVQVAEConfig:
-    """Read the configuration off the released tensors' shapes; raises BadInputError where they are something else."""
+def config_from_released_shapes(shapes: Mapping[str, tuple[int, ...]], dilation_growth_rate: int = 3) -> RVQVAEConfig:
+    """Read the configuration off the released tensors' shapes; raises BadInputError where they are something else.
+
+    Shapes don't tell how dilations grow.
+    """
     try:
         hidden, feature_dim, _ = shapes["encoder.model.0.weight"]
         num_codes, code_dim = shapes["quantizer.layers.0.codebook"]
@@ -77,6 +80,7 @@ def config_from_released_shapes(shapes: Mapping[str, tuple[int, ...]]) -> RVQVAE
         num_codebooks=_count(shapes, r"quantizer\.layers\.\d+\.codebook"),
         num_halvings=_count(shapes, r"encoder\.model\.\d+\.0\.weight"),
         depth=_count(shapes, r"encoder\.model\.2\.1\.model\.\d+\.conv1\.weight"),
+        dilation_growth_rate=dilation_growth_rate,
         causal=False,
         velocity_columns=RELEASED_VELOCITY_COLUMNS if has_velocity else (0, 0),
     )

@@ -12,8 +12,8 @@ from kinestream.checkpoints.dance import MusicToDanceModel
 from kinestream.conditioning.music import MUSIC_WIDTH
 from kinestream.errors import BadInputError, KinestreamError
 from kinestream.features import MOTION272
-from kinestream.inference import Mode, fast_dance
-from kinestream.models.choreo_llama import Drawings
+from kinestream.inference import Mode, compiled_dance
+from kinestream.models.choreo_llama import WindowSampler
 from kinestream.streaming.chunk import Chunk
 from kinestream.streaming.dance.progress import ChunkInProgress
 from kinestream.streaming.dance.session import DanceOptions, DanceSession, ReferenceSource
@@ -30,11 +30,11 @@ class DanceEngine(StreamEngine[DanceSession]):
     Args:
         model: a music-to-dance model on motion272 with a causal tokenizer and kinestream's own music features.
         mode: "exact" runs the networks as they were trained; "fast" runs the LLaMA compiled, with int8 weights, on the
-            CPU. It is compiled once for a model, or before (`inference.fast_dance`): the weights can then be released.
+            CPU. It is compiled once for a model, or before (`inference.compiled_dance`): weights can then be released.
 
     Raises:
         BadInputError: a model that can't stream, or an unknown mode.
-        MissingExtraError: fast mode without the extra `fast`, on a processor without AVX-512 VNNI.
+        MissingExtraError: fast mode without the extra `fast`, on a processor without AVX2.
     """
 
     model: MusicToDanceModel
@@ -43,8 +43,8 @@ class DanceEngine(StreamEngine[DanceSession]):
         check_streams(model)
         if mode not in ("exact", "fast"):
             raise BadInputError(f'A dance\'s mode is "exact" or "fast"; got {mode!r}.')
-        self.model = fast_dance(model) if mode == "fast" else model
-        self._drawings = Drawings(self.model.llama.drawn_with)
+        self.model = compiled_dance(model, mode)
+        self._sampler = WindowSampler(self.model.llama.sampled_with)
         self._order = itertools.count()
         self._under_way: Sequence[ChunkInProgress] = ()
         self._stepping = threading.Lock()
@@ -52,7 +52,7 @@ class DanceEngine(StreamEngine[DanceSession]):
     @property
     def notes(self) -> tuple[str, ...]:
         """What the machine lacks for this mode and what is done instead; for people, to be said once."""
-        return self.model.llama.drawn_with.notes
+        return self.model.llama.sampled_with.notes
 
     @property
     def frames_per_step(self) -> int:
@@ -108,10 +108,10 @@ class DanceEngine(StreamEngine[DanceSession]):
         self._under_way = [chunk for chunk in chunks if chunk.window is not None]
         # Where nobody samples, nobody is held up.
         share = -(-len(chunks) // _SHARE_ALONE) if self._under_way else len(alone)
-        self._drawings.draw([window for chunk in self._under_way if (window := chunk.window) is not None])
+        self._sampler.sample([window for chunk in self._under_way if (window := chunk.window) is not None])
         for chunk in alone[:share]:
             self._under_way = [chunk]
-            chunk.work_alone(self._drawings)
+            chunk.work_alone(self._sampler)
 
 
 def check_streams(model: MusicToDanceModel) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from kinestream.errors import KinestreamError
-from kinestream.models.choreo_llama import Drawing, Drawings
+from kinestream.models.choreo_llama import SampledWindow, WindowSampler
 from kinestream.streaming.chunk import Chunk
 
 
@@ -15,15 +15,15 @@ class ChunkInProgress:
     order: pieces that began earlier have a lower one.
     """
 
-    def __init__(self, work: Generator[Drawing, None, Chunk], order: int) -> None:
+    def __init__(self, work: Generator[SampledWindow, None, Chunk], order: int) -> None:
         self.order = order
         self.chunk: Chunk | None = None
         self.error: KinestreamError | None = None
         self._work = work
-        self._window: Drawing | None = None
+        self._window: SampledWindow | None = None
 
     @property
-    def window(self) -> Drawing | None:
+    def window(self) -> SampledWindow | None:
         """The window, where its next codes can be sampled."""
         window = self._window
         return window if window is not None and window.begun and not window.done else None
@@ -33,10 +33,10 @@ class ChunkInProgress:
         """Whether something is to be done for it alone."""
         return self.chunk is None and self.window is None
 
-    def work_alone(self, drawings: Drawings) -> None:
+    def work_alone(self, sampler: WindowSampler) -> None:
         """Do the next thing that nobody else takes part in; KinestreamError where it fails."""
         if self._window is not None and not self._window.begun:
-            drawings.begin(self._window)
+            sampler.begin(self._window)
             return
         try:
             self._window = next(self._work)

@@ -20,7 +20,7 @@ from kinestream.errors import BadInputError, KinestreamError
 from kinestream.features import RootState
 from kinestream.features.recovery import world_joints_from_rotations
 from kinestream.metrics import still_seconds
-from kinestream.models.choreo_llama import DanceContext, Drawing, Piece, References, SamplingSettings, next_piece
+from kinestream.models.choreo_llama import DanceContext, Piece, References, SampledWindow, SamplingSettings, next_piece
 from kinestream.models.rvq_vae.model import DecoderStates
 from kinestream.motion import Motion
 from kinestream.streaming.checks import check_positive, check_switch, checked_seed, is_whole
@@ -348,7 +348,7 @@ class DanceSession(StreamSession):
                 self.progress = None
             return chunk
 
-    def next_piece(self) -> Generator[Drawing, None, Chunk]:
+    def next_piece(self) -> Generator[SampledWindow, None, Chunk]:
         """Dance the next piece, for the engine: gives a window to be sampled, once or more, and at last the frames.
 
         At the music's end its last frame is held up to a whole token step; only real frames are given. Nothing of the
@@ -389,7 +389,7 @@ class DanceSession(StreamSession):
             yield begun(None, None)
 
         for piece in tries():
-            yield piece.drawings[0]
+            yield piece.windows[0]
             codes, context = piece.result()
             decoded, decoder = model.tokenizer.decoder.step(model.tokenizer.embed(codes), now.decoder)
             features = model.statistics.denormalize(decoded)[0, :frames].float().cpu()

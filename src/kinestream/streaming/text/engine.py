@@ -57,7 +57,7 @@ class Engine(TextEngine):
     Raises:
         BadInputError: the model and the encoder don't fit together, the features are not motion272, there is no such
             mode, or the model is what another engine has left of it.
-        MissingExtraError: fast mode without the extra `fast`, on a processor without AVX-512 VNNI.
+        MissingExtraError: fast mode without the extra `fast`, on a processor without AVX2.
     """
 
     def __init__(

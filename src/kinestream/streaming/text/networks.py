@@ -22,8 +22,8 @@ from kinestream.inference import (
     on_host,
     without_compiled_weights,
 )
-from kinestream.inference.graph import has_int8_rows
 from kinestream.inference.networks import DecoderState, Mode
+from kinestream.inference.runtimes import has_kernels
 from kinestream.models.ar_diffusion.head import SamplingNoise
 from kinestream.nn.streaming import join_rows, take_rows
 from kinestream.streaming.text.context import Context
@@ -101,7 +101,7 @@ class DeviceStreams:
     ) -> tuple[Float[Tensor, "b c"], list[Decoded | None]]:
         """Sample and decode, with one wait."""
         states = [context.state for context in contexts]
-        latents, frames, after = self._networks.draw(states, guidance, noise, decoders)
+        latents, frames, after = self._networks.sample_frames(states, guidance, noise, decoders)
         return latents, list(zip(frames, after, strict=True))
 
     def decode(self, latents: Float[Tensor, "b 1 c"], decoders: Sequence[DecoderState]) -> list[Decoded]:
@@ -113,7 +113,7 @@ def networks_for(model: TextToMotionModel, mode: Mode) -> Networks:
     """The networks that a mode and the model's device ask for."""
     if model.ar.latent_mean.device.type != "cpu":
         return DeviceNetworks(model, mode)
-    return ModuleNetworks(model) if mode == "exact" and not has_int8_rows() else CompiledNetworks(model, mode)
+    return ModuleNetworks(model) if mode == "exact" and not has_kernels() else CompiledNetworks(model, mode)
 
 
 def stream_networks(model: TextToMotionModel, networks: Networks) -> tuple[StreamNetworks, TextToMotionModel]:

@@ -11,15 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kinestream.checkpoints.dance import MusicToDanceModel, load_music_to_dance, load_rvq_vae, save_music_to_dance
-from kinestream.checkpoints.folder import CHOREO_LLAMA
+from kinestream.checkpoints.dance import MusicToDanceModel, load_music_to_dance, save_music_to_dance
+from kinestream.checkpoints.folder import CHOREO_LLAMA, load_rvq_vae
 from kinestream.checkpoints.infinitedance import load_llama_weights
 from kinestream.checkpoints.retrieval import load_retrieval
 from kinestream.conditioning.music import MUSIC_SLICES
 from kinestream.data.dance.windows import DanceClips
 from kinestream.errors import BadInputError
 from kinestream.models.choreo_llama import ChoreoLlama, ChoreoLlamaConfig, choreo_llama_loss, generate_codes
-from kinestream.training.config import TrainConfig, from_table, load_train_config
+from kinestream.training.config import TrainConfig
+from kinestream.training.crops import evenly_spread
 from kinestream.training.dance.codes import (
     SEARCH_HOP,
     CodedDance,
@@ -30,6 +31,7 @@ from kinestream.training.dance.codes import (
 from kinestream.training.dance.played import played
 from kinestream.training.loop import Batch, run
 from kinestream.training.motion_layouts import motion_layout
+from kinestream.training.recipe import recipe, run_info
 from kinestream.training.samples import write_strips
 
 MUSIC_FEATURES = "kinestream-30hz"
@@ -45,21 +47,21 @@ class ChoreoLlamaTaskConfig:
     retrieval: str = ""
     """Folder of the trained retrieval network's checkpoint; "" where the bridge reads no references."""
     llama: str = ""
-    """Folder with the safetensors files of a pretrained LLaMA of the model's size; "" to start from random numbers."""
+    """Folder with the safetensors files of a pretrained LLaMA of the model's size; "" to start from random values."""
     bridge_steps: int = 0
     """Optimiser steps of the first stage, in which all but the LLaMA's layers is trained."""
     shortest_share: float = 0.5
     """Windows are cut to a random share of the model's window, this at least (aligned conditions only)."""
     genre_drop: float = 0.1
-    """Share of rows whose genre is unknown."""
+    """Share of samples whose genre is unknown."""
     reference_drop: float = 0.15
-    """Share of rows without references, so that retrieval can be switched off."""
+    """Share of samples without references, so that retrieval can be switched off."""
     history_noise: float = 0.1
-    """Codes of the past are replaced by random ones with a probability of up to this, drawn for each row."""
+    """Codes of the past are replaced by random ones with a probability of up to this, drawn for each sample."""
     music_noise: float = 0.0
     """Deviation of the noise on normalised music features."""
     timbre_drop: float = 0.0
-    """Share of rows whose chroma and cepstra are left out, so that songs are not told by their sound alone."""
+    """Share of samples whose chroma and cepstra are left out, so that songs are not told by their sound alone."""
     tempi: tuple[float, ...] = (1.0,)
     """How fast the training dances are played with their music; each tempo adds all of them once more."""
     on_beat: bool = False
@@ -246,8 +248,7 @@ class ChoreoLlamaTask:
             for dance in self.held_out_dances
             for first in range(0, len(dance.codes) - steps + 1, max(1, steps // 2))
         ]
-        count = min(len(places), self.config.validation_windows)
-        chosen = [places[i] for i in np.unique(np.linspace(0, len(places) - 1, count).astype(int))]
+        chosen = [places[i] for i in evenly_spread(len(places), self.config.validation_windows)]
         device, sums = next(self.model.parameters()).device, torch.zeros(2 + self.tokenizer.config.num_codebooks)
         for first in range(0, len(chosen), 16):
             part = chosen[first : first + 16]
@@ -291,32 +292,29 @@ class ChoreoLlamaTask:
         )  # fmt: skip
 
 
-def train_choreo_llama(
-    config_path: str | Path, output_dir: str | Path, *, resume: bool = False, overrides: Sequence[str] = ()
-) -> None:
-    """Train from a TOML configuration into `output_dir`; with `resume`, go on from the newest checkpoint there.
+def _train_bridges(
+    task: ChoreoLlamaTask, config: TrainConfig, settings: ChoreoLlamaTaskConfig, output: Path, resume: bool
+) -> dict[str, Any]:
+    """With [task] bridge_steps, a first stage in OUTPUT/bridges: everything but the LLaMA's layers learns.
 
-    With [task] bridge_steps the first stage runs in `output_dir`/bridges: everything but the LLaMA's layers learns.
     The second stage starts from its model.
     """
-    config: TrainConfig = load_train_config(config_path, overrides)
-    task_config = from_table(ChoreoLlamaTaskConfig, config.task, "task")
-    task = ChoreoLlamaTask(config.model, task_config, config.data, config.loop.seed)
-    info: dict[str, Any] = {
-        "kind": CHOREO_LLAMA, "model": task.model.config.to_json(), "data": list(config.data),
-        "batch_size": config.loop.batch_size, "parts": config.loop.parts, "seed": config.loop.seed,
-    }  # fmt: skip
-    output = Path(output_dir)
-    if task_config.bridge_steps > 0:
-        bridges = output / BRIDGES_FOLDER
-        if not (resume and (bridges / "model").is_dir()):
-            task.model.backbone.requires_grad_(False)
-            run(
-                task, replace(config.loop, steps=task_config.bridge_steps), bridges, resume=resume,
-                info=info | {"stage": "bridges"},
-            )  # fmt: skip
-            task.model.backbone.requires_grad_(True)
-        task.model.load_state_dict(load_music_to_dance(bridges / "model").llama.state_dict())
-        info["bridge_steps"] = task_config.bridge_steps
+    if settings.bridge_steps == 0:
+        return {}
+    bridges = output / BRIDGES_FOLDER
+    if not (resume and (bridges / "model").is_dir()):
+        task.model.backbone.requires_grad_(False)
+        loop = replace(config.loop, steps=settings.bridge_steps)
+        run(task, loop, bridges, resume=resume, info=run_info(CHOREO_LLAMA, task, config, stage="bridges"))
+        task.model.backbone.requires_grad_(True)
+    task.model.load_state_dict(load_music_to_dance(bridges / "model").llama.state_dict())
     task.model.train()
-    run(task, config.loop, output, resume=resume, info=info)
+    return {"bridge_steps": settings.bridge_steps}
+
+
+train_choreo_llama = recipe(
+    CHOREO_LLAMA,
+    ChoreoLlamaTaskConfig,
+    lambda config, settings, _: ChoreoLlamaTask(config.model, settings, config.data, config.loop.seed),
+    _train_bridges,
+)

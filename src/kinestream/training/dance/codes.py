@@ -15,10 +15,10 @@ from kinestream.checkpoints.retrieval import MusicDanceRetrieval
 from kinestream.data.dance.reference_index import ReferenceIndex
 from kinestream.data.dance.windows import DanceClips
 from kinestream.errors import BadInputError
-from kinestream.features import Statistics
+from kinestream.features import Statistics, held
 from kinestream.models.rvq_vae import RVQVAE
 from kinestream.nn.moe import weighted_references
-from kinestream.training.motion_layouts import MotionLayout, held_features
+from kinestream.training.motion_layouts import MotionLayout
 
 # Frames between the windows of music that references are searched for.
 SEARCH_HOP = 30
@@ -98,7 +98,7 @@ class ReferenceDances:
         start = min(start, self._gallery.clips[place].frames - 2)
         extra = 0 if self._layout.from_motion is None else 1  # those layouts look one frame ahead
         features = self._layout.from_motion272(self._gallery.dance(place, start, start + frames + extra))
-        return self._statistics.normalize(held_features(features, frames, self._layout.layout))
+        return self._statistics.normalize(held(features, frames, self._layout.layout))
 
 
 def cumulative_weights(dances: Sequence[CodedDance]) -> np.ndarray:

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from kinestream.checkpoints.folder import RETRIEVAL
 from kinestream.checkpoints.retrieval import MusicDanceRetrieval, save_retrieval
 from kinestream.checkpoints.retrieval_inputs import RetrievalInputs
 from kinestream.data.dance.windows import DanceClips
@@ -22,8 +23,8 @@ from kinestream.metrics import chance_recall, retrieval_recall
 from kinestream.models.retrieval.config import RetrievalConfig
 from kinestream.models.retrieval.loss import symmetric_info_nce
 from kinestream.models.retrieval.model import RetrievalModel
-from kinestream.training.config import TrainConfig, from_table, load_train_config
-from kinestream.training.loop import Batch, run
+from kinestream.training.loop import Batch
+from kinestream.training.recipe import recipe
 
 RECALL_AT = (1, 5, 10)
 INDEX_NAME = "references.safetensors"
@@ -38,7 +39,7 @@ class RetrievalTaskConfig:
     shortest_share: float = 1.0
     """Training windows are cut to a random share of window_frames, this at least."""
     own_recording: str = "left out"
-    """Other windows of a row's recording: "left out" of its loss, or "negative" like every other window."""
+    """Other windows of a sample's recording: "left out" of its loss, or "negative" like every other window."""
     noise: float = 0.0
     """Noise on normalised training features of music and dance."""
     gain: float = 0.0
@@ -100,9 +101,9 @@ class RetrievalTask:
         self.model = RetrievalModel(model_config)
         starts = [clip.frames - config.window_frames + 1 for clip in self.clips.clips]
         self._cumulative = np.cumsum(starts)
-        numbers: dict[str, int] = {}
-        self._recordings = [numbers.setdefault(clip.recording, len(numbers)) for clip in self.clips.clips]
-        if len(numbers) < 2:
+        places: dict[str, int] = {}
+        self._recordings = [places.setdefault(clip.recording, len(places)) for clip in self.clips.clips]
+        if len(places) < 2:
             raise BadInputError("retrieval needs dances of at least two recordings to tell apart, got one")
 
     def _dances(self) -> tuple[list[Tensor], Statistics]:
@@ -232,16 +233,8 @@ def held_out_recall(retrieval: MusicDanceRetrieval, clips: DanceClips, first: in
     }
 
 
-def train_retrieval(
-    config_path: str | Path, output_dir: str | Path, *, resume: bool = False, overrides: Sequence[str] = ()
-) -> None:
-    """Train from a TOML configuration into `output_dir`; with `resume`, go on from the newest checkpoint there."""
-    config: TrainConfig = load_train_config(config_path, overrides)
-    task = RetrievalTask(
-        config.model, from_table(RetrievalTaskConfig, config.task, "task"), config.data, config.loop.seed
-    )
-    info: dict[str, Any] = {
-        "kind": "retrieval", "model": task.model.config.to_json(), "data": list(config.data),
-        "batch_size": config.loop.batch_size, "parts": config.loop.parts, "seed": config.loop.seed,
-    }  # fmt: skip
-    run(task, config.loop, Path(output_dir), resume=resume, info=info)
+train_retrieval = recipe(
+    RETRIEVAL,
+    RetrievalTaskConfig,
+    lambda config, settings, _: RetrievalTask(config.model, settings, config.data, config.loop.seed),
+)

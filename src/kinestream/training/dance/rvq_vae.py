@@ -13,7 +13,6 @@ from torch import Tensor
 
 from kinestream.checkpoints import save_model
 from kinestream.checkpoints.folder import RVQ_VAE, load_causal_tae
-from kinestream.data.clips import MotionClips
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272, Statistics
 from kinestream.features.recovery import world_joints_from_rotations
@@ -22,9 +21,10 @@ from kinestream.models.rvq_vae import RVQVAE, RVQVAEConfig, rvq_vae_loss
 from kinestream.motion import FOOT_JOINTS
 from kinestream.nn.rvq import perplexity
 from kinestream.skeleton import smpl22
-from kinestream.training.config import TrainConfig, from_table, load_train_config
-from kinestream.training.loop import Batch, run
-from kinestream.training.motion_layouts import held_features, layout_width, motion_layout
+from kinestream.training.crops import Crops
+from kinestream.training.loop import Batch
+from kinestream.training.motion_layouts import motion_layout
+from kinestream.training.recipe import recipe
 from kinestream.training.samples import write_strips
 
 # What an error of one counts as in the joint terms: metres, metres a frame, and metres a frame cubed.
@@ -53,7 +53,7 @@ class RVQVAETaskConfig:
     """Weight of joints as the rotations place them: position, step and jerk (motion272 only; not in the paper)."""
     start_from: str = ""
     """Folder of a trained Causal TAE (of the same sizes, code_dim = hidden_dim) whose convolutions the tokenizer starts
-    from, with its statistics; "" to start from random numbers."""
+    from, with its statistics; "" to start from random values."""
     validation_clips: int = 64
     """Validation clips that are reconstructed, evenly spread over the split."""
 
@@ -67,7 +67,7 @@ class RVQVAETask:
         if config.joint_weight > 0 and self.layout.layout is not MOTION272:
             raise BadInputError("[task] joint_weight: joints can be scored in the motion272 layout only")
         torch.manual_seed(seed)
-        table = model_table | {"feature_dim": layout_width(config.layout)}
+        table = model_table | {"feature_dim": self.layout.layout.width}
         self.model = RVQVAE(RVQVAEConfig.from_json(table))
         started = _start_from(config.start_from, self.model) if config.start_from else None
         if config.crop_frames % self.model.config.frames_per_step:
@@ -75,32 +75,16 @@ class RVQVAETask:
                 f"[task] crop_frames must be a multiple of {self.model.config.frames_per_step} (frames a token step), "
                 f"got {config.crop_frames}"
             )
-        self.clips, self.held_out = MotionClips.load(data, "train"), MotionClips.load(data, "val")
-        self._converted = self._convert()
-        own = Statistics.of(self._converted, self.layout.layout) if self._converted else self.clips.statistics
+        self.crops = Crops(data, config.crop_frames, self.layout)
+        own = self.crops.clips.statistics
+        if self.crops.converted:
+            own = Statistics.of(self.crops.converted, self.layout.layout)
         self.statistics = started or own
-        lengths = np.array([part.frames for part in self.clips.parts], dtype=np.float64)
-        self._cumulative = np.cumsum(np.maximum(lengths, config.crop_frames) * np.asarray(self.clips.weights))
         self._feet = [smpl22().index(name) for name in FOOT_JOINTS]
-
-    def _convert(self) -> list[Tensor]:
-        """Training clips in another layout, all in memory; nothing where motion272 is read from the files."""
-        if self.layout.layout is MOTION272:
-            return []
-        return [self.layout.from_motion272(self.clips.features(index)) for index in range(len(self.clips.parts))]
-
-    def _frames(self, index: int, start: int, stop: int) -> Tensor:
-        return self._converted[index][start:stop] if self._converted else self.clips.features(index, start, stop)
 
     def batch(self, rows: int, rng: np.random.Generator) -> Batch:
         """Normalised crops [B, N, D]."""
-        crops, count = [], self.config.crop_frames
-        for where in np.searchsorted(self._cumulative, rng.random(rows) * self._cumulative[-1], side="right"):
-            index = min(int(where), len(self.clips.parts) - 1)
-            frames = len(self._converted[index]) if self._converted else self.clips.parts[index].frames
-            start = int(rng.integers(0, max(1, frames - count + 1)))
-            crops.append(held_features(self._frames(index, start, start + count), count, self.layout.layout))
-        return {"features": self.statistics.normalize(torch.stack(crops))}
+        return {"features": self.statistics.normalize(torch.stack(self.crops.draw(rows, rng)))}
 
     def losses(self, batch: Batch, generator: torch.Generator, progress: float) -> dict[str, Tensor]:
         """Features, positions, velocities and commitment, with the perplexity of each codebook beside them."""
@@ -125,16 +109,10 @@ class RVQVAETask:
 
     def validate(self, step: int, folder: Path) -> Mapping[str, float]:
         """Reconstruction error, jitter and skating on held-out clips, and how well the codes are used."""
-        count = len(self.held_out.parts)
-        chosen = np.unique(np.linspace(0, count - 1, min(count, self.config.validation_clips)).astype(int))
         toes = [smpl22().index(name) for name in ("left_foot", "right_foot")]
         sums, frames, codes = torch.zeros(5), 0, []
         shown: tuple[Tensor, Tensor] | None = None
-        for index in chosen:
-            clip = self.layout.from_motion272(self.held_out.features(int(index)))
-            clip = clip[: len(clip) - len(clip) % self.model.config.frames_per_step]
-            if not len(clip):
-                continue
+        for clip in self.crops.validation(self.config.validation_clips, self.model.config.frames_per_step):
             tokens, recon = reconstruct(self.model, self.statistics, clip)
             codes.append(tokens)
             joints, real = self.layout.joints_m(recon), self.layout.joints_m(clip)
@@ -234,14 +212,8 @@ def reconstruct(model: RVQVAE, statistics: Statistics, clip: Tensor) -> tuple[Te
     return codes[0].cpu(), statistics.denormalize(model.decode(codes)[0].float().cpu())
 
 
-def train_rvq_vae(
-    config_path: str | Path, output_dir: str | Path, *, resume: bool = False, overrides: Sequence[str] = ()
-) -> None:
-    """Train from a TOML configuration into `output_dir`; with `resume`, go on from the newest checkpoint there."""
-    config: TrainConfig = load_train_config(config_path, overrides)
-    task = RVQVAETask(config.model, from_table(RVQVAETaskConfig, config.task, "task"), config.data, config.loop.seed)
-    info: dict[str, Any] = {
-        "kind": RVQ_VAE, "model": task.model.config.to_json(), "data": list(config.data),
-        "batch_size": config.loop.batch_size, "parts": config.loop.parts, "seed": config.loop.seed,
-    }  # fmt: skip
-    run(task, config.loop, Path(output_dir), resume=resume, info=info)
+train_rvq_vae = recipe(
+    RVQ_VAE,
+    RVQVAETaskConfig,
+    lambda config, settings, _: RVQVAETask(config.model, settings, config.data, config.loop.seed),
+)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from kinestream.checkpoints import TextToMotionModel, load_causal_tae, reference_end_latent, save_text_to_motion
+from kinestream.checkpoints.folder import AR_DIFFUSION
 from kinestream.conditioning.text import MINILM_NAME, TextEncoder, text_encoder
 from kinestream.data.clips import MotionClips, StreamPairs
 from kinestream.errors import BadInputError
@@ -20,8 +21,8 @@ from kinestream.models.ar_diffusion.config import ARDiffusionConfig
 from kinestream.models.ar_diffusion.loss import replaced_share, two_forward_loss
 from kinestream.models.ar_diffusion.model import ARDiffusion
 from kinestream.models.causal_tae.model import CausalTAE
-from kinestream.training.config import TrainConfig, from_table, load_train_config
-from kinestream.training.loop import Batch, run
+from kinestream.training.loop import Batch
+from kinestream.training.recipe import recipe
 from kinestream.training.samples import sample_clips, write_strips
 from kinestream.training.text.caption_cache import encode_captions
 from kinestream.training.text.latents import LatentSequence, encode_sequences
@@ -191,17 +192,8 @@ def _with_shorter_history(pick: LatentSequence, rng: np.random.Generator) -> Lat
     return replace(pick, mean=pick.mean[drop:], std=pick.std[drop:], history=pick.history - drop)
 
 
-def train_ar_diffusion(
-    config_path: str | Path, output_dir: str | Path, *, resume: bool = False, overrides: Sequence[str] = ()
-) -> None:
-    """Train from a TOML configuration into `output_dir`; with `resume`, go on from the newest checkpoint there."""
-    config: TrainConfig = load_train_config(config_path, overrides)
-    table = {k: tuple(v) if isinstance(v, list) else v for k, v in config.task.items()}
-    task = ARDiffusionTask(
-        from_table(ARDiffusionTaskConfig, table, "task"), config.model, config.data, config.loop.seed, Path(output_dir)
-    )
-    info: dict[str, Any] = {
-        "kind": "ar-diffusion", "model": task.model.config.to_json(), "data": list(config.data),
-        "batch_size": config.loop.batch_size, "parts": config.loop.parts, "seed": config.loop.seed,
-    }  # fmt: skip
-    run(task, config.loop, Path(output_dir), resume=resume, info=info)
+train_ar_diffusion = recipe(
+    AR_DIFFUSION,
+    ARDiffusionTaskConfig,
+    lambda config, settings, output: ARDiffusionTask(settings, config.model, config.data, config.loop.seed, output),
+)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from kinestream.checkpoints import load_causal_tae, save_model
-from kinestream.data.clips import MotionClips, held
+from kinestream.checkpoints.folder import CAUSAL_TAE
 from kinestream.errors import BadInputError
 from kinestream.features import MOTION272, Statistics, positions_from_motion272
 from kinestream.features.recovery import world_joints_from_rotations
@@ -22,8 +21,10 @@ from kinestream.models.causal_tae.loss import causal_tae_loss, joint_loss
 from kinestream.models.causal_tae.model import CausalTAE
 from kinestream.motion import FOOT_JOINTS
 from kinestream.skeleton import smpl22
-from kinestream.training.config import TrainConfig, from_table, load_train_config
-from kinestream.training.loop import Batch, run
+from kinestream.training.crops import Crops
+from kinestream.training.loop import Batch
+from kinestream.training.motion_layouts import motion_layout
+from kinestream.training.recipe import recipe
 from kinestream.training.samples import write_strips
 
 
@@ -60,21 +61,12 @@ class CausalTAETask:
         self.model, statistics = _initial_model(model_config, config)
         self.config, self.seed = config, seed
         self._feet = [smpl22().index(name) for name in FOOT_JOINTS]
-        self.clips = MotionClips.load(data, "train")
-        self.held_out = MotionClips.load(data, "val")
-        self.statistics: Statistics = statistics or self.clips.statistics
-        lengths = np.array([part.frames for part in self.clips.parts], dtype=np.float64)
-        self._cumulative = np.cumsum(np.maximum(lengths, config.crop_frames) * np.asarray(self.clips.weights))
+        self.crops = Crops(data, config.crop_frames, motion_layout(MOTION272.name))
+        self.statistics: Statistics = statistics or self.crops.clips.statistics
 
     def batch(self, rows: int, rng: np.random.Generator) -> Batch:
         """Normalised crops [B, N, D]."""
-        crops = []
-        for where in np.searchsorted(self._cumulative, rng.random(rows) * self._cumulative[-1], side="right"):
-            index = min(int(where), len(self.clips.parts) - 1)
-            start = int(rng.integers(0, max(1, self.clips.parts[index].frames - self.config.crop_frames + 1)))
-            stop = start + self.config.crop_frames
-            crops.append(held(self.clips.features(index, start, stop), self.config.crop_frames))
-        return {"features": self.statistics.normalize(torch.stack(crops))}
+        return {"features": self.statistics.normalize(torch.stack(self.crops.draw(rows, rng)))}
 
     def losses(self, batch: Batch, generator: torch.Generator, progress: float) -> dict[str, Tensor]:
         """Equations 2 to 6, with sigma over the part's frames."""
@@ -100,23 +92,17 @@ class CausalTAETask:
 
     def validate(self, step: int, folder: Path) -> Mapping[str, float]:
         """Reconstruction error on held-out clips, and a picture of one of them beside its reconstruction."""
-        count = len(self.held_out.parts)
-        chosen = np.unique(np.linspace(0, count - 1, min(count, self.config.validation_clips)).astype(int))
         errors, frames = 0.0, 0
         jitters = torch.zeros(2)
         shown: tuple[Tensor, Tensor] | None = None
-        for index in chosen:
-            clip = self.held_out.features(int(index))
-            whole = len(clip) - len(clip) % self.model.config.frames_per_latent
-            if whole == 0:
-                continue
-            recon = reconstruct(self.model, self.statistics, clip[:whole])
-            errors += float(mpjpe_mm(positions_from_motion272(recon), positions_from_motion272(clip[:whole]))) * whole
-            frames += whole
-            pair = (world_joints_from_rotations(recon), world_joints_from_rotations(clip[:whole]))
-            jitters += whole * torch.stack([jitter_mps3(joints, MOTION272.fps) for joints in pair])
+        for clip in self.crops.validation(self.config.validation_clips, self.model.config.frames_per_latent):
+            recon = reconstruct(self.model, self.statistics, clip)
+            errors += float(mpjpe_mm(positions_from_motion272(recon), positions_from_motion272(clip))) * len(clip)
+            frames += len(clip)
+            pair = (world_joints_from_rotations(recon), world_joints_from_rotations(clip))
+            jitters += len(clip) * torch.stack([jitter_mps3(joints, MOTION272.fps) for joints in pair])
             if shown is None or len(clip) > len(shown[0]):
-                shown = (clip[:whole], recon)
+                shown = (clip, recon)
         if shown is not None:
             write_strips(folder / f"step-{step:08d}.png", list(shown))
         return {
@@ -127,7 +113,7 @@ class CausalTAETask:
     def export(self, folder: Path, step: int) -> None:
         """A checkpoint of kind "causal-tae" with its statistics and where it came from."""
         save_model(
-            folder, self.model, kind="causal-tae", config=self.model.config, statistics=self.statistics,
+            folder, self.model, kind=CAUSAL_TAE, config=self.model.config, statistics=self.statistics,
             layout=MOTION272.name, provenance={"steps": step, "seed": self.seed},
         )  # fmt: skip
 
@@ -153,17 +139,10 @@ def reconstruct(model: CausalTAE, statistics: Statistics, clip: Tensor) -> Tenso
     return statistics.denormalize(model.decode(posterior.mean)[0].float().cpu())
 
 
-def train_causal_tae(
-    config_path: str | Path, output_dir: str | Path, *, resume: bool = False, overrides: Sequence[str] = ()
-) -> None:
-    """Train from a TOML configuration into `output_dir`; with `resume`, go on from the newest checkpoint there."""
-    config: TrainConfig = load_train_config(config_path, overrides)
-    model_config = CausalTAEConfig.from_json(config.model)
-    task = CausalTAETask(
-        model_config, from_table(CausalTAETaskConfig, config.task, "task"), config.data, config.loop.seed
-    )
-    info: dict[str, Any] = {
-        "kind": "causal-tae", "model": model_config.to_json(), "data": list(config.data),
-        "batch_size": config.loop.batch_size, "parts": config.loop.parts, "seed": config.loop.seed,
-    }  # fmt: skip
-    run(task, config.loop, Path(output_dir), resume=resume, info=info)
+train_causal_tae = recipe(
+    CAUSAL_TAE,
+    CausalTAETaskConfig,
+    lambda config, settings, _: CausalTAETask(
+        CausalTAEConfig.from_json(config.model), settings, config.data, config.loop.seed
+    ),
+)

@@ -21,7 +21,8 @@ from kinestream.checkpoints.evaluator import (
     save_evaluator,
     word_pieces,
 )
-from kinestream.checkpoints.evaluator_released import load_distilbert
+from kinestream.checkpoints.folder import EVALUATOR
+from kinestream.checkpoints.motionstreamer import load_distilbert
 from kinestream.conditioning.text import MINILM_NAME, text_encoder
 from kinestream.data.clips import MotionClips
 from kinestream.errors import BadInputError
@@ -29,8 +30,8 @@ from kinestream.metrics import multimodal_distance, r_precision
 from kinestream.models.evaluator.config import EvaluatorConfig
 from kinestream.models.evaluator.loss import LossWeights, evaluator_loss
 from kinestream.models.evaluator.model import Evaluator, LatentDistribution
-from kinestream.training.config import TrainConfig, from_table, load_train_config
-from kinestream.training.loop import Batch, run
+from kinestream.training.loop import Batch
+from kinestream.training.recipe import recipe
 from kinestream.training.text.caption_cache import encode_captions
 
 RETRIEVAL_BATCH = 32
@@ -52,7 +53,7 @@ class EvaluatorTaskConfig:
     compare: str = "captions"
     """What must be alike for a pair to be no negative: the two "captions", or all captions of the two "clips"."""
     length_groups: int = 1
-    """Groups of rows of like length that a part of a batch is worked on in, to save padding."""
+    """Groups of samples of like length that a part of a batch is worked on in, to save padding."""
     reconstruction_weight: float = LossWeights.reconstruction
     """Weight of the reconstructions."""
     kl_weight: float = LossWeights.kl
@@ -222,16 +223,11 @@ def distinct_captions(captions: Sequence[Sequence[str]], seed: int) -> list[tupl
     return chosen
 
 
-def train_evaluator(
-    config_path: str | Path, output_dir: str | Path, *, resume: bool = False, overrides: Sequence[str] = ()
-) -> None:
-    """Train from a TOML configuration into `output_dir`; with `resume`, go on from the newest checkpoint there."""
-    config: TrainConfig = load_train_config(config_path, overrides)
-    task_config = from_table(EvaluatorTaskConfig, config.task, "task")
-    model_config = EvaluatorConfig.from_json(config.model)
-    task = EvaluatorTask(model_config, task_config, config.data, config.loop.seed, Path(output_dir))
-    info: dict[str, Any] = {
-        "kind": "evaluator", "model": model_config.to_json(), "data": list(config.data), "task": config.task,
-        "batch_size": config.loop.batch_size, "parts": config.loop.parts, "seed": config.loop.seed,
-    }  # fmt: skip
-    run(task, config.loop, Path(output_dir), resume=resume, info=info)
+train_evaluator = recipe(
+    EVALUATOR,
+    EvaluatorTaskConfig,
+    lambda config, settings, output: EvaluatorTask(
+        EvaluatorConfig.from_json(config.model), settings, config.data, config.loop.seed, output
+    ),
+    lambda task, config, *_: {"task": config.task},
+)
