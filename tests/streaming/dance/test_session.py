@@ -24,13 +24,14 @@ from kinestream.models.choreo_llama import Piece, SamplingSettings, generate_cod
 from kinestream.models.retrieval import RetrievalConfig, RetrievalModel
 from kinestream.streaming import Chunk, DanceEngine, generate_dance
 from kinestream.streaming.dance import session as dance
+from kinestream.streaming.dance.options import DanceOptions
 from kinestream.streaming.dance.references import (
     NamedReferences,
     RetrievedReferences,
     build_library,
     save_library,
 )
-from kinestream.streaming.dance.session import DanceOptions, DanceSession
+from kinestream.streaming.dance.session import DanceSession
 from tests.io.audio_files import write_wav
 from tests.io.walking import walking
 from tests.support.tiny_dance import LLAMA, RATE_HZ, click_track, noise, tiny_dance_model
