@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kinestream.cli.parser import Subparsers
     from kinestream.motion import Motion
     from kinestream.streaming import Chunk
-    from kinestream.streaming.dance.session import ReferenceSource
+    from kinestream.streaming.dance.options import ReferenceSource
 
 DESCRIPTION = """\
 Dance to a song (mp3, wav, flac, ogg, m4a ...) and write the dance in every format asked for: .mp4, .html, .glb, .fbx,

@@ -4,7 +4,8 @@ from kinestream.streaming.chunk import Chunk
 from kinestream.streaming.clock import Clock, FastClock, RealtimeClock
 from kinestream.streaming.dance.engine import DanceEngine
 from kinestream.streaming.dance.generate import generate_dance
-from kinestream.streaming.dance.session import DanceOptions, DanceSession
+from kinestream.streaming.dance.options import DanceOptions
+from kinestream.streaming.dance.session import DanceSession
 from kinestream.streaming.events import (
     AudioEvent,
     ClearQueueEvent,

@@ -21,9 +21,10 @@ from kinestream.models.choreo_llama.window_sampling import sample_windows
 from kinestream.streaming import Chunk, Scheduler
 from kinestream.streaming.dance import session as dance
 from kinestream.streaming.dance.engine import DanceEngine
+from kinestream.streaming.dance.options import DanceOptions
 from kinestream.streaming.dance.progress import ChunkInProgress
 from kinestream.streaming.dance.references import NamedReferences
-from kinestream.streaming.dance.session import DanceOptions, DanceSession
+from kinestream.streaming.dance.session import DanceSession
 from tests.io.walking import walking
 from tests.support.tiny_dance import RATE_HZ, click_track, tiny_dance_model
 

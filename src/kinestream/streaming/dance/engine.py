@@ -15,8 +15,9 @@ from kinestream.features import MOTION272
 from kinestream.inference import Mode, compiled_dance
 from kinestream.models.choreo_llama import WindowSampler
 from kinestream.streaming.chunk import Chunk
+from kinestream.streaming.dance.options import DanceOptions, ReferenceSource
 from kinestream.streaming.dance.progress import ChunkInProgress
-from kinestream.streaming.dance.session import DanceOptions, DanceSession, ReferenceSource
+from kinestream.streaming.dance.session import DanceSession
 from kinestream.streaming.protocol import StreamEngine
 
 MUSIC_FEATURES = "kinestream-30hz"

@@ -19,8 +19,8 @@ from kinestream.io.audio import Audio, AudioReader
 from kinestream.motion import Motion, concatenate
 from kinestream.streaming.chunk import Chunk
 from kinestream.streaming.dance.engine import DanceEngine
+from kinestream.streaming.dance.options import DanceOptions, ReferenceSource
 from kinestream.streaming.dance.references import NamedReferences
-from kinestream.streaming.dance.session import DanceOptions, ReferenceSource
 from kinestream.streaming.events import AudioEvent, MusicEvent
 
 MIN_SONG_S = 1.0

@@ -6,7 +6,7 @@ import math
 import threading
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -23,9 +23,10 @@ from kinestream.metrics import still_seconds
 from kinestream.models.choreo_llama import DanceContext, Piece, References, SampledWindow, SamplingSettings, next_piece
 from kinestream.models.rvq_vae.model import DecoderStates
 from kinestream.motion import Motion
-from kinestream.streaming.checks import check_positive, check_switch, checked_seed, is_whole
+from kinestream.streaming.checks import checked_seed, is_whole
 from kinestream.streaming.chunk import Chunk
 from kinestream.streaming.dance.inputs import analysed_music, mono_sound
+from kinestream.streaming.dance.options import DanceOptions, ReferenceSource
 from kinestream.streaming.dance.progress import ChunkInProgress
 from kinestream.streaming.events import AudioEvent, Event, FinishEvent, GenreEvent, MusicEvent
 from kinestream.streaming.footlock import FootLockState
@@ -43,42 +44,6 @@ _LIVELIER = (1.0, 1.3, 1.6)
 _LIVELIER_TOP_P = 0.98
 # Loudness of the music features at about -40 dB: what is below all the time is no music to dance to.
 _QUIET = -0.33
-
-
-class ReferenceSource(Protocol):
-    """Where a window's reference dances come from: `RetrievedReferences` or `NamedReferences`."""
-
-    def find(self, first_step: int, music: Float[Tensor, "t m"], genre: str | None) -> References | None:
-        """References that last as long as the window of `music` (un-normalised) that begins with `first_step`."""
-
-
-@dataclass(frozen=True)
-class DanceOptions:
-    """How one dance is made.
-
-    Attributes:
-        piece_s: the music is danced in pieces of so many seconds, rounded to whole token steps; None for half of the
-            model's window. Shorter ones shorten the look-ahead, longer ones let the dance see more of what comes.
-        foot_lock: standing feet hold still and the body stands on the floor (decisions/0007); False shows what the
-            model made, only lifted where it would sink.
-        beat_lock: steps that come a little before or after a beat come on it (decisions/0010); False leaves their
-            timing to the model.
-        sampling: how codes are sampled; None takes the model's own.
-        rewind_s: how far back the dance can be rewound; bounds the memory of a session.
-    """
-
-    piece_s: float | None = None
-    foot_lock: bool = True
-    beat_lock: bool = True
-    sampling: SamplingSettings | None = None
-    rewind_s: float = 60.0
-
-    def __post_init__(self) -> None:
-        check_switch("foot_lock", self.foot_lock)
-        check_switch("beat_lock", self.beat_lock)
-        if self.piece_s is not None:
-            check_positive("piece_s", self.piece_s, 60.0)
-        check_positive("rewind_s", self.rewind_s, 86_400.0)
 
 
 @dataclass(frozen=True, eq=False)
