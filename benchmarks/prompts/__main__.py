@@ -39,7 +39,7 @@ from kinestream.conditioning.known import load_known
 from kinestream.data.manifest import Manifest, load_manifest
 from kinestream.errors import BadInputError, KinestreamError
 from kinestream.evaluation.provenance import model_facts, run_facts
-from kinestream.evaluation.text.generation import Studio, Wish
+from kinestream.evaluation.text.generation import OPTIONS, Studio, Wish
 from kinestream.evaluation.text.plan import seed_of
 from kinestream.inference.networks import Mode
 from kinestream.io.atomic import atomic_path
@@ -93,7 +93,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     real = _recorded(given, manifest, classifier, usual)
     mode: Mode = "fast" if given.fast else "exact"
     rows: list[Row] = []
-    with Studio(given.model, given.cache / "generated", given.processes, mode=mode) as studio:
+    with Studio(given.model, given.cache / "generated", given.processes, OPTIONS, mode) as studio:
         for repeat in range(given.repeats):
             rows += rows_of(asks, _acted(studio, classifier, asks, given.seed, f"K{repeat}"), usual)
         other = _acted(studio, classifier, strange, given.seed, "U0")
