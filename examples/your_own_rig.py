@@ -7,7 +7,7 @@ from pathlib import Path
 
 import kinestream
 from kinestream import Motion
-from kinestream.io.bvh import read_bvh_hierarchy, write_bvh
+from kinestream.io.bvh import read_bvh_rig, write_bvh
 from kinestream.skeleton.retarget import retarget
 
 # A short-legged character in inches, with Mixamo's bone names; yours comes out of your animation program.
@@ -40,14 +40,12 @@ def main(folder: Path) -> list[Motion]:
     folder.mkdir(parents=True, exist_ok=True)
     rig_file = folder / "rig.bvh"
     rig_file.write_text(f"HIERARCHY\n{rig_text()}\nMOTION\nFrames: 0\nFrame Time: 0.0333333\n")
-    rig = read_bvh_hierarchy(rig_file)
-    metres_per_unit = rig.guess_metres_per_unit()
+    skeleton, layout, _ = read_bvh_rig(rig_file)
 
     motion = kinestream.generate("bows deeply", seconds=2, seed=2)
-    on_rig, report = retarget(motion, rig.to_skeleton("mine", metres_per_unit))
-    orders = rig.rotation_orders
-    write_bvh(on_rig, folder / "bow.bvh", units_per_metre=1 / metres_per_unit, rotation_order=orders)
-    print(f"{len(report.matched)} joints matched; 1 unit is {metres_per_unit:.4f} m")
+    on_rig, report = retarget(motion, skeleton)
+    write_bvh(on_rig, folder / "bow.bvh", layout=layout)
+    print(f"{len(report.matched)} joints matched; 1 unit is {1 / layout.units_per_metre:.4f} m")
     return [motion, on_rig]
 
 
