@@ -74,7 +74,8 @@ def test_version_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
         (["data"], "ACTION"),
         (["data", "build", "-o", "out"], "--bandai-namco"),
         (["data", "build", "--deepmimic", "nowhere", "-o", "out"], "nowhere does not exist"),
-        (["import", "motionstreamer"], "--stats"),
+        (["import", "motionstreamer"], "--output"),
+        (["import", "motionstreamer", "-o", "out"], "--stats"),
         (["import", "other"], "other"),
     ],
 )

@@ -22,11 +22,13 @@ _LOOKED_AT = 200
 
 @dataclass(frozen=True)
 class FoundUp:
-    """The up axes of a rest pose (None: no natural one) and of the recorded world, and what told the latter."""
+    """The up axes of a rest pose (None: no natural one) and of the recorded world, what told the latter, and whether a
+    human body is recognised at all."""
 
     rest: str | None
     world: str
     how: str
+    body: bool = True
 
 
 def find_up(
@@ -40,7 +42,7 @@ def find_up(
         bones = bone_map(skeleton)
         rest = rest_up(skeleton, bones)
     except BadInputError:
-        return FoundUp(None, given or custom, "given" if given else "the format's custom; no body is recognised")
+        return FoundUp(None, given or custom, "given" if given else "the format's custom; no body is recognised", False)
     if given is not None:
         return FoundUp(rest, given, "given")
     expected = (rest if rest_decides else None) or custom

@@ -163,6 +163,8 @@ def _with_added_offset(motion: Motion, found: FoundUp, notes: list[str], path: P
     Most programs let the channels replace the OFFSET. A file is written for those that add both where the body would
     else hang below the floor by its legs, and stands on it with the OFFSET.
     """
+    if not found.body:
+        return motion
     offset = motion.skeleton.offsets_m[0]
     along, sign = "xyz".index(found.world[-1]), -1.0 if found.world.startswith("-") else 1.0
     lowest = float((spread_frames(motion).joint_positions_m()[..., along] * sign).amin(dim=1).median())

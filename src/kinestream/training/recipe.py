@@ -22,7 +22,7 @@ class Train(Protocol):
         """Train from a TOML configuration into `output_dir`; with `resume`, go on from the newest checkpoint there."""
 
 
-def run_info(kind: str, task: Task, config: TrainConfig, **more: Any) -> dict[str, Any]:
+def run_info(kind: str, task: Task, config: TrainConfig, /, **more: Any) -> dict[str, Any]:
     """What must be equal for a resumed run."""
     model: Any = task.model
     return {
