@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 # How README's rows begin, and the target of `benchmarks.quality` that they show.
 ROWS = {
-    "content recognised": "content",
+    "content recognised, prompts": "content",
     "style recognised": "style",
     "foot skating": "skating",
     "jitter": "jitter",

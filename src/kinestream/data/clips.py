@@ -6,7 +6,7 @@ Motion files are memory-mapped, so a set may be larger than memory. What cannot 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,8 +34,10 @@ class MotionClips:
     rejects: list[Reject]
 
     @classmethod
-    def load(cls, roots: Sequence[str | Path], split: str) -> MotionClips:
+    def load(cls, roots: Sequence[str | Path], split: str, leave_out: Collection[str] = ()) -> MotionClips:
         """Read folders in the HumanML3D-272 layout; the first folder's statistics hold for all.
+
+        leave_out: contents of the manifests whose clips are not taken.
 
         Captions that hold for a part of a clip only (start and end seconds) make a clip of that part. Where a manifest
         tells the contents, a content's weight as a whole grows with the cube root of its number of clips: rare actions
@@ -44,7 +46,9 @@ class MotionClips:
         parts, weights, rejects = [], [], []
         for root in map(Path, roots):
             found, unusable = clip_parts(root, split)
-            weight_of = _content_weights(root, split)
+            content_of = _contents(root, split)
+            found = [part for part in found if content_of.get(part.name) not in leave_out]
+            weight_of = _content_weights(content_of)
             parts += found
             weights += [weight_of.get(part.name, 1.0) for part in found]
             rejects += unusable
@@ -94,16 +98,19 @@ def _frames(path: Path, start: int, stop: int) -> Tensor:
     return torch.from_numpy(frames)
 
 
-def _content_weights(root: Path, split: str) -> dict[str, float]:
-    """(Clips of the same content)^(-2/3) relative to the mean, by clip name; empty without a manifest.
+def _contents(root: Path, split: str) -> dict[str, str]:
+    """Contents by clip name; empty without a manifest. A mix counts as its first content.
 
-    A mix counts as its first content, so that many combinations do not drown what was recorded.
+    So many combinations do not drown what was recorded.
     """
     if not (root / MANIFEST_NAME).is_file():
         return {}
-    clips = load_manifest(root).split_clips(split)
-    contents = {clip.name: clip.content.partition(MIX_MARK)[0] for clip in clips}
-    counts = Counter(contents.values())
-    weights = {name: float(counts[content]) ** (-2 / 3) for name, content in contents.items()}
+    return {clip.name: clip.content.partition(MIX_MARK)[0] for clip in load_manifest(root).split_clips(split)}
+
+
+def _content_weights(content_of: dict[str, str]) -> dict[str, float]:
+    """(Clips of the same content)^(-2/3) relative to the mean, by clip name."""
+    counts = Counter(content_of.values())
+    weights = {name: float(counts[content]) ** (-2 / 3) for name, content in content_of.items()}
     mean = sum(weights.values()) / max(1, len(weights))
     return {name: weight / mean for name, weight in weights.items()}

@@ -10,8 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from kinestream.checkpoints import TextToMotionModel, load_causal_tae, reference_end_latent, save_text_to_motion
+from kinestream.checkpoints import (
+    TextToMotionModel,
+    load_causal_tae,
+    load_text_to_motion,
+    reference_end_latent,
+    save_text_to_motion,
+)
 from kinestream.checkpoints.folder import AR_DIFFUSION
 from kinestream.conditioning.text import MINILM_NAME, TextEncoder, text_encoder
 from kinestream.data.clips import MotionClips, StreamPairs
@@ -36,6 +43,11 @@ class ARDiffusionTaskConfig:
     """Folder of the trained autoencoder's checkpoint."""
     text_encoder: str = MINILM_NAME
     """Name of the sentence encoder."""
+    start_from: str = ""
+    """Folder of a trained text-to-motion model to go on from, for example on your own recordings. Its text encoder may
+    be narrower than this one's: what the wider one adds begins without effect."""
+    leave_out: tuple[str, ...] = ()
+    """Contents of the data's manifest that are not learned from."""
     min_frames: int = 40
     """Shorter motions are left out (appendix A)."""
     max_frames: int = 300
@@ -78,6 +90,8 @@ class ARDiffusionTask:
         torch.manual_seed(seed)
         sizes = {"text_dim": self.encoder.dim, "latent_dim": self.tae.config.latent_dim}
         self.model = ARDiffusion(ARDiffusionConfig.from_json(model_table | sizes))
+        if config.start_from:
+            start_from(self.model, config.start_from)
         self.end_latent = reference_end_latent(self.tae, self.statistics)
         self.sequences, captions = self._sequences(data, "train")
         self.texts = encode_captions(self.encoder, captions, cache / "captions-train.safetensors")
@@ -98,7 +112,7 @@ class ARDiffusionTask:
 
     def _sequences(self, data: Sequence[str], split: str) -> tuple[list[LatentSequence], list[str]]:
         c = self.config
-        clips, pairs = MotionClips.load(data, split), StreamPairs.load(data, split)
+        clips, pairs = MotionClips.load(data, split, c.leave_out), StreamPairs.load(data, split)
         return encode_sequences(
             self.tae, self.statistics, clips, pairs,
             min_frames=c.min_frames, max_frames=c.max_frames, pair_weight=c.pair_weight,
@@ -184,6 +198,21 @@ class ARDiffusionTask:
         """Half the distance between the end latent and the nearest real training latent."""
         means = torch.cat([sequence.mean for sequence in self.sequences])
         return 0.5 * float((means - self.end_latent).norm(dim=-1).min())
+
+
+def start_from(model: ARDiffusion, folder: str) -> None:
+    """Take over a trained model's weights. BadInputError where anything but the width of the text differs."""
+    trained = load_text_to_motion(folder).ar
+    width, configured = trained.config.text_dim, model.config
+    if replace(trained.config, text_dim=configured.text_dim) != configured or width > configured.text_dim:
+        raise BadInputError(
+            f"{folder}: expected a model of the configured size whose text is at most {configured.text_dim} wide; "
+            f"configured is {configured}, it has {trained.config}"
+        )
+    weights = trained.state_dict()
+    weights["text_in.weight"] = pad(weights["text_in.weight"], (0, configured.text_dim - width))
+    weights["empty_text"] = pad(weights["empty_text"], (0, configured.text_dim - width))
+    model.load_state_dict(weights)
 
 
 def _with_shorter_history(pick: LatentSequence, rng: np.random.Generator) -> LatentSequence:
