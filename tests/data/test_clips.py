@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from kinestream.data.clips import MotionClips, StreamPairs, _content_weights
+from kinestream.data.clips import MotionClips, StreamPairs, _content_weights, _contents
 from kinestream.data.sources.humanml3d_272 import clip_parts
 from kinestream.errors import BadInputError
 from kinestream.features import held
@@ -85,9 +85,10 @@ def test_a_contents_share_grows_with_the_cube_root_of_its_clips(root: Path, monk
     (root / "manifest.json").touch()
     manifest = SimpleNamespace(split_clips=lambda split: listed)
     monkeypatch.setattr("kinestream.data.clips.load_manifest", lambda folder: manifest)
-    weights = _content_weights(root, "train")
+    weights = _content_weights(_contents(root, "train"))
     assert sum(weights.values()) == pytest.approx(9)
     assert 8 * weights["1"] == pytest.approx(2 * weights[names[0]])
+    assert all(part.name != names[0] for part in MotionClips.load([root], "train", ["rare"]).parts)
 
 
 def test_frames_that_are_not_finite_are_an_error_when_they_are_read(root: Path) -> None:
