@@ -21,8 +21,8 @@ UNITY_BONES = (
 class LiveFrame(NamedTuple):
     """One frame of a body in Unity's axes: left-handed, Y up, the body faces +Z and its left hand points to -X; metres.
 
-    Rotations are xyzw, away from a T-pose: `local` relative to the parent bone, `world` in the world. `offsets` are where
-    bones rest in their parents, `positions` where joints are in the world. All in the order of `UNITY_BONES`.
+    Rotations are xyzw, away from a T-pose: `local` relative to the parent bone, `world` in the world. `offsets` are
+    where bones rest in their parents, `positions` where joints are in the world. All in the order of `UNITY_BONES`.
     """
 
     number: int

@@ -35,7 +35,7 @@ def vmc_datagrams(frame: LiveFrame) -> list[bytes]:
 
 
 def osc_datagrams(frame: LiveFrame) -> list[bytes]:
-    """A frame in plain OSC: /kinestream/frame NUMBER TIME, then /kinestream/joint NAME X Y Z QX QY QZ QW in the world."""
+    """A frame in plain OSC: its number and time, then each joint's name, position and rotation (xyzw) in the world."""
     joints: Iterable[Message] = (
         ("/kinestream/joint", (bone, *place, *turn))
         for bone, place, turn in zip(UNITY_BONES, frame.positions, frame.world, strict=True)
