@@ -19,7 +19,7 @@ def add_live_option(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="URI",
         help="send each frame to another program when it is due (may be repeated): vmc://HOST[:39539] for VSeeFace, "
-        "Warudo, Unity, Unreal, Blender and Godot receivers; osc://HOST[:9000]; rokoko://HOST[:14043] (JSON); see docs/live.md",
+        "Warudo, Unity, Unreal, Blender, Godot; osc://HOST[:9000]; rokoko://HOST[:14043] (JSON); see docs/live.md",
     )
 
 
