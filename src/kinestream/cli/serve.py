@@ -65,7 +65,12 @@ def run(arguments: argparse.Namespace) -> None:
         max_streams=arguments.streams,
         state=arguments.state,
     )
-    serve_forever(application(arguments, settings), settings)
+    serve_forever(application(arguments, settings), settings, listening)
+
+
+def listening(url: str) -> None:
+    """Say where."""
+    print(f"kinestream: serving on {url} (Ctrl-C ends)", file=sys.stderr, flush=True)
 
 
 def application(arguments: argparse.Namespace, settings: ServerSettings) -> object:

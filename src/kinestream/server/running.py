@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kinestream.errors import BadInputError, MissingExtraError
 from kinestream.server.settings import ServerSettings
 
@@ -18,8 +20,8 @@ def check_extra() -> None:
         raise MissingExtraError("serving", "serve") from None
 
 
-def serve_forever(app: object, settings: ServerSettings) -> None:
-    """Listen until Ctrl-C or SIGTERM; BadInputError where the address can't be had."""
+def serve_forever(app: object, settings: ServerSettings, on_listening: Callable[[str], None]) -> None:
+    """Listen until Ctrl-C or SIGTERM, and say at which address; BadInputError where it can't be had."""
     import socket
 
     import uvicorn
@@ -34,7 +36,7 @@ def serve_forever(app: object, settings: ServerSettings) -> None:
             f"can't listen on {settings.host}:{settings.port}: {error.strerror}; choose another --port"
         ) from None
     host, port = listener.getsockname()[:2]
-    print(f"kinestream: serving on http://{host}:{port} (Ctrl-C ends)", flush=True)
+    on_listening(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]  # an ASGI application
         log_level="warning",
