@@ -22,6 +22,7 @@ LAYERS = (
     "rotations",
     "skeleton",
     "motion",
+    "editing",
     "features",
     "io",
     "whole_body",
