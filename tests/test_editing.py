@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kinestream.editing import between, in_place, joined, looped, retimed
+from kinestream.editing import between, in_place, joined, looped, mirrored, retimed
 from kinestream.errors import BadInputError
-from kinestream.motion import Motion, turned
+from kinestream.motion import Motion, mirror, turned
 from kinestream.rotations import (
     quat_about_axis,
     quat_angle_rad,
@@ -143,3 +143,16 @@ def test_what_cannot_be_joined_is_refused() -> None:
     with pytest.raises(BadInputError, match="at least one"):
         joined([])
     assert joined([motion], 5.0).num_frames == 30
+
+
+def test_a_rig_with_names_of_its_own_is_mirrored_by_its_rest_pose() -> None:
+    motion = walking(1.0, 30.0, 1.0, 1.2, 0.5)
+    own = replace(motion.skeleton, joint_names=tuple(f"bone{i}" for i in range(22)), end_sites={})
+    named = mirror(motion)
+    found = mirrored(replace(motion, skeleton=own))
+    assert torch.equal(found.local_rotations, named.local_rotations)
+    assert torch.equal(found.root_position_m, named.root_position_m)
+    offsets = own.offsets_m.clone()
+    offsets[motion.skeleton.index("left_knee")] += torch.tensor([0.3, 0.0, 0.0])
+    with pytest.raises(BadInputError, match="no partner"):
+        mirrored(replace(motion, skeleton=replace(own, offsets_m=offsets)))

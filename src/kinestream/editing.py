@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
 from kinestream.errors import BadInputError
-from kinestream.motion import Motion, at_frames, resample, turned
+from kinestream.motion import Motion, at_frames, mirror, resample, turned
 from kinestream.rotations import (
     quat_about_axis,
     quat_angle_rad,
@@ -27,6 +27,7 @@ from kinestream.rotations import (
     quat_yaw,
     rotvec_from_quat,
 )
+from kinestream.skeleton import Skeleton, forward_kinematics
 
 # Sways of about a second stay in place with the body, slower travel is taken out.
 _TRAVEL_S = 0.5
@@ -37,6 +38,8 @@ _SAME_HEADING_RAD = math.radians(10.0)
 _VELOCITY_BLEND_S = 0.5
 # What a difference of 1 m/s counts against one of 1 m where cuts of a loop are compared.
 _VELOCITY_WEIGHT_S = 0.1
+# Joints that are partners rest within so much of the body's size of each other's mirror images.
+_PARTNER_SHARE = 0.03
 # Frames that may begin a loop: so many at most are compared with all others.
 _STARTS = 300
 
@@ -75,6 +78,57 @@ def in_place(motion: Motion) -> Motion:
     root = motion.root_position_m.clone()
     root[:, [0, 2]] -= torch.from_numpy(smooth - smooth[:1]).to(root)
     return replace(motion, root_position_m=root)
+
+
+def mirrored(motion: Motion) -> Motion:
+    """Left and right exchanged, on any skeleton whose rest pose is its own mirror image in a plane x = constant.
+
+    Skeletons with left_/right_ names go by these (`kinestream.motion.mirror`), others by where their joints rest.
+    Raises BadInputError where a joint has no partner.
+    """
+    if any(name.startswith("left_") for name in motion.skeleton.joint_names) and motion.joint_translations_m is None:
+        return mirror(motion)
+    order = _mirror_partners(motion.skeleton)
+    flip_q, flip_x = (motion.root_position_m.new_tensor(v) for v in ((1.0, 1.0, -1.0, -1.0), (-1.0, 1.0, 1.0)))
+    extra = motion.joint_translations_m
+    return replace(
+        motion,
+        local_rotations=motion.local_rotations[:, order] * flip_q,
+        root_position_m=motion.root_position_m * flip_x,
+        joint_translations_m=None if extra is None else extra[:, order] * flip_x,
+    )
+
+
+def _mirror_partners(skeleton: Skeleton) -> list[int]:
+    """Each joint's partner on the other side (itself on the middle line), from the rest pose."""
+    still = torch.tensor((1.0, 0.0, 0.0, 0.0)).expand(1, skeleton.num_joints, 4)
+    rest = forward_kinematics(skeleton, still, torch.zeros(1, 3))[0][0].double()
+    beyond = rest.clone()  # the middle of all that hangs from a joint: tells joints apart that rest at one place
+    for joint in reversed(range(skeleton.num_joints)):
+        beyond[joint] = torch.stack([rest[joint], *(beyond[child] for child in skeleton.children(joint))]).mean(dim=0)
+    seen = torch.cat((rest, beyond), dim=-1)
+    flipped = torch.cat((rest, beyond), dim=-1)
+    flipped[:, [0, 3]] = 2 * rest[0, 0] - flipped[:, [0, 3]]
+    near = _PARTNER_SHARE * float((rest.amax(dim=0) - rest.amin(dim=0)).max())
+    partner = [-1] * skeleton.num_joints
+    for joint in range(skeleton.num_joints):
+        parent = skeleton.parents[joint]
+        others = skeleton.children(partner[parent]) if parent >= 0 else (joint,)
+        apart = [(float((seen[other] - flipped[joint]).norm()), other) for other in others]
+        distance, partner[joint] = min(apart, default=(math.inf, joint))
+        if distance > near:
+            raise _no_partner(skeleton.joint_names[joint])
+    for joint, other in enumerate(partner):
+        if partner[other] != joint:
+            raise _no_partner(skeleton.joint_names[joint])
+    return partner
+
+
+def _no_partner(name: str) -> BadInputError:
+    return BadInputError(
+        f"mirror: joint {name!r} has no partner on the other side in the rest pose, which must be symmetric and face "
+        "+Z or -Z; retarget to smpl22 first (--to smpl22)"
+    )
 
 
 @dataclass(frozen=True)

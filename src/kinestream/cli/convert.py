@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Convert motion files; several become one, blended into each other. The suffixes decide: reads .bvh, .amc (its .asf
-beside it), .npz and .npy (SMPL parameters, joint positions, features); writes .glb, .fbx, .bvh, .mp4, .png, .html, .npz and .npy. The last two hold SMPL's skeleton, so
-other bodies are retargeted to it. Bones are recognised by name, tree and rest pose; for others give a map file, one
-JSON object {"their bone": "smpl22 joint"}. BVH to BVH keeps unit, channels and names; Y is up.
+beside it), .npz and .npy (SMPL parameters, joint positions, features); writes .glb, .fbx, .bvh, .mp4, .png, .html, .npz
+and .npy. The last two hold SMPL's skeleton, so other bodies are retargeted to it. Bones are recognised by name, tree
+and rest pose; for others give a map file, one JSON object {"their bone": "smpl22 joint"}. BVH to BVH keeps unit,
+channels and names; Y is up.
 
   kinestream convert clip.bvh clip.glb
   kinestream convert clip.bvh -o clip.glb -o clip.mp4

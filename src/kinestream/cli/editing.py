@@ -46,8 +46,8 @@ def check_editing(arguments: argparse.Namespace, files: int) -> None:
 
 def edited(motions: Sequence[Motion], arguments: argparse.Namespace) -> Motion:
     """The motions as one, cut as the options say, at the rate of `--fps`; where a loop was cut is said on stderr."""
-    from kinestream.editing import between, in_place, joined, looped, retimed
-    from kinestream.motion import mirror, resample
+    from kinestream.editing import between, in_place, joined, looped, mirrored, retimed
+    from kinestream.motion import resample
 
     motion = motions[0]
     if len(motions) > 1:
@@ -57,7 +57,7 @@ def edited(motions: Sequence[Motion], arguments: argparse.Namespace) -> Motion:
     if arguments.speed is not None:
         motion = retimed(motion, arguments.speed)
     if arguments.mirror:
-        motion = mirror(motion)
+        motion = mirrored(motion)
     if arguments.in_place:
         motion = in_place(motion)
     if arguments.fps is not None:
