@@ -142,8 +142,13 @@ def _facing_z(motion: Motion) -> Tensor:
     """Positions [T, J, 3], turned and moved so that the first frame faces +Z above the origin."""
     positions = motion.joint_positions_m()
     start = positions[0, 0] * torch.tensor((1.0, 0.0, 1.0))
-    first = _forward(positions[:1])[0]
-    return quat_rotate(quat_about_axis(-torch.atan2(first[0], first[2]), "Y"), positions - start)
+    return quat_rotate(quat_about_axis(-first_heading_rad(positions), "Y"), positions - start)
+
+
+def first_heading_rad(positions_m: Float[Tensor, "t 22 3"]) -> Float[Tensor, ""]:
+    """By how much about Y the first frame faces away from +Z: what these layouts take out of a motion."""
+    first = _forward(positions_m[:1])[0]
+    return torch.atan2(first[0], first[2])
 
 
 def _inverse_headings(positions_m: Tensor) -> Tensor:

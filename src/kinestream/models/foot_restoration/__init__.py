@@ -9,13 +9,17 @@ from kinestream.models.foot_restoration.loss import (
     foot_restoration_loss,
 )
 from kinestream.models.foot_restoration.model import FootRestoration
+from kinestream.models.foot_restoration.sampling import READINGS, Guidance, restore_features
 
 __all__ = [
+    "READINGS",
     "ContactThresholds",
     "FootRestoration",
     "FootRestorationConfig",
     "FootRestorationLoss",
+    "Guidance",
     "LossWeights",
     "feet_in_contact",
     "foot_restoration_loss",
+    "restore_features",
 ]
