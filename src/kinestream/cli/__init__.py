@@ -19,6 +19,7 @@ from kinestream.cli import (
     info,
     inspect_,
     render,
+    restore,
     stream,
     train,
 )
@@ -27,7 +28,7 @@ from kinestream.cli.parser import HelpFormatter, Parser, version_text
 
 __all__ = ["build_parser", "main"]
 
-VERBS = (generate, dance, stream, convert, info, inspect_, render, train, evaluate, compare, data, import_)
+VERBS = (generate, dance, stream, convert, info, inspect_, restore, render, train, evaluate, compare, data, import_)
 
 DESCRIPTION = """\
 Streaming 3D human motion: sentences in, a moving body out.

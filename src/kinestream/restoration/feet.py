@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -18,6 +19,7 @@ from kinestream.features.humanml import first_heading_rad, positions_from_humanm
 from kinestream.features.humanml_legs import ANKLES, KNEES, TOES
 from kinestream.models.foot_restoration import FootRestoration, Guidance, restore_features
 from kinestream.motion import Motion, resample
+from kinestream.restoration.floor import floor_offset_m
 from kinestream.restoration.legs import with_feet_at
 from kinestream.restoration.stages import Span, StageResult, check_spans
 from kinestream.rotations import quat_about_axis, quat_rotate
@@ -48,18 +50,23 @@ def feet_stage(
     if not spans or motion.num_frames < 2:
         return StageResult(motion, {"frames": 0})
     network, statistics = _loaded(DEFAULT_RESTORATION_DIR if model is None else Path(model))
-    wanted, stands = _restored_places(motion, spans, network, statistics, guidance or Guidance(), seed)
+    share = torch.zeros(motion.num_frames)
+    for start, stop in spans:
+        share[start:stop] = _fade(motion, start, stop)
+    offset = share[:, None] * floor_offset_m(motion)[:, None] * torch.tensor((0.0, 1.0, 0.0))
+    carried = replace(motion, root_position_m=motion.root_position_m + offset)
+    wanted, stands = _restored_places(carried, spans, network, statistics, guidance or Guidance(), seed)
     restored = motion
     for start, stop in spans:
-        part = _placed(motion.slice(start, stop), wanted[start:stop], _fade(motion, start, stop))
+        part = _placed(carried.slice(start, stop), wanted[start:stop], share[start:stop])
         restored = _spliced(restored, part, start, stop)
     moved = (restored.joint_positions_m() - motion.joint_positions_m()).norm(dim=-1)
     inside = torch.cat([torch.arange(start, stop) for start, stop in spans])
     report = {
         "frames": len(inside),
         "root_moved_m": float(moved[inside, 0].mean()),
-        "feet_moved_m": float(moved[inside][:, list((*ANKLES, *TOES))].mean()),
-        "feet_moved_most_m": float(moved[inside][:, list((*ANKLES, *TOES))].max()),
+        "feet_moved_m": float(moved[inside][:, [*ANKLES, *TOES]].mean()),
+        "feet_moved_most_m": float(moved[inside][:, [*ANKLES, *TOES]].max()),
         "feet_stand_share": float(stands.float().mean()),
     }
     return StageResult(restored, report)
@@ -79,11 +86,9 @@ def _restored_places(
     seed: int,
 ) -> tuple[Float[Tensor, "t 5 3"], Bool[Tensor, "u 4"]]:
     """World places of root, ankles and toes at the motion's own rate, and which feet stand, at the network's."""
-    size = _leg_length_m(motion) / _leg_length_m(None)
+    size = _size(motion)
     own = resample(motion, HUMANML259.fps)
-    standard = replace(
-        own, skeleton=smpl22(), root_position_m=own.root_position_m / size, joint_translations_m=None
-    )
+    standard = replace(own, skeleton=smpl22(), root_position_m=own.root_position_m / size, joint_translations_m=None)
     # The layout looks one frame ahead: the last frame is held.
     held = replace(
         standard,
@@ -118,9 +123,12 @@ def _yaw_before(given: Tensor, frame: int) -> Tensor:
     return quat_about_axis(-2.0 * half, "Y")
 
 
-def _leg_length_m(motion: Motion | None) -> float:
-    skeleton = smpl22() if motion is None else motion.skeleton
-    return float(skeleton.offsets_m[[*KNEES, *ANKLES]].norm(dim=-1).sum())
+def _size(motion: Motion) -> float:
+    """How long the body's legs are, as a share of SMPL-22's."""
+    own, standard = (
+        float(skeleton.offsets_m[[*KNEES, *ANKLES]].norm(dim=-1).sum()) for skeleton in (motion.skeleton, smpl22())
+    )
+    return own / standard
 
 
 def _at_rate(places: Float[Tensor, "u k 3"], motion: Motion, rate: float) -> Float[Tensor, "t k 3"]:
@@ -151,6 +159,10 @@ def _fade(motion: Motion, start: int, stop: int) -> Float[Tensor, " n"]:
 def _placed(part: Motion, wanted: Float[Tensor, "n 5 3"], share: Float[Tensor, " n"]) -> Motion:
     own = part.joint_positions_m()[:, _MOVED]
     goal = own + share[:, None, None] * (wanted - own)
+    # Where the joints of a flat foot are: toes on the floor, ankles as high as the foot is.
+    lowest = [-math.inf, *(float(-part.skeleton.offsets_m[toe, 1]) for toe in TOES), 0.0, 0.0]
+    sunk = (torch.tensor(lowest) - goal[..., 1]).clamp_min(0.0)
+    goal = goal + (share[:, None] * sunk)[..., None] * torch.tensor((0.0, 1.0, 0.0))
     return with_feet_at(part, goal[:, 0], goal[:, 1:3], goal[:, 3:5])
 
 

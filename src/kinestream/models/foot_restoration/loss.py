@@ -81,7 +81,7 @@ def foot_restoration_loss(
 ) -> FootRestorationLoss:
     """Give the objective of normalised estimates of x_0.
 
-    reconstruction and root: mean squared errors of the restored columns, and of the root's four, as they are normalised.
+    reconstruction and root: mean squared errors of the restored columns, and of the root's four, normalised.
     foot: equation 1, the squared step of standing feet in the world; b is the clean motion's. velocity_position: the
     world places of root and legs against their velocities summed from the first frame. rotation_position: equation 3
     on knees, ankles and toes, in square metres beyond `epsilon_m2`. Sums over joints, means over frames and rows.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float
@@ -48,7 +48,7 @@ class Guidance:
     """How fast summed velocities return to the places that the estimate has (`anchored_sum`); 0 is the paper's sum."""
     root_anchor: float = 0.003
     """The same for the root's path, which returns to the input's; 0 lets it drift away."""
-    contact: ContactThresholds = ContactThresholds()
+    contact: ContactThresholds = field(default_factory=ContactThresholds)
     """When a foot of the estimate stands."""
 
     def __post_init__(self) -> None:
@@ -99,7 +99,7 @@ def restore_features(
 
 
 class Windows:
-    """Windows of a length over so many frames, each a quarter over its neighbour, and how their estimates are joined."""
+    """Windows of a length over so many frames, each a quarter over its neighbour, and their estimates joined."""
 
     def __init__(self, frames: int, length: int) -> None:
         self.length = min(frames, length)

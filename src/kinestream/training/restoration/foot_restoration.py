@@ -46,8 +46,8 @@ class FootRestorationTaskConfig:
     epsilon_m2: float = 0.1
     """Epsilon of equation 3: squared distances up to it cost nothing."""
     fault_share: float = 0.0
-    """Share of the samples whose given part (all but root, knees and feet) trembles, slides, floats or sinks; the target
-    stays the recording. 0 is the paper, whose given part is the recording's own."""
+    """Share of the samples whose given part (all but root, knees and feet) trembles, slides, floats or sinks; the
+    target stays the recording. 0 is the paper, whose given part is the recording's own."""
     validation_clips: int = 32
     """Validation clips, evenly spread over the split."""
 
@@ -91,7 +91,7 @@ class FootRestorationTask:
         return torch.where(leg_columns().to(clean.device), noisy, given)
 
     def validate(self, step: int, folder: Path) -> Mapping[str, float]:
-        """How far knees, ankles and toes land from the recording's, from three noise levels in one step, millimetres."""
+        """How far knees, ankles and toes land from the recording's, from three noise levels in one step, in mm."""
         device = next(self.model.parameters()).device
         sums, frames = torch.zeros(len(_VALIDATION_LEVELS)), 0
         generator = torch.Generator().manual_seed(self.seed)
