@@ -92,7 +92,7 @@ def _changed(
     line: bytes, columns: Sequence[_Column], given: _Floats, was: dict[_Column, float], now: dict[_Column, float]
 ) -> bytes:
     """The line with what differs between `was` and `now` changed by as much."""
-    tokens = line.split()
+    parts = re.split(rb"(\S+)", line)  # numbers stand at the odd places, what is between them at the even ones
     # Another triple of angles may stand for the same rotation: then the source's numbers cannot be gone on from.
     other = {
         column[0]
@@ -111,9 +111,8 @@ def _changed(
             value += _change(column, was, now)
         else:
             continue
-        tokens[place] = b"%.6f" % value
-    ending = line[len(line.rstrip(b"\r\n")) :]
-    return b" ".join(tokens) + ending
+        parts[2 * place + 1] = b"%.6f" % value
+    return b"".join(parts)
 
 
 def _change(column: _Column, was: dict[_Column, float], now: dict[_Column, float]) -> float:
