@@ -126,8 +126,8 @@ def restore(
 
     `stages` out of "physics" (needs the extra `physics`), "feet" and "smooth". Frames in which nothing is wrong come
     back to the bit, unless `everything` is set; `model` is a foot-restoration folder in place of the packaged one.
-    `kinestream.restoration.restore_motion` says what was found and done, too. Raises BadInputError for unknown stages, a
-    model folder that cannot be used, and skeletons that are no human body's.
+    `kinestream.restoration.restore_motion` says what was found and done, too. Raises BadInputError for unknown stages,
+    a model folder that cannot be used, and skeletons that are no human body's.
     """
     from kinestream.restoration import restore_motion
 

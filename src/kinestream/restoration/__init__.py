@@ -2,7 +2,7 @@
 
 from kinestream.restoration.detect import STAGE_CHECKS, faulty_spans
 from kinestream.restoration.restore import DEFAULT_STAGES, Restoration, StageDone, restore_motion
-from kinestream.restoration.stages import STAGE_NAMES, Span, Stage, StageResult, check_spans, stage_named
+from kinestream.restoration.stages import STAGE_NAMES, Span, Stage, StageResult, check_spans, stage_is_here, stage_named
 
 __all__ = [
     "DEFAULT_STAGES",
@@ -16,5 +16,6 @@ __all__ = [
     "check_spans",
     "faulty_spans",
     "restore_motion",
+    "stage_is_here",
     "stage_named",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, Protocol, cast
 
 from kinestream.errors import BadInputError
@@ -51,6 +52,11 @@ def stage_named(name: str) -> Stage:
         raise BadInputError(f"unknown stage of restoration {name!r}; known: {', '.join(STAGE_NAMES)}")
     module, function = _WHERE[name]
     return cast(Stage, getattr(import_module(module), function))
+
+
+def stage_is_here(name: str) -> bool:
+    """Whether what a stage needs is installed: MuJoCo for physics."""
+    return find_spec(_WHERE[name][0]) is not None and (name != "physics" or find_spec("mujoco") is not None)
 
 
 def check_spans(motion: Motion, spans: Sequence[Span]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -28,7 +27,7 @@ from kinestream.metrics import (
 )
 from kinestream.metrics.inspection import Body, Inspection, inspect_motion
 from kinestream.motion import Motion
-from kinestream.restoration import Restoration, restore_motion
+from kinestream.restoration import Restoration, restore_motion, stage_is_here
 
 # The rows of Table 2, and what is asked of the stages one by one. "estimate" is the damaged take as it is.
 ROWS: Mapping[str, tuple[str, ...]] = {
@@ -42,7 +41,7 @@ ROWS: Mapping[str, tuple[str, ...]] = {
     "physics + FRDM + smoothing": ("physics", "feet", "smooth"),
 }
 # What each clip's own plots and the ranking show.
-MAIN_ROW = "FRDM + smoothing"
+MAIN_ROW = "FRDM"
 FIGURES = (
     "foot_skating_ratio", "jitter_mps3", "share_below_floor_2cm", "self_penetration_share", "mpjpe_mm", "pa_mpjpe_mm",
     "world_mpjpe_mm", "foot_error_mm", "drift_share",
@@ -59,8 +58,7 @@ def measure_restoration(
     What is found by the detector is mended, nothing else, as users have it. Intervals draw whole recordings. The rows
     with physics need MuJoCo, and are left out, with a note, where it is not installed.
     """
-    physics = find_spec("mujoco") is not None and find_spec("kinestream.restoration.physics") is not None
-    rows = {name: stages for name, stages in ROWS.items() if physics or "physics" not in stages}
+    rows = {name: stages for name, stages in ROWS.items() if all(map(stage_is_here, stages))}
     options = {"feet": {"model": model, "seed": settings.seed}}
     taken: dict[str, list[dict[str, float]]] = {name: [] for name in rows}
     real: list[dict[str, float]] = []
@@ -83,7 +81,8 @@ def measure_restoration(
                     groups.append(item.name)
                     faults.append((fault, strength))
                     update(len(samples), total)
-    notes = () if physics else ("Rows with physics are left out: MuJoCo is not installed here.",)
+    left_out = [name for name in ROWS if name not in rows]
+    notes = (f"Left out, since what they need is not installed here: {', '.join(left_out)}.",) if left_out else ()
     return Findings(_figures(taken, real, groups), tuple(samples), curves=_by_strength(taken, faults), notes=notes)
 
 
