@@ -26,6 +26,7 @@ from kinestream.restoration.detect import merged
 from kinestream.restoration.feet import feet_stage
 from kinestream.restoration.floor import floor_offset_m
 from kinestream.restoration.legs import with_feet_at
+from kinestream.rotations import quat_from_rotvec, quat_multiply
 from kinestream.skeleton import smpl22
 from kinestream.skeleton.retarget import retarget
 from tests.io.walking import walking
@@ -153,6 +154,27 @@ def test_floating_and_sunk_bodies_are_carried_to_the_floor_and_jumps_stay() -> N
     air = torch.arange(12) / 30.0
     jump[50:62, 1] += 1.9 * air - 4.9 * air.square()
     assert float((floor_offset_m(replace(clean, root_position_m=jump)) - still).abs().max()) < 0.01
+
+
+def test_smoothing_ends_a_tremble_where_it_is_and_leaves_standing_feet() -> None:
+    clean = standing()
+    noise = torch.zeros(clean.num_frames, 22, 3)
+    noise[40:80, UPPER] = 0.04 * torch.randn(40, len(UPPER), 3)
+    shaken = quat_multiply(clean.local_rotations, quat_from_rotvec(noise))
+    shaken[:, [0, *HIPS]] = clean.local_rotations[:, [0, *HIPS]]
+    take = replace(clean, local_rotations=shaken)
+    done = restore_motion(take, ("smooth",))
+    ((start, stop),) = done.spans
+    assert 28 <= start <= 41
+    assert 79 <= stop <= 92
+    assert torch.equal(done.motion.local_rotations[:start], take.local_rotations[:start])
+    assert torch.equal(done.motion.local_rotations[stop:], take.local_rotations[stop:])
+    assert done.after.flagged_share["jitter"] == 0.0 < done.before.flagged_share["jitter"]
+    places = [motion.joint_positions_m() for motion in (clean, take, done.motion)]
+    was, now = ((joints - places[0])[45:75, 20].norm(dim=-1).mean() for joints in places[1:])
+    assert float(now) < 0.6 * float(was)
+    feet = [*ANKLES, *TOES]
+    assert torch.allclose(places[2][:, feet], places[0][:, feet], atol=1e-4)
 
 
 def test_spans_that_touch_are_one_and_wrong_ones_are_refused() -> None:

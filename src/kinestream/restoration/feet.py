@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -17,16 +16,18 @@ from kinestream.errors import BadInputError
 from kinestream.features import HUMANML259, Statistics, humanml259_from_motion
 from kinestream.features.humanml import first_heading_rad, positions_from_humanml
 from kinestream.features.humanml_legs import ANKLES, KNEES, TOES
+from kinestream.metrics.inspection import Body
 from kinestream.models.foot_restoration import FootRestoration, Guidance, restore_features
 from kinestream.motion import Motion, resample
 from kinestream.restoration.floor import floor_offset_m
 from kinestream.restoration.legs import with_feet_at
+from kinestream.restoration.over_time import faded
 from kinestream.restoration.stages import Span, StageResult, check_spans
 from kinestream.rotations import quat_about_axis, quat_rotate
 from kinestream.skeleton import smpl22
 
-# Frames around a span that the network sees, and over which a span's changes come and go within it.
-CONTEXT_S, FADE_S = 0.5, 0.2
+# Around a span the network sees so much.
+CONTEXT_S = 0.5
 _MOVED = (0, *ANKLES, *TOES)
 
 
@@ -52,7 +53,7 @@ def feet_stage(
     network, statistics = _loaded(DEFAULT_RESTORATION_DIR if model is None else Path(model))
     share = torch.zeros(motion.num_frames)
     for start, stop in spans:
-        share[start:stop] = _fade(motion, start, stop)
+        share[start:stop] = faded(motion, start, stop)
     offset = share[:, None] * floor_offset_m(motion)[:, None] * torch.tensor((0.0, 1.0, 0.0))
     carried = replace(motion, root_position_m=motion.root_position_m + offset)
     wanted, stands = _restored_places(carried, spans, network, statistics, guidance or Guidance(), seed)
@@ -144,26 +145,14 @@ def _at_rate(places: Float[Tensor, "u k 3"], motion: Motion, rate: float) -> Flo
     return here + t * (slope + t * (bend + t * (2.0 * (here - after) + slope + next_slope)))
 
 
-def _fade(motion: Motion, start: int, stop: int) -> Float[Tensor, " n"]:
-    """1 within a span, to 0 at its ends that the motion goes on beyond."""
-    reach = FADE_S * motion.fps
-    frames = torch.arange(stop - start, dtype=torch.float32) + 1.0
-    share = torch.ones(stop - start)
-    if start > 0:
-        share = torch.minimum(share, (frames / reach).clamp(max=1.0))
-    if stop < motion.num_frames:
-        share = torch.minimum(share, (frames.flip(0) / reach).clamp(max=1.0))
-    return share * share * (3.0 - 2.0 * share)
-
-
 def _placed(part: Motion, wanted: Float[Tensor, "n 5 3"], share: Float[Tensor, " n"]) -> Motion:
     own = part.joint_positions_m()[:, _MOVED]
     goal = own + share[:, None, None] * (wanted - own)
-    # Where the joints of a flat foot are: toes on the floor, ankles as high as the foot is.
-    lowest = [-math.inf, *(float(-part.skeleton.offsets_m[toe, 1]) for toe in TOES), 0.0, 0.0]
-    sunk = (torch.tensor(lowest) - goal[..., 1]).clamp_min(0.0)
-    goal = goal + (share[:, None] * sunk)[..., None] * torch.tensor((0.0, 1.0, 0.0))
-    return with_feet_at(part, goal[:, 0], goal[:, 1:3], goal[:, 3:5])
+    placed = with_feet_at(part, goal[:, 0], goal[:, 1:3], goal[:, 3:5])
+    # A sole in the floor, at the heel, the ball or the tip, is lifted out of it, ankle and toe alike.
+    sunk = (-Body.of(placed).soles_m()[..., 1]).amax(dim=-1).clamp_min(0.0)
+    lift = (share[:, None] * sunk)[..., None] * torch.tensor((0.0, 1.0, 0.0))
+    return with_feet_at(part, goal[:, 0], goal[:, 1:3] + lift, goal[:, 3:5] + lift)
 
 
 def _spliced(motion: Motion, part: Motion, start: int, stop: int) -> Motion:

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from kinestream.metrics.inspection import Body
 from kinestream.motion import Motion
+from kinestream.restoration.over_time import gaussian
 
 # The height of a body is that of its lowest flesh in this share of the frames around, or lower; around is so long, to
 # each side: longer than a jump, so that those around it tell where the floor is.
@@ -30,12 +31,4 @@ def floor_offset_m(motion: Motion) -> Float[Tensor, " t"]:
     around = padded.unfold(0, 2 * reach + 1, 1)
     height = around.kthvalue(1 + int(LOW_SHARE * (around.shape[1] - 1)), dim=1).values
     sure = functional.softshrink(height, UNSURE_M)
-    return -_smoothed(sure, _SMOOTHING_S * motion.fps)
-
-
-def _smoothed(values: Float[Tensor, " t"], deviation: float) -> Float[Tensor, " t"]:
-    reach = max(1, round(3 * deviation))
-    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / max(deviation, 1e-3)) ** 2)
-    padded = torch.cat((values[:1].expand(reach), values, values[-1:].expand(reach)))
-    smooth: Tensor = functional.conv1d(padded[None, None], (kernel / kernel.sum())[None, None])[0, 0]
-    return smooth
+    return -gaussian(sure, _SMOOTHING_S * motion.fps)

@@ -38,9 +38,10 @@ class Guidance:
     """
 
     steps: int = 8
-    """Denoising steps, evenly spaced in t from T down. x_T's noise is used again at every step (line 19): no other
-    randomness."""
-    threshold: float = 0.3
+    """Denoising steps from t = T down. x_T's noise is used again at every step (line 19): no other randomness."""
+    spacing: float = 1.5
+    """How the steps crowd at the end: the shares t / T are evenly spaced ones to this power; 1 is even."""
+    threshold: float = 0.12
     """t_th / T: geometric guidance at and above it, foot-contact guidance below."""
     reading: str = "algorithm"
     """"algorithm" or "text"."""
@@ -52,13 +53,17 @@ class Guidance:
     """When a foot of the estimate stands."""
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or not 0.0 <= self.threshold <= 1.0 or self.anchor < 0.0 or self.root_anchor < 0.0:
-            raise BadInputError(
-                "foot restoration: expected at least 1 step, a threshold in [0, 1] and anchors of 0 or more, got "
-                f"{self.steps}, {self.threshold}, {self.anchor} and {self.root_anchor}"
-            )
-        if self.reading not in READINGS:
-            raise BadInputError(f"foot restoration: reading must be one of {', '.join(READINGS)}, got {self.reading!r}")
+        allowed = (
+            ("steps", self.steps >= 1, "at least 1"),
+            ("spacing", self.spacing > 0.0, "above 0"),
+            ("threshold", 0.0 <= self.threshold <= 1.0, "in [0, 1]"),
+            ("anchor", self.anchor >= 0.0, "0 or more"),
+            ("root_anchor", self.root_anchor >= 0.0, "0 or more"),
+            ("reading", self.reading in READINGS, f"one of {', '.join(READINGS)}"),
+        )
+        for name, fits, wanted in allowed:
+            if not fits:
+                raise BadInputError(f"foot restoration: {name} must be {wanted}, got {getattr(self, name)!r}")
 
 
 @torch.no_grad()
@@ -81,7 +86,8 @@ def restore_features(
     legs = columns.expand(given.shape) if inside is None else columns & inside[:, None]
     schedule = cosine_schedule(model.config.noise_steps)
     noise = torch.randn(given.shape, generator=generator)
-    levels = [round(level) for level in torch.linspace(schedule.num_steps - 1, 0, guidance.steps + 1).tolist()[:-1]]
+    shares = torch.linspace(1.0, 0.0, guidance.steps + 1)[:-1].pow(guidance.spacing)
+    levels = sorted({round(share * (schedule.num_steps - 1)) for share in shares.tolist()}, reverse=True)
     windows = Windows(len(given), model.config.window_frames)
     normal = statistics.normalize(given)
     noisy, restored = noise, given
