@@ -73,7 +73,7 @@ def measure_restoration(
             for fault in DAMAGES:
                 for strength in range(STRENGTHS):
                     name = f"{item.name} {fault} {strength + 1}"
-                    estimate = _damaged(truth, name, fault, strength, settings.seed)
+                    estimate = damaged(truth, name, fault, strength, settings.seed)
                     for row, stages in rows.items():
                         taken[row].append(_restored(estimate, stages, options, truth))
                     samples.append(Sample(name, name, taken[MAIN_ROW][-1], own, item.name))
@@ -93,7 +93,7 @@ def shown_takes(items: Sequence[Item], samples: Sequence[Sample], model: Path | 
     for rank, sample in worst_and_best("capture", samples):
         truth = motion_from_motion272(by_name[sample.group].features())
         fault, strength = sample.name.removeprefix(f"{sample.group} ").split(" ")
-        estimate = _damaged(truth, sample.name, fault, int(strength) - 1, seed)
+        estimate = damaged(truth, sample.name, fault, int(strength) - 1, seed)
         options = {"feet": {"model": model, "seed": seed}}
         mended = restore_motion(estimate, ROWS[MAIN_ROW], options=options).motion
         named = zip((estimate, mended, truth), ("damaged", "restored", "recording"), strict=True)
@@ -102,7 +102,8 @@ def shown_takes(items: Sequence[Item], samples: Sequence[Sample], model: Path | 
     return found
 
 
-def _damaged(truth: Motion, name: str, fault: str, strength: int, seed: int) -> Motion:
+def damaged(truth: Motion, name: str, fault: str, strength: int, seed: int) -> Motion:
+    """A recording with a fault of strength 0 to 3; `name` and seed say which."""
     return DAMAGES[fault](truth, strength, torch.Generator().manual_seed(seed_of(seed, name)))
 
 
