@@ -184,6 +184,13 @@ def test_standing_feet_come_to_rest_by_the_algorithm(statistics: Statistics) -> 
     assert slid["algorithm"] < 0.5 * slid["text"]
 
 
+def test_a_network_is_built_without_memory_first_thing_in_a_process() -> None:
+    leg_columns.cache_clear()
+    with torch.device("meta"):
+        model = FootRestoration(TINY)
+    assert model.columns.tolist() == leg_columns().nonzero()[:, 0].tolist()
+
+
 def test_impossible_settings_are_refused() -> None:
     for wrong in ({"steps": 0}, {"threshold": 1.5}, {"reading": "mine"}, {"anchor": -1.0}):
         with pytest.raises(BadInputError):

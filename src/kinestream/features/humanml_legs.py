@@ -32,7 +32,8 @@ def leg_columns() -> Bool[Tensor, "259"]:
     The whole root slice and the root's velocity; positions and velocities of knees, ankles and toes; and the rotations
     that carry them: those of hips, knees and ankles, and the toes' own.
     """
-    chosen = torch.zeros(HUMANML259.width, dtype=torch.bool)
+    # On the CPU even where a network is being built without memory: it is made once and kept.
+    chosen = torch.zeros(HUMANML259.width, dtype=torch.bool, device="cpu")
     slices = HUMANML259.slices
     for name in ("yaw_velocity", "root_velocity", "root_height"):
         chosen[slices[name]] = True
