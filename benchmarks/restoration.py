@@ -36,7 +36,7 @@ _UPPER = [joint for joint in range(22) if joint not in (*HIPS, *KNEES, *ANKLES)]
 
 def main(arguments: Arguments = None) -> int:
     """Measure, print and save."""
-    parser = command_line("restoration", __doc__, threads=2)
+    parser = command_line("restoration", __doc__, threads=1)
     parser.add_argument("--data", type=Path, required=True, help="a built data set with a test split")
     parser.add_argument("--samples", type=int, default=24, help="recordings, evenly over the split (default 24)")
     parser.add_argument("--model", type=Path, help="a foot-restoration folder in place of the packaged one")
@@ -134,16 +134,24 @@ def upper_bodies_stay(recordings: Mapping[str, Motion], model: Path | None) -> b
 
 
 def speed_of(recordings: list[Motion], model: Path | None) -> dict[str, Any]:
-    """Seconds that the whole stage takes for 1,024 frames, the best of five: other work on the machine only adds."""
+    """Seconds that the whole stage takes for 1,024 frames on one thread and on two, the best of five.
+
+    Other work on the machine only adds to the clock; processor time holds.
+    """
     take = concatenate(recordings)
     while take.num_frames < SPEED_FRAMES:
         take = concatenate([take, take])
     take = take.slice(0, SPEED_FRAMES)
-    spans = [(0, SPEED_FRAMES)]
-    feet_stage(take, spans, model=model)
-    taken = [timed(lambda: feet_stage(take, spans, model=model)) for _ in range(5)]
-    wall, processor = (min(getattr(one, kind) for one in taken) for kind in ("wall_s", "processor_s"))
-    return {"frames": SPEED_FRAMES, "wall_s": wall, "processor_s": processor}
+    spans, before = [(0, SPEED_FRAMES)], torch.get_num_threads()
+    found: dict[str, Any] = {"frames": SPEED_FRAMES}
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        feet_stage(take, spans, model=model)
+        taken = [timed(lambda: feet_stage(take, spans, model=model)) for _ in range(5)]
+        found[f"wall_s_{threads}"] = min(one.wall_s for one in taken)
+        found[f"processor_s_{threads}"] = min(one.processor_s for one in taken)
+    torch.set_num_threads(before)
+    return found
 
 
 def targets(results: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -157,6 +165,7 @@ def targets(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     def ratio(name: str, to: str) -> float:
         return of(best, name) / max(of(to, name), 1e-9)
 
+    speed = results["speed"]
     wanted = (
         ("foot skating, share of the estimate's", ratio("foot_skating_ratio", "estimate"), 0.25),
         ("jitter, share of the estimate's", ratio("jitter_mps3", "estimate"), 0.6),
@@ -164,7 +173,11 @@ def targets(results: Mapping[str, Any]) -> list[dict[str, Any]]:
         ("frames in the floor, share of the estimate's", ratio("share_below_floor_2cm", "estimate"), 0.1),
         ("MPJPE, times the estimate's", ratio("mpjpe_mm", "estimate"), 1.0),
         ("world MPJPE, times the estimate's", ratio("world_mpjpe_mm", "estimate"), 1.0),
-        (f"seconds for {SPEED_FRAMES} frames of step 3", float(results["speed"]["wall_s"]), SPEED_LIMIT_S),
+        (
+            f"seconds for {SPEED_FRAMES} frames of step 3, two cores",
+            min(speed["wall_s_1"], speed["wall_s_2"]),
+            SPEED_LIMIT_S,
+        ),
     )
     found = [
         {"says": says, "row": best, "value": value, "target": f"at most {limit:g}", "met": value <= limit}

@@ -14,7 +14,8 @@ from kinestream.metrics.inspection import Inspection, body_motion, inspect_motio
 from kinestream.motion import Motion
 from kinestream.restoration.detect import faulty_spans, merged
 from kinestream.restoration.stages import STAGE_NAMES, Span, stage_named
-from kinestream.rotations import quat_conjugate, quat_multiply, quat_normalize
+from kinestream.rotations import quat_conjugate, quat_multiply, quat_normalize, quat_rotate
+from kinestream.skeleton.bone_finding import bone_map
 from kinestream.skeleton.retarget import retarget
 
 DEFAULT_STAGES = ("feet", "smooth")
@@ -111,14 +112,34 @@ def _brought_back(motion: Motion, start: Motion, body: Motion, spans: Sequence[S
     else:
         own, changed = (retarget(one, motion.skeleton, target_example=motion, floor="rest")[0] for one in (start, body))
     order = [changed.skeleton.index(name) for name in motion.skeleton.joint_names]
-    rotations, root = motion.local_rotations.clone(), motion.root_position_m.clone()
+    pelvis = 0 if own is start else _pelvis(motion)
+    moved = (changed.joint_positions_m() - own.joint_positions_m())[:, order[pelvis]]
+    rotations = motion.local_rotations.clone()
+    inside = torch.zeros(motion.num_frames, 1, dtype=torch.bool)
     for first, last in spans:
         part = slice(first, last)
         was, now = own.local_rotations[part][:, order], changed.local_rotations[part][:, order]
-        moved = changed.root_position_m[part] - own.root_position_m[part]
         rotations[part] = _turned(motion.local_rotations[part], was, now)
-        root[part] = motion.root_position_m[part] + moved
-    return replace(motion, local_rotations=rotations, root_position_m=root)
+        inside[part] = True
+    carried = _carried(motion, pelvis, torch.where(inside, moved, torch.zeros_like(moved)))
+    return replace(carried, local_rotations=rotations)
+
+
+def _pelvis(motion: Motion) -> int:
+    animated = motion.joint_translations_m
+    bones = bone_map(motion.skeleton, offsets_m=None if animated is None else animated.median(dim=0).values)
+    return motion.skeleton.index(bones.bone_of["pelvis"])
+
+
+def _carried(motion: Motion, pelvis: int, moved_m: Tensor) -> Motion:
+    """The body carried by so much in each frame: by its pelvis, where the file moves that itself, else by its root."""
+    translations = motion.joint_translations_m
+    if pelvis == 0 or translations is None:
+        return replace(motion, root_position_m=motion.root_position_m + moved_m)
+    above = motion.world_rotations()[:, motion.skeleton.parents[pelvis]]
+    translations = translations.clone()
+    translations[:, pelvis] += quat_rotate(quat_conjugate(above), moved_m)
+    return replace(motion, joint_translations_m=translations)
 
 
 def _turned(given: Tensor, was: Tensor, now: Tensor) -> Tensor:
