@@ -27,7 +27,7 @@ from kinestream.restoration.feet import feet_stage
 from kinestream.restoration.floor import floor_offset_m
 from kinestream.restoration.legs import with_feet_at
 from kinestream.rotations import quat_from_rotvec, quat_multiply
-from kinestream.skeleton import smpl22
+from kinestream.skeleton import Skeleton, smpl22
 from kinestream.skeleton.retarget import retarget
 from tests.io.walking import walking
 from tests.support.bodies import Body
@@ -229,3 +229,21 @@ def test_the_command_says_what_is_wrong_before_it_writes(tmp_path: Path, capsys:
         assert main(["restore", str(source), "-o", out, "--all", *wrong]) == 2, wrong
         assert says in capsys.readouterr().err
     assert not Path(out).exists()
+
+
+def test_a_rig_that_moves_its_pelvis_below_a_still_root_is_carried_by_the_pelvis(tiny_model: Path) -> None:
+    body = sunk(standing(), 40, 70)
+    own = body.skeleton
+    offsets = torch.cat((torch.zeros(1, 3), own.offsets_m))
+    parents = (-1, *(parent + 1 for parent in own.parents))
+    rig = Skeleton("with a still root", ("reference", *own.joint_names), parents, offsets, {})
+    still = torch.tensor((1.0, 0.0, 0.0, 0.0)).expand(body.num_frames, 1, 4)
+    translations = offsets.expand(body.num_frames, -1, -1).clone()
+    translations[:, 1] = body.root_position_m
+    take = Motion(
+        rig, torch.cat((still, body.local_rotations), dim=1), torch.zeros(body.num_frames, 3), body.fps, translations
+    )
+    done = restore_motion(take, ("feet",), options={"feet": {"model": tiny_model}})
+    assert torch.equal(done.motion.root_position_m, take.root_position_m)
+    lifted_by = (done.motion.joint_positions_m() - take.joint_positions_m())[45:66, 1, 1]
+    assert float(lifted_by.min()) > 0.08
