@@ -53,26 +53,22 @@ def person_crop(hips_px: FloatArray, end_px: FloatArray) -> Crop:
     return Crop(float(hips_px[0]), float(hips_px[1]), 2.0 * PERSON_MARGIN * math.hypot(dx, dy), turn)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=True)
 def _cut(rgb, x_px, y_px, side_px, turn_rad, low, gain, out):  # type: ignore[no-untyped-def]
-    """Bilinear samples; where the crop is made smaller, the mean of several for each pixel."""
+    """Bilinear samples; where the crop is made smaller, the mean of the nearest pixels at several places instead."""
     height, width = rgb.shape[0], rgb.shape[1]
     size = out.shape[0]
     scale = side_px / size
     many = min(4, max(1, int(np.ceil(scale))))
     c, s = np.cos(turn_rad) * scale, np.sin(turn_rad) * scale
-    weight = 1.0 / (many * many)
+    half = 0.5 * size
     for row in range(size):
         for column in range(size):
             red = green = blue = 0.0
-            for k in range(many * many):
-                u = column + (k % many + 0.5) / many - 0.5 * size
-                v = row + (k // many + 0.5) / many - 0.5 * size
-                x = x_px + c * u - s * v - 0.5
-                y = y_px + s * u + c * v - 0.5
+            if many == 1:
+                u, v = column + 0.5 - half, row + 0.5 - half
+                x, y = x_px + c * u - s * v - 0.5, y_px + s * u + c * v - 0.5
                 x0, y0 = int(np.floor(x)), int(np.floor(y))
-                if x0 < -1 or y0 < -1 or x0 >= width or y0 >= height:
-                    continue
                 fx, fy = x - x0, y - y0
                 for j in range(4):
                     xi, yi = x0 + j % 2, y0 + j // 2
@@ -81,6 +77,20 @@ def _cut(rgb, x_px, y_px, side_px, turn_rad, low, gain, out):  # type: ignore[no
                         red += w * rgb[yi, xi, 0]
                         green += w * rgb[yi, xi, 1]
                         blue += w * rgb[yi, xi, 2]
-            out[row, column, 0] = low + gain * weight * red
-            out[row, column, 1] = low + gain * weight * green
-            out[row, column, 2] = low + gain * weight * blue
+            else:
+                total_r = total_g = total_b = 0
+                for j in range(many):
+                    v = row + (j + 0.5) / many - half
+                    for i in range(many):
+                        u = column + (i + 0.5) / many - half
+                        x, y = x_px + c * u - s * v, y_px + s * u + c * v
+                        if 0.0 <= x < width and 0.0 <= y < height:
+                            xi, yi = int(x), int(y)
+                            total_r += rgb[yi, xi, 0]
+                            total_g += rgb[yi, xi, 1]
+                            total_b += rgb[yi, xi, 2]
+                weight = 1.0 / (many * many)
+                red, green, blue = weight * total_r, weight * total_g, weight * total_b
+            out[row, column, 0] = low + gain * red
+            out[row, column, 1] = low + gain * green
+            out[row, column, 2] = low + gain * blue
