@@ -18,7 +18,9 @@ Array = NDArray[np.float64]
 _LONG_SIDE_PX = 320
 _LEVELS = 4
 _ITERATIONS = 12
-_DONE_RAD = 1e-6
+_DONE_RAD = 2e-5
+# More pixels than this, spread over the picture, tell nothing new.
+_MOST_PIXELS = 4000
 # Pixels further than this many median deviations from agreeing belong to what moves by itself (Tukey's weight).
 _OUTLIER_SCALE = 4.685
 _LEAST_SIGHT = 0.6
@@ -141,6 +143,8 @@ def _level(light: Array, keep: NDArray[np.bool_], focal_px: float) -> _Level:
     strong = gx * gx + gy * gy
     inner &= strong > 0.25 * np.median(strong)
     y, x = np.nonzero(inner)
+    every = max(1, len(y) // _MOST_PIXELS)
+    y, x = y[::every], x[::every]
     rays = np.stack((x - 0.5 * (light.shape[1] - 1), y - 0.5 * (light.shape[0] - 1), np.full(len(x), focal_px)), axis=1)
     u, v = rays[:, 0] / focal_px, rays[:, 1] / focal_px
     # A turn w moves the ray r by w x r, and its pixel by the projection's derivative of that.
@@ -171,8 +175,7 @@ def _refined(level: _Level, light: Array, keep: NDArray[np.bool_], turn: Array) 
         seen = (1 - fy) * ((1 - fx) * light[y0, x0] + fx * light[y0, x0 + 1]) + fy * (
             (1 - fx) * light[y0 + 1, x0] + fx * light[y0 + 1, x0 + 1]
         )
-        error = seen - level.lightness[chosen]
-        error = error - np.median(error)
+        error = _same_exposure(seen, level.lightness[chosen]) - level.lightness[chosen]
         spread = 1.4826 * float(np.median(np.abs(error))) + 1e-4
         weight = np.maximum(1.0 - (error / (_OUTLIER_SCALE * spread)) ** 2, 0.0) ** 2
         jacobian = level.jacobian[chosen]
@@ -182,6 +185,13 @@ def _refined(level: _Level, light: Array, keep: NDArray[np.bool_], turn: Array) 
         if float(np.abs(step).max()) < _DONE_RAD:
             break
     return turn, sight
+
+
+def _same_exposure(seen: Array, wanted: Array) -> Array:
+    """Lightness with the middle and the spread of another's: cameras change their exposure as they turn."""
+    (low, middle, high), (a, b, c) = np.quantile(seen, (0.25, 0.5, 0.75)), np.quantile(wanted, (0.25, 0.5, 0.75))
+    gain = np.clip((c - a) / max(high - low, 1e-3), 0.5, 2.0)
+    return np.asarray((seen - middle) * gain + b)
 
 
 def _rotation(vector: Array) -> Array:
