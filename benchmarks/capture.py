@@ -2,7 +2,8 @@
 
 python -m benchmarks.capture DATA [--films FOLDER] [--motions 12] [--seed 0] [--json] [--out FILE] [--check]
 
-DATA is a folder that `kinestream data build` wrote. Films are drawn into FOLDER and kept (else in a temporary one).
+DATA is a folder that `kinestream data build` wrote. Films are drawn into FOLDER and kept with
+what was seen in them (else in a temporary one).
 Figures: MPJPE of 22 joints with the roots put into one place, world axes; Procrustes-aligned MPJPE; the root's path
 after the best turn and shift, over the distance travelled, for recordings that travel; the angle between the estimate's
 up and the true one; and the same of the landmark model's own world landmarks on the joints that both have.
@@ -84,7 +85,9 @@ def measure(shot: Shot, path: Path, estimator: BlazePose) -> dict[str, Any]:
     """Errors on one film."""
     began = time.perf_counter()
     with Film(path) as film:
-        track = observe_film(film, estimator, moving_camera=shot.moving, focal_px=shot.focal_px)[0]
+        track = observe_film(
+            film, estimator, work=path.with_suffix(".seen"), moving_camera=shot.moving, focal_px=shot.focal_px
+        )[0]
     motion = body_from_track(track, fps=shot.motion.fps)
     wall = time.perf_counter() - began
     truth = as_seen(shot).slice(int(track.frames[0]), int(track.frames[-1]) + 1)

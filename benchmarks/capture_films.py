@@ -25,7 +25,7 @@ FPS = 30
 NOISE = 5.0  # of 255
 CRF = "27"
 _MARGIN = 0.88  # of half the picture, which the body stays in
-_LEAST_FRAMES, _MOST_FRAMES = 75, 150
+_LEAST_FRAMES, _MOST_FRAMES = 75, 90
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class Shot:
 
 
 def held_out(data: Path, count: int) -> list[Motion]:
-    """Recordings of a data set's test split, of different contents first, each 2.5 to 5 seconds."""
+    """Recordings of a data set's test split, of different contents first, 2.5 to 3 seconds of each."""
     clips = [c for c in load_manifest(data).split_clips("test", mirrored=False) if c.frames >= _LEAST_FRAMES]
     clips = [clip for clip in clips if not clip.made]
     clips.sort(key=lambda clip: hash_unit(clip.name))
@@ -73,9 +73,9 @@ def shots(motion: Motion, seed: int) -> list[Shot]:
     made = []
     for number, (turn, width, height, moving) in enumerate(
         (
-            (draw.normal(0.0, 0.4), 960, 540, False),
-            (draw.uniform(0.7, 5.6), 540, 960, False),
-            (draw.uniform(-1.2, 1.2), 960, 540, True),
+            (draw.normal(0.0, 0.4), 640, 360, False),
+            (draw.uniform(0.7, 5.6), 360, 640, False),
+            (draw.uniform(-1.2, 1.2), 640, 360, True),
         )
     ):
         side = draw.uniform(1.0, 1.9)

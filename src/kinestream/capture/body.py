@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -65,6 +66,18 @@ def body_from_track(track: PersonTrack, *, height_m: float | None = None, fps: f
     return replace(_on_the_floor(motion), name=f"person {track.person}")
 
 
+def body_from_points(points_m: Float[Tensor, "t 33 3"], confidence: Float[Tensor, "t 33"], fps: float) -> Motion:
+    """The motion of a person whose landmarks are known in the world (metres, Y up): measured by several cameras.
+
+    The skeleton is SMPL-22 made as large as the person's limbs.
+    """
+    world, sure = points_m.double().numpy(), confidence.double().numpy()
+    times = np.arange(len(world)) / fps
+    own = 1.0 / _scale(world, sure, smpl22())
+    skeleton = _resized(smpl22(), own)
+    return _solved(torch.from_numpy(smoothed(world, sure, times, _LANDMARK_SMOOTHING_S)), skeleton, fps)
+
+
 def skeleton_of(height_m: float | None) -> Skeleton:
     """SMPL-22 of a person's height. Raises BadInputError for heights that no person has."""
     if height_m is None:
@@ -72,9 +85,11 @@ def skeleton_of(height_m: float | None) -> Skeleton:
     if not HEIGHT_RANGE_M[0] <= height_m <= HEIGHT_RANGE_M[1]:
         low, high = HEIGHT_RANGE_M
         raise BadInputError(f"expected a person's height from {low} to {high} metres, got {height_m:g}")
-    rest = smpl22()
-    share = height_m / SKELETON_HEIGHT_M
-    ends = {name: tuple(share * x for x in tip) for name, tip in rest.end_sites.items()}
+    return _resized(smpl22(), height_m / SKELETON_HEIGHT_M)
+
+
+def _resized(rest: Skeleton, share: float) -> Skeleton:
+    ends = {name: (share * x, share * y, share * z) for name, (x, y, z) in rest.end_sites.items()}
     return replace(rest, offsets_m=rest.offsets_m * share, end_sites=ends)
 
 

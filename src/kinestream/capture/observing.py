@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -49,26 +50,28 @@ def observe_film(
     moving_camera: bool = False,
     focal_px: float | None = None,
     on_frame: Callable[[int, int | None], None] | None = None,
-    most_frames: int | None = None,
+    most_s: float | None = None,
+    start_over: bool = False,
 ) -> list[PersonTrack]:
     """The tracks of all persons of a film, the one who is seen largest and longest first.
 
     `work` is a folder that keeps what was seen, chunk by chunk; a second call goes on where the first was stopped.
     `moving_camera` measures the camera's turn from the background. `focal_px` of the upright picture, else the film's
-    own, else an assumed one. `on_frame(done, total or None)` is called as pictures are finished; `most_frames` ends
-    early. Raises BadInputError where nobody is seen.
+    own, else an assumed one. `on_frame(done, total or None)` is called as pictures are finished; `most_s` ends
+    after so many seconds. Where `work` holds another film's: `start_over`, or BadInputError.
+    Raises BadInputError where nobody is seen.
     """
     known = focal_px or film.info.focal_px
     focal = known or ASSUMED_FOCAL_DIAGONALS * float(np.hypot(film.info.width_px, film.info.height_px))
-    kept = _Work(work, _key(film, moving_camera, focal if moving_camera else None))
+    kept = _Work(work, _key(film, moving_camera, focal if moving_camera else None), start_over)
     total = film.info.num_frames or None
-    if most_frames is not None:
-        total = min(total or most_frames, most_frames)
+    if most_s is not None:
+        total = min(total or sys.maxsize, round(most_s * film.info.fps))
     tracker = Tracker(estimator, film.info.fps)
     meter = TurnMeter(focal) if moving_camera else None
     done = kept.resume(tracker, meter)
     chunk = _Chunk(moving_camera)
-    for picture, shot in _from(film, done, most_frames):
+    for picture, shot in _from(film, done, most_s):
         chunk.add(picture, shot, tracker, meter, kept.last_shot)
         kept.last_shot = shot
         if on_frame is not None:
@@ -81,10 +84,12 @@ def observe_film(
     return tracks_from_rows(kept.rows(), film.info, focal, bool(known))
 
 
-def _from(film: Film, done: int, most_frames: int | None) -> Iterator[tuple[FilmPicture, int]]:
+def _from(film: Film, done: int, most_s: float | None) -> Iterator[tuple[FilmPicture, int]]:
     """Pictures with their shots, decoded ahead; those that are done already only go by the cut finder."""
+    first_s: float | None = None
     for picture, shot in prefetched(with_shots(film.pictures())):
-        if most_frames is not None and picture.number >= most_frames:
+        first_s = picture.time_s if first_s is None else first_s
+        if most_s is not None and picture.time_s - first_s >= most_s:
             return
         if picture.number >= done:
             yield picture, shot
@@ -141,7 +146,7 @@ class _Chunk:
 class _Work:
     """Finished chunks: in a folder where there is one, else in memory."""
 
-    def __init__(self, folder: Path | None, key: str) -> None:
+    def __init__(self, folder: Path | None, key: str, start_over: bool) -> None:
         self._folder, self._chunks = folder, list[dict[str, NDArray[Any]]]()
         self._count = 0
         self.last_shot: int | None = None
@@ -149,7 +154,10 @@ class _Work:
             return
         folder.mkdir(exist_ok=True)
         note = folder / "capture.json"
-        if note.is_file() and _read_note(note) != key:
+        if note.is_file() and _read_note(note) != key and start_over:
+            for chunk in folder.glob("chunk-*.npz"):
+                chunk.unlink()
+        elif note.is_file() and _read_note(note) != key:
             raise BadInputError(
                 f"{folder}: expected what was seen in this film with these options, and it holds another's; "
                 "name another folder, or remove this one to begin again"

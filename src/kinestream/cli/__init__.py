@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kinestream.cli import (
+    capture,
     compare,
     convert,
     dance,
@@ -27,7 +28,7 @@ from kinestream.cli.parser import HelpFormatter, Parser, version_text
 
 __all__ = ["build_parser", "main"]
 
-VERBS = (generate, dance, stream, convert, info, inspect_, render, train, evaluate, compare, data, import_)
+VERBS = (generate, dance, stream, convert, info, inspect_, render, capture, train, evaluate, compare, data, import_)
 
 DESCRIPTION = """\
 Streaming 3D human motion: sentences in, a moving body out.
