@@ -86,7 +86,8 @@ class Film:
                 raise BadInputError(f"{self.path}: {_EXPECTED}; the file has no pictures")
             self._stream = self._container.streams.video[0]
             self._stream.thread_type = "AUTO"
-            self._first = next(iter(self._frames()), None)
+            self._left = self._frames()
+            self._first = next(self._left, None)
         except (av.FFmpegError, OSError, ValueError) as error:
             self.close()
             what = "no such camera, or it is in use" if kind else f"{_EXPECTED}; it cannot be read"
@@ -163,7 +164,7 @@ class Film:
         if first is None:
             raise BadInputError(f"{self.path}: a film's pictures can be gone through once; open it again")
         yield first
-        yield from self._frames()
+        yield from self._left
 
     def _frames(self) -> Iterator[Any]:
         """Decoded frames; damaged packets are passed over, many in a row end the film."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinestream.capture.blazepose import PersonEstimator
+from kinestream.capture.consistency import lost, unflipped
 from kinestream.capture.crops import Crop
 from kinestream.capture.film import ASSUMED_FOCAL_DIAGONALS, Film, FilmInfo, FilmPicture
 from kinestream.capture.landmarks import LANDMARKS, PersonTrack
@@ -275,9 +276,12 @@ def _track(
     person: int, mine: NDArray[np.int64], rows: Rows, size: tuple[int, int], focal_px: float, focal_known: bool
 ) -> PersonTrack:
     at = rows.seen["frame"][mine]
+    seen = unflipped({name: rows.seen[name][mine] for name in _COLUMNS[3:]}, rows.times_s[at])
+    there = ~lost(seen["points_px"])
+    at, seen = at[there], {name: values[there] for name, values in seen.items()}
     frames = np.arange(at[0], at[-1] + 1)
     times = rows.times_s[frames]
-    values = {name: _filled(rows.seen[name][mine], rows.times_s[at], times) for name in _COLUMNS[3:]}
+    values = {name: _filled(seen[name], rows.times_s[at], times) for name in _COLUMNS[3:]}
     hidden = ~np.isin(frames, at)
     values["confidence"][hidden] = 0.0
     points = values["points_px"]
