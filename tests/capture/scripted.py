@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from kinestream.capture.blazepose import Observation
 from kinestream.capture.crops import Crop, person_crop
 from kinestream.capture.detection import Detection
-from kinestream.capture.film import FilmPicture
+from kinestream.capture.film import FilmInfo, FilmPicture
 from kinestream.capture.landmarks import LANDMARKS, landmark
 
 # Landmarks of a standing figure from the hips' middle, in radii of its circle: x right, y down (seen from the front).
@@ -97,3 +98,19 @@ def _detection(figure: Figure) -> Detection:
     hips = np.array((figure.x_px, figure.y_px), np.float32)
     end = hips - (0.0, figure.radius_px)
     return Detection(np.concatenate((points.min(0), points.max(0))), hips, end.astype(np.float32), 0.9)
+
+
+class ScriptedFilm:
+    """Stands for a `Film` of the script's pictures; stops with an error at picture `broken_at`."""
+
+    def __init__(self, estimator: ScriptedEstimator, count: int, path: Path, broken_at: int | None = None) -> None:
+        self._pictures, self._broken_at = pictures(estimator, count), broken_at
+        self.path = path
+        self.info = FilmInfo(640, 360, 30.0, count, None)
+
+    def pictures(self) -> Iterator[FilmPicture]:
+        """All pictures."""
+        for picture in self._pictures:
+            if picture.number == self._broken_at:
+                raise KeyboardInterrupt
+            yield picture

@@ -147,8 +147,17 @@ def _solved(points: Tensor, skeleton: Skeleton, fps: float) -> Motion:
     index = skeleton.index
     world = torch.zeros(len(points), skeleton.num_joints, 4, dtype=torch.float64)
     trunk = between("shoulder") - between("hip")
-    pelvis = frame_from_axes(at("left_hip") - at("right_hip"), trunk, "xy")
-    chest = frame_from_axes(trunk, at("left_shoulder") - at("right_shoulder"), "yx")
+    across = {part: at(f"left_{part}") - at(f"right_{part}") for part in ("hip", "shoulder")}
+    pelvis, chest = _trunk(across["hip"], trunk, across["shoulder"])
+    # The rest pose's own hips and shoulders are not quite level, nor above each other.
+    resting = _at_rest(skeleton)
+    lines = {part: resting[f"left_{part}"] - resting[f"right_{part}"] for part in ("hip", "shoulder")}
+    upright = 0.5 * sum(resting[f"{side}_shoulder"] - resting[f"{side}_hip"] for side in ("left", "right"))
+    at_rest = _trunk(lines["hip"][None], upright[None], lines["shoulder"][None])
+    pelvis, chest = (
+        quat_multiply(now, quat_conjugate(rest_turn).expand_as(now))
+        for now, rest_turn in zip((pelvis, chest), at_rest, strict=True)
+    )
     for name, share in (("pelvis", 0.0), ("spine1", 0.33), ("spine2", 0.67), ("spine3", 1.0)):
         world[:, index(name)] = quat_slerp(pelvis, chest, share)
     head = _head(at, between)
@@ -179,6 +188,19 @@ def _solved(points: Tensor, skeleton: Skeleton, fps: float) -> Motion:
     middle = 0.5 * (rest[index("left_hip")] + rest[index("right_hip")])
     root = between("hip") - quat_rotate(pelvis, middle.expand(len(points), 3))
     return Motion(skeleton, local.float(), root.float(), fps)
+
+
+def _trunk(hips: Tensor, upright: Tensor, shoulders: Tensor) -> tuple[Tensor, Tensor]:
+    """Frames of pelvis and chest: from the lines across hips and shoulders, and the one between their middles."""
+    return frame_from_axes(hips, upright, "xy"), frame_from_axes(upright, shoulders, "yx")
+
+
+def _at_rest(skeleton: Skeleton) -> dict[str, Tensor]:
+    """Where the joints are in the rest pose, by name."""
+    places = [skeleton.offsets_m[0].double()]
+    for joint in range(1, skeleton.num_joints):
+        places.append(places[skeleton.parents[joint]] + skeleton.offsets_m[joint].double())
+    return dict(zip(skeleton.joint_names, places, strict=True))
 
 
 def _head(at, between) -> Tensor:  # type: ignore[no-untyped-def]

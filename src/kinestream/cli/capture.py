@@ -61,9 +61,11 @@ def add_parser(verbs: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Look, solve, write; print the files written."""
+    from kinestream.capture.body import skeleton_of
     from kinestream.capture.capturing import checked
 
     checked(arguments.person)
+    skeleton_of(arguments.height)
     _check(arguments)
     if arguments.calibration is not None:
         motions = [_triangulated(arguments)]
@@ -118,16 +120,20 @@ def _work_folder(arguments: argparse.Namespace) -> Path:
 
 def _captured(arguments: argparse.Namespace) -> list[Captured]:
     from kinestream.capture import Captured, chosen
-    from kinestream.capture.body import body_from_track, skeleton_of
+    from kinestream.capture.body import body_from_track
     from kinestream.capture.film import Film
 
-    skeleton_of(arguments.height)
     if arguments.camera is not None:
         with Film.camera(arguments.camera) as film:
             tracks = _seen(film, arguments, None, arguments.seconds or DEFAULT_SECONDS)
     else:
         with Film(arguments.films[0]) as film:
-            tracks = _seen(film, arguments, arguments.work or _work_folder(arguments), None)
+            try:
+                tracks = _seen(film, arguments, arguments.work or _work_folder(arguments), None)
+            except BadInputError:
+                # Ctrl-C leaves what was seen for the next run; a film that can't be used leaves nothing.
+                shutil.rmtree(_work_folder(arguments), ignore_errors=True)
+                raise
     print(f"{len(tracks)} seen in {len({track.shot for track in tracks})} shot(s)", file=sys.stderr)
     tracks = chosen(tracks, arguments.person)
     if arguments.preview is not None:
