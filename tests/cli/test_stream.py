@@ -6,6 +6,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -56,6 +57,24 @@ def test_streamed_frames_are_those_that_generate_gives(stream: Any, tiny_model_d
     root = torch.tensor([frame["root_position_m"] for frame in frames])
     streamed = Motion(smpl22(), rotations, root, 30.0)
     assert torch.allclose(streamed.joint_positions_m(), whole.joint_positions_m(), atol=1e-3)
+
+
+def test_live_frames_go_to_the_receiver_in_time_and_not_to_stdout(stream: Any) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(5)
+        port = receiver.getsockname()[1]
+        ended, lines = stream("walks\n", "--for", "0.4", "--live", f"rokoko://127.0.0.1:{port}")
+        frames = [json.loads(receiver.recv(65_536)) for _ in range(12)]
+    assert (ended.code, lines) == (0, [])
+    assert [round(frame["scene"]["timestamp"] * 30) for frame in frames] == list(range(12))
+    assert "12 frames sent, late by" in ended.err
+
+
+def test_a_live_address_that_is_none_ends_with_one_error(stream: Any) -> None:
+    ended, _ = stream("walks\n", "--live", "tcp://127.0.0.1")
+    assert ended.code == 2
+    assert "expected vmc://HOST[:PORT]" in ended.err
 
 
 def test_the_same_lines_and_seed_give_the_same_bytes(stream: Any) -> None:

@@ -20,6 +20,7 @@ from kinestream.cli import (
     info,
     inspect_,
     render,
+    serve,
     stream,
     train,
 )
@@ -28,7 +29,9 @@ from kinestream.cli.parser import HelpFormatter, Parser, version_text
 
 __all__ = ["build_parser", "main"]
 
-VERBS = (generate, dance, stream, convert, info, inspect_, render, capture, train, evaluate, compare, data, import_)
+VERBS = (
+    generate, dance, stream, serve, capture, convert, info, inspect_, render, train, evaluate, compare, data, import_,
+)  # fmt: skip
 
 DESCRIPTION = """\
 Streaming 3D human motion: sentences in, a moving body out.

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kinestream.cli.live import LiveFrames, add_live_option, open_live
 from kinestream.cli.outputs import check_outputs, save
 from kinestream.cli.parser import add_verb, existing_file, seed_int
 from kinestream.cli.progress import preparing, progress_bar
@@ -29,6 +30,7 @@ Dance to a song (mp3, wav, flac, ogg, m4a ...) and write the dance in every form
   kinestream dance song.mp3 -o dance.mp4
   kinestream dance song.mp3 --genre waltz --start 0:30 --end 1:30 -o dance.mp4 -o dance.glb
   kinestream dance song.mp3 --references mine.bvh -o dance.html
+  kinestream dance song.mp3 --live vmc://127.0.0.1
 
 References are dances that the model takes after: those of --references, else those that suit the music among the ones
 that lie beside the model, where it has some.
@@ -40,7 +42,7 @@ def add_parser(verbs: Subparsers) -> None:
     parser = add_verb(
         verbs,
         "dance",
-        usage="dance SONG -o FILE [-o FILE ...] [options]",
+        usage="dance SONG [-o FILE ...] [--live URI] [options]",
         summary="a song to a dance",
         description=DESCRIPTION,
         run=run,
@@ -76,6 +78,7 @@ def add_parser(verbs: Subparsers) -> None:
     parser.add_argument(
         "--no-beat-lock", dest="beat_lock", action="store_false", help="leave the steps' timing as the model made it"
     )
+    add_live_option(parser)
     add_reading_options(parser)
 
 
@@ -95,8 +98,10 @@ def song_time(text: str) -> float:
 def run(arguments: argparse.Namespace) -> None:
     """Check everything that can be checked, dance, write; print the files written."""
     outputs: list[Path] = arguments.output
-    if not outputs:
-        raise BadInputError("say where to write the dance with -o FILE, for example -o dance.mp4")
+    if not outputs and not arguments.live:
+        raise BadInputError(
+            "say where to write the dance with -o FILE, for example -o dance.mp4, or where to send it with --live"
+        )
     existing_file(arguments.song, "a sound file (mp3, wav, flac, ogg, m4a)")
     start, end = arguments.start, arguments.end
     if end is not None and end <= start:
@@ -106,6 +111,7 @@ def run(arguments: argparse.Namespace) -> None:
     check_outputs(outputs)
     length_s = _excerpt_length_s(arguments)
     _check_page_length(outputs, length_s)
+    live = open_live(arguments)
     import torch
 
     from kinestream.checkpoints import load_music_to_dance
@@ -117,7 +123,7 @@ def run(arguments: argparse.Namespace) -> None:
         torch.set_num_threads(1)
     if arguments.fast:
         model = _compiled(model)
-    motion = _danced(arguments, model, length_s)
+    motion = _danced(arguments, model, length_s, live)
     from kinestream.io.soundtrack import Soundtrack
 
     # To the end of the last frame; there the song may have gone on.
@@ -156,7 +162,9 @@ def _check_page_length(outputs: list[Path], length_s: float | None) -> None:
             )
 
 
-def _danced(arguments: argparse.Namespace, model: MusicToDanceModel, length_s: float | None) -> Motion:
+def _danced(
+    arguments: argparse.Namespace, model: MusicToDanceModel, length_s: float | None, live: LiveFrames | None
+) -> Motion:
     from kinestream.streaming import DanceOptions, generate_dance
 
     references = _references(arguments, model)
@@ -167,6 +175,8 @@ def _danced(arguments: argparse.Namespace, model: MusicToDanceModel, length_s: f
         def on_chunk(chunk: Chunk) -> None:
             done = chunk.first_frame + chunk.num_frames
             update(done, None if total is None else max(total, done))
+            if live is not None:
+                live.send(chunk)
 
         motion = generate_dance(
             arguments.song,
@@ -179,6 +189,8 @@ def _danced(arguments: argparse.Namespace, model: MusicToDanceModel, length_s: f
             options=DanceOptions(foot_lock=arguments.foot_lock, beat_lock=arguments.beat_lock),
             on_chunk=on_chunk,
         )
+    if live is not None:
+        live.close()
     took = time.perf_counter() - began
     made = motion.duration_s
     print(f"kinestream: {made:.1f} s of dance in {took:.1f} s ({made / took:.1f} x real time)", file=sys.stderr)

@@ -71,23 +71,14 @@ def understood(text: str, *, split: bool = True, packaged: bool = False, strict:
     Raises:
         BadInputError: with `strict`, a prompt that the packaged model has not learnt.
     """
-    from kinestream.conditioning.steps import split_steps
+    from kinestream.conditioning.understanding import understand
 
-    steps = split_steps(text) if split else [text]
-    if len(steps) > 1:
-        parts = ", then ".join(f'"{step}"' for step in steps)
-        print(f"kinestream: taken as {len(steps)} prompts: {parts} (--no-split leaves it whole)", file=sys.stderr)
-    for step in steps if packaged else ():
-        from kinestream.conditioning.known import assess
-
-        found = assess(step)
-        if not found.known:
-            nearest = ", ".join(f'"{sentence}"' for sentence in found.nearest)
-            note = f'"{step}" is not among what this model has learnt; nearest: {nearest}'
-            if strict:
-                raise BadInputError(f"{note}. Without --strict the nearest thing is acted.")
-            print(f"kinestream: {note}", file=sys.stderr)
-    return steps
+    prompts, notes = understand(text, split=split, packaged=packaged, strict=strict)
+    for note in notes:
+        print(f"kinestream: {note}", file=sys.stderr)
+    if len(prompts) > 1:
+        print("kinestream: --no-split leaves a sentence whole", file=sys.stderr)
+    return prompts
 
 
 class LineReader:

@@ -9,8 +9,9 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
+from kinestream.cli.live import add_live_option, open_live
 from kinestream.cli.model import add_model_options, add_prompt_options, open_engine
 from kinestream.cli.parser import add_verb, positive_float
 from kinestream.cli.prompt_lines import COMMANDS, Line, LineReader, understood
@@ -27,9 +28,10 @@ LATE_S = 0.05
 DESCRIPTION = f"""\
 Stream motion: type or pipe in prompts, one a line, while frames go out as JSON lines (first a header with the
 skeleton, then a line a frame: root position in metres, local rotations as wxyz quaternions). Latencies are
-reported on stderr.
+reported on stderr. With --live frames go to another program instead.
 
   kinestream stream
+  kinestream stream --live vmc://127.0.0.1
   printf 'walks forward\\nwaves\\n' | kinestream stream --pace fast > frames.jsonl
 
 {COMMANDS}
@@ -41,7 +43,7 @@ def add_parser(verbs: Subparsers) -> None:
     parser = add_verb(
         verbs,
         "stream",
-        usage="stream [--pace realtime|fast] [--when now|then] [--for S] [options]",
+        usage="stream [--pace realtime|fast] [--when now|then] [--for S] [--live URI] [options]",
         summary="prompts in, frames out, live",
         description=DESCRIPTION,
         run=run,
@@ -62,6 +64,7 @@ def add_parser(verbs: Subparsers) -> None:
     parser.add_argument(
         "--for", dest="seconds", type=positive_float, metavar="S", help="end after S seconds of motion (default: open)"
     )
+    add_live_option(parser)
     add_prompt_options(parser)
     add_model_options(parser)
 
@@ -70,6 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Take lines, write frames, until the input ends (a pipe), `:quit`, or the time is up."""
     typed = sys.stdin.isatty()
     reader = LineReader(sys.stdin, arguments.when or ("now" if typed else "then"))
+    live = open_live(arguments)
     engine = open_engine(arguments)
     from kinestream.streaming import FastClock, RealtimeClock, SessionOptions
 
@@ -83,11 +87,15 @@ def run(arguments: argparse.Namespace) -> None:
     understand = partial(
         understood, split=not arguments.no_split, packaged=arguments.model is None, strict=arguments.strict
     )
-    stream = PromptStream(engine.session(arguments.seed, options), reader, clock, sys.stdout, understand)
+    stream = PromptStream(
+        engine.session(arguments.seed, options), reader, clock, live or JsonLines(sys.stdout), understand
+    )
     try:
         stream.run(arguments.seconds)
     finally:
         stream.say_summary()
+        if live is not None:
+            live.close()
     if stream.refused and not typed:
         raise BadInputError(f"{stream.refused} of the lines made no sense and were left out (see above)")
 
@@ -97,8 +105,47 @@ def say(text: str) -> None:
     print(f"kinestream: {text}", file=sys.stderr, flush=True)
 
 
+class FrameOutput(Protocol):
+    """Where a stream's frames go."""
+
+    def begin(self, frames_per_step: int) -> None:
+        """Before the first frame."""
+        ...
+
+    def send(self, chunk: Chunk) -> None:
+        """The next frames."""
+        ...
+
+    def rewound(self, frame: int) -> None:
+        """The next frames are those from `frame` on, once more."""
+        ...
+
+
+class JsonLines:
+    """Frames as lines of JSON: a header, then a line a frame."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def begin(self, frames_per_step: int) -> None:
+        """Write the header."""
+        self._write([header(frames_per_step)])
+
+    def send(self, chunk: Chunk) -> None:
+        """Write a line a frame."""
+        self._write(frame_lines(chunk))
+
+    def rewound(self, frame: int) -> None:
+        """Say that frames from `frame` on come again."""
+        self._write([{"type": "rewind", "frame": frame, "time_s": round(frame / FPS, 4)}])
+
+    def _write(self, lines: list[dict[str, Any]]) -> None:
+        self._out.write("".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines))
+        self._out.flush()
+
+
 class PromptStream:
-    """One stream from prompt lines to JSON lines.
+    """One stream from prompt lines to JSON lines, or to a live output.
 
     A prompt waits for nothing but the latent in the making. Where nothing is left to act, a session that ends waits for
     the next line and one that idles goes on idling; both stop when no line can come any more.
@@ -109,7 +156,7 @@ class PromptStream:
         session: Session,
         reader: LineReader,
         clock: Clock,
-        out: TextIO,
+        out: FrameOutput,
         understand: Callable[[str], list[str]] = understood,
     ) -> None:
         self.session = session
@@ -125,7 +172,7 @@ class PromptStream:
 
     def run(self, seconds: float | None = None) -> None:
         """Stream until nothing can come any more, or for `seconds` of motion."""
-        self._write([header(self.session.engine.frames_per_step)])
+        self.out.begin(self.session.engine.frames_per_step)
         self._handle(self.reader.take(wait=True))
         enough = math.inf if seconds is None else round(seconds * FPS)
         while not self._quit and self._made_frames < enough:
@@ -156,7 +203,7 @@ class PromptStream:
                 self._quit = True
             elif line.action == "rewind":
                 frame = self.session.rewind(round(line.seconds * FPS))
-                self._write([{"type": "rewind", "frame": frame, "time_s": round(frame / FPS, 4)}])
+                self.out.rewound(frame)
             else:
                 self._give_prompt(line)
         except BadInputError as error:
@@ -180,7 +227,7 @@ class PromptStream:
         late = self.clock.wait(frames)
         if self._began is None:
             self._began = time.perf_counter()
-        self._write(frame_lines(chunk))
+        self.out.send(chunk)
         self._made_frames += frames
         if late > LATE_S:
             say(f"frame {chunk.first_frame} is {late:.2f} s late")
@@ -188,10 +235,6 @@ class PromptStream:
             came = self._arrivals.pop(chunk.prompt, None)
             latency = "" if came is None else f", {1000 * (time.perf_counter() - came):.0f} ms after it was given"
             say(f'"{chunk.prompt}" from {chunk.start_s:.2f} s{latency}')
-
-    def _write(self, lines: list[dict[str, Any]]) -> None:
-        self.out.write("".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines))
-        self.out.flush()
 
     def say_summary(self) -> None:
         """Say how much was streamed and how fast."""

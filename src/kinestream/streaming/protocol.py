@@ -97,6 +97,11 @@ class StreamSession(ABC):
         """The oldest frame that `rewind` can go back to."""
         return self.num_frames
 
+    @property
+    def recent(self) -> list[Chunk]:
+        """The newest chunks that the session still has, oldest first; none where it keeps none."""
+        return []
+
     def rewind(self, frame: int) -> int:
         """Go back so that all frames before `frame` stay; gives the first frame that is made anew.
 

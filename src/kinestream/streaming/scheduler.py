@@ -53,6 +53,16 @@ class Stream(Generic[SessionT]):
         return len(self._unread)
 
     @property
+    def next_frame(self) -> int:
+        """The first frame that was not read yet."""
+        unread = list(self._unread)
+        return unread[0].first_frame if unread else self.session.num_frames
+
+    def rewind(self, frame: int) -> int:
+        """`StreamSession.rewind` between two steps; what was made from there on and not read is gone, too."""
+        return self._scheduler.rewind(self, frame)
+
+    @property
     def state(self) -> StreamState:
         """Where the stream stands.
 
@@ -156,6 +166,14 @@ class Scheduler(Generic[SessionT]):
         with self._lock:
             if self._streams.get(stream.session) is stream:
                 del self._streams[stream.session]
+
+    def rewind(self, stream: Stream[SessionT], frame: int) -> int:
+        """What `Stream.rewind` does."""
+        with self._stepping:
+            first = stream.session.rewind(frame)
+            while stream._unread and stream._unread[-1].first_frame >= first:
+                stream._unread.pop()
+            return first
 
     def _chosen(self) -> list[Stream[SessionT]]:
         with self._lock:

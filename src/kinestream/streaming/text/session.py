@@ -262,6 +262,12 @@ class Session(StreamSession):
 
     # Composition.
 
+    @property
+    def recent(self) -> list[Chunk]:
+        """The chunks of the last `rewind_s` seconds, oldest first."""
+        with self.lock:
+            return [record.chunk for record in self.timeline]
+
     def rewind(self, frame: int) -> int:
         """Go back so that all frames before `frame` stay; what was said at or after that moment is forgotten.
 

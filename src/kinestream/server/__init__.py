@@ -1,0 +1,1 @@
+"""What leaves or enters through a socket. No motion is computed here."""
