@@ -152,7 +152,8 @@ def _solved(points: Tensor, skeleton: Skeleton, fps: float) -> Motion:
     # The rest pose's own hips and shoulders are not quite level, nor above each other.
     resting = _at_rest(skeleton)
     lines = {part: resting[f"left_{part}"] - resting[f"right_{part}"] for part in ("hip", "shoulder")}
-    upright = 0.5 * sum(resting[f"{side}_shoulder"] - resting[f"{side}_hip"] for side in ("left", "right"))
+    sides = [resting[f"{side}_shoulder"] - resting[f"{side}_hip"] for side in ("left", "right")]
+    upright = 0.5 * (sides[0] + sides[1])
     at_rest = _trunk(lines["hip"][None], upright[None], lines["shoulder"][None])
     pelvis, chest = (
         quat_multiply(now, quat_conjugate(rest_turn).expand_as(now))

@@ -106,7 +106,7 @@ def read_calibration(path: Path) -> list[CalibratedCamera]:
 def _qualisys(text: str) -> list[CalibratedCamera]:
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise ValueError("document types are not read")
-    cameras = []
+    cameras: list[CalibratedCamera] = []
     for element in ElementTree.fromstring(text).iter("camera"):
         lens, pose, view = (_numbers(element.find(name)) for name in ("intrinsic", "transform", "fov_video"))
         matrix = (

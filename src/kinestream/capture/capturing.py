@@ -30,7 +30,7 @@ class Captured:
     @property
     def confidence(self) -> NDArray[np.float32]:
         """[T]: mean confidence of the landmarks in each frame of the film; 0 where the person was hidden."""
-        return self.track.confidence.mean(axis=1)
+        return np.asarray(self.track.confidence.mean(axis=1), np.float32)
 
     def unsure_spans_s(self) -> list[tuple[float, float]]:
         """Stretches of the film (start, end; seconds) in which the person was hidden or hardly seen."""

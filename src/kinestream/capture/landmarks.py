@@ -146,7 +146,9 @@ def track_bytes(track: PersonTrack) -> bytes:
     """The track as the bytes of an npz file without objects; `track_from_file` reads it."""
     values = {field.name: getattr(track, field.name) for field in fields(track)}
     buffer = io.BytesIO()
-    np.savez(buffer, **{name: np.asarray(value) for name, value in values.items() if value is not None})
+    np.savez(
+        buffer, allow_pickle=False, **{name: np.asarray(value) for name, value in values.items() if value is not None}
+    )
     return buffer.getvalue()
 
 

@@ -230,4 +230,4 @@ def _shares(rgb: Picture, places: NDArray[np.floating]) -> FloatArray:
     row = np.clip(places[:, 1], 0, height - 1).astype(np.int64)
     cells = rgb[row, column].astype(np.int64) // 64
     counts = np.bincount(cells[:, 0] * 16 + cells[:, 1] * 4 + cells[:, 2], minlength=64)
-    return (counts / counts.sum()).astype(np.float32)
+    return np.asarray(counts / counts.sum(), np.float32)

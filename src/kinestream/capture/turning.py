@@ -137,7 +137,7 @@ def _outside(shape: tuple[int, ...], boxes_px: Sequence[NDArray[np.float32]], sc
 
 def _level(light: Array, keep: NDArray[np.bool_], focal_px: float) -> _Level:
     """The key picture at one size: how its lightness changes as the camera turns, where it has any structure."""
-    gy, gx = np.gradient(light)
+    gy, gx = (np.asarray(each) for each in np.gradient(light))
     inner = keep.copy()
     inner[[0, -1]] = inner[:, [0, -1]] = False
     strong = gx * gx + gy * gy

@@ -180,7 +180,6 @@ def _triangulated(arguments: argparse.Namespace) -> Motion:
             arguments.films,
             cameras,
             fps=arguments.fps,
-            height_m=arguments.height,
             models=arguments.models,
             on_frame=update,
         )
