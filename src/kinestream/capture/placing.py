@@ -20,9 +20,11 @@ _NEAREST_M = 0.3
 _REFINEMENTS = 4
 # How surely a camera is held level (radians), and how surely a standing body is upright; metres that soles are off.
 _LEVEL_RAD = 0.25
-_UPRIGHT_RAD = 0.12
+_UPRIGHT_RAD = 0.06
 _SOLE_M = 0.05
 _LOW_SHARE = 0.35
+# Neighbouring frames say the same again: what soles say counts as this many steps.
+_SOLE_STEPS = 5.0
 
 
 def smoothed(values: Array, weights: Array, times_s: Array, sigma_s: float) -> Array:
@@ -96,8 +98,7 @@ def up_direction(joints_m: Array, confidence: Array) -> Array:
         ahead = np.cross(side, up)
         centred = soles - np.average(soles, axis=0, weights=weights)
         x, z, y = centred @ side, centred @ ahead, centred @ up
-        # Neighbouring frames say the same again: what soles say counts as some dozen steps, not as thousands.
-        share = min(1.0, 40.0 / weights.sum()) / _SOLE_M**2
+        share = min(1.0, _SOLE_STEPS / weights.sum()) / _SOLE_M**2
         rows = np.stack((x, z), axis=1)
         normal = share * (rows * weights[:, None]).T @ rows + np.eye(2) / _UPRIGHT_RAD**2
         slope = np.linalg.solve(normal, share * (rows * weights[:, None]).T @ y)

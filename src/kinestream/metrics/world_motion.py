@@ -6,8 +6,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kinestream.rotations import quat_conjugate, quat_multiply, quat_rotate
-
 _MM = 1000.0
 
 
@@ -43,13 +41,16 @@ def path_error(predicted_m: Float[Tensor, "t 3"], target_m: Float[Tensor, "t 3"]
     return float((aligned - target_m).norm(dim=-1).mean()), float(travelled)
 
 
-def gravity_error_rad(predicted: Float[Tensor, "t 4"], target: Float[Tensor, "t 4"]) -> float:
-    """The angle between two motions' ideas of up (+Y), from the orientations of their roots in their worlds."""
-    turn = quat_multiply(predicted.double(), quat_conjugate(target.double()))
-    turn = torch.where((turn * turn[:1]).sum(-1, keepdim=True) < 0, -turn, turn)
-    mean = torch.linalg.eigh(turn.T @ turn).eigenvectors[:, -1]
-    up = quat_rotate(mean, mean.new_tensor((0.0, 1.0, 0.0)))
-    return float(torch.acos(up[1].clamp(-1.0, 1.0)))
+def gravity_error_rad(predicted_m: Float[Tensor, "t j 3"], target_m: Float[Tensor, "t j 3"]) -> float:
+    """The angle between two motions' ideas of up (+Y): how far the one turn that fits all poses of the first, joints
+    from the root (joint 0), to those of the second tilts the vertical.
+    """
+    poses = [(joints - joints[:, :1]).double().flatten(0, 1) for joints in (predicted_m, target_m)]
+    left, _, right = torch.linalg.svd(poses[1].T @ poses[0])
+    sign = torch.ones(3).double()
+    sign[2] = torch.sign(torch.linalg.det(left @ right))
+    turn = (left * sign) @ right
+    return float(torch.acos(turn[1, 1].clamp(-1.0, 1.0)))
 
 
 def similarity_aligned(
