@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from kinestream.data.splits import hash_unit
 from kinestream.errors import BadInputError
 from kinestream.features import motion_from_motion272
 from kinestream.io.atomic import atomic_path
-from kinestream.io.render import Camera, render
+from kinestream.io.render import Camera, Scene, render
 from kinestream.io.stage import Stage, stage_motions
 from kinestream.motion import Motion
 
@@ -25,6 +25,9 @@ FPS = 30
 NOISE = 5.0  # of 255
 CRF = "27"
 _MARGIN = 0.88  # of half the picture, which the body stays in
+_PERSON_DIFFERENCE = 6.0  # of 255
+_WAVES = np.random.default_rng(7).normal(size=(24, 3)) * 22.0
+_PHASES = np.random.default_rng(8).uniform(0.0, 6.28, 24)
 _LEAST_FRAMES, _MOST_FRAMES = 75, 90
 
 
@@ -155,5 +158,28 @@ def _pictures(shot: Shot, seed: int) -> Iterator[NDArray[np.uint8]]:
         x, y, z = camera.position_m
         a, b, c = camera.target_m
         raised = Camera((x, y + lift, z), (a, b + lift, c), camera.field_of_view_rad)
-        image = render(stage.scene(frame), raised, shot.width_px, shot.height_px).astype(np.float32)
+        scene = stage.scene(frame)
+        image = render(scene, raised, shot.width_px, shot.height_px).astype(np.float32)
+        if shot.moving:
+            image = _before_a_wall(image, scene, raised)
         yield np.clip(image + draw.normal(0.0, NOISE, image.shape), 0, 255).astype(np.uint8)
+
+
+def _before_a_wall(image: NDArray[np.float32], scene: Scene, camera: Camera) -> NDArray[np.float32]:
+    """The picture with patterns all around, far away, where neither the figure nor its shadow is.
+
+    The studio's own backdrop is smooth: no eye could tell there how a camera turns.
+    """
+    height, width = image.shape[:2]
+    away = 1000.0 * (np.array(camera.position_m) - np.array(camera.target_m))
+    cones = scene.cones + np.array((*away, 0.0, *away, 0.0), np.float32)
+    nobody = replace(scene, vertices=(scene.vertices + away).astype(np.float32), cones=cones.astype(np.float32))
+    empty = render(nobody, camera, width, height).astype(np.float32)
+    there = np.abs(image - empty).max(axis=-1, keepdims=True) > _PERSON_DIFFERENCE
+    focal = 0.5 * height / math.tan(0.5 * camera.field_of_view_rad)
+    y, x = np.mgrid[:height, :width]
+    rays = np.stack((x - 0.5 * (width - 1), y - 0.5 * (height - 1), np.full(x.shape, focal)), axis=-1)
+    rays = rays / np.linalg.norm(rays, axis=-1, keepdims=True) @ camera_axes(camera)
+    light = np.sin(rays @ _WAVES.T + _PHASES).sum(axis=-1) / math.sqrt(len(_WAVES))
+    pattern = (1.0 + 0.22 * np.clip(light, -2.0, 2.0))[..., None]
+    return np.where(there, image, np.clip(empty * pattern, 0.0, 255.0)).astype(np.float32)
