@@ -31,7 +31,8 @@ from kinestream.capture.body import body_from_track
 from kinestream.capture.film import Film
 from kinestream.capture.landmarks import PersonTrack, landmark
 from kinestream.capture.observing import observe_film
-from kinestream.metrics.world_motion import gravity_error_rad, pa_mpjpe_mm, path_error, root_aligned_mpjpe_mm
+from kinestream.metrics.pose import mpjpe_mm, pa_mpjpe_mm
+from kinestream.metrics.world_motion import gravity_error_rad, path_error
 from kinestream.motion import Motion, turned
 from kinestream.rotations import quat_from_matrix
 from kinestream.skeleton import smpl22
@@ -99,8 +100,8 @@ def measure(shot: Shot, path: Path, estimator: BlazePose) -> dict[str, Any]:
         "moving": shot.moving,
         "frames": count,
         "seen": round(float(track.seen.mean()), 4),
-        "mpjpe_mm": float(root_aligned_mpjpe_mm(a, b, a[:, 0], b[:, 0]).mean()),
-        "pa_mpjpe_mm": float(pa_mpjpe_mm(a, b).mean()),
+        "mpjpe_mm": float(mpjpe_mm(a, b)),
+        "pa_mpjpe_mm": float(pa_mpjpe_mm(a, b)),
         "path_error_m": error_m,
         "travelled_m": travelled_m,
         "gravity_error_deg": math.degrees(gravity_error_rad(a, b)),
@@ -132,13 +133,14 @@ def _landmarks_own(shot: Shot, track: PersonTrack, solved_m: Tensor, count: int)
     ours = solved_m[:, joints]
 
     def error(a: Tensor, b: Tensor) -> float:
-        return float(root_aligned_mpjpe_mm(a, b, a[:, hips].mean(1), b[:, hips].mean(1)).mean())
+        from_hips = [points - points[:, hips].mean(dim=1, keepdim=True) for points in (a, b)]
+        return 1000.0 * float((from_hips[0] - from_hips[1]).norm(dim=-1).mean())
 
     return {
         "landmarks_mpjpe_mm": error(own, true),
-        "landmarks_pa_mpjpe_mm": float(pa_mpjpe_mm(own, true).mean()),
+        "landmarks_pa_mpjpe_mm": float(pa_mpjpe_mm(own, true)),
         "same_joints_mpjpe_mm": error(ours, world),
-        "same_joints_pa_mpjpe_mm": float(pa_mpjpe_mm(ours, world).mean()),
+        "same_joints_pa_mpjpe_mm": float(pa_mpjpe_mm(ours, world)),
     }
 
 

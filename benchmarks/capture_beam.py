@@ -27,7 +27,7 @@ from kinestream.capture.film import Film
 from kinestream.capture.landmarks import landmark
 from kinestream.capture.observing import observe_film
 from kinestream.capture.triangulation import matched, triangulated
-from kinestream.metrics.world_motion import pa_mpjpe_mm
+from kinestream.metrics.pose import pa_mpjpe_mm
 
 LIMITS = {"worst_pa_mpjpe_mm": ("at most", 60.0)}
 
@@ -63,8 +63,8 @@ def _bench(given: argparse.Namespace, options: argparse.ArgumentParser) -> int:
         rows.append(
             {
                 "camera": camera.name,
-                "pa_mpjpe_mm": round(float(pa_mpjpe_mm(alone[:count], truth[:count]).mean()), 1),
-                "landmarks_pa_mpjpe_mm": round(float(pa_mpjpe_mm(own, measured).mean()), 1),
+                "pa_mpjpe_mm": round(float(pa_mpjpe_mm(alone[:count], truth[:count])), 1),
+                "landmarks_pa_mpjpe_mm": round(float(pa_mpjpe_mm(own, measured)), 1),
                 "reprojection_px": round(float(np.median(away)), 1),
             }
         )

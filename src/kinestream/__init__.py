@@ -62,6 +62,7 @@ __all__ = [
     "load_music_to_dance",
     "load_text_to_motion",
     "read_motion",
+    "restore",
     "retarget",
     "smpl22",
     "write_motion",
@@ -111,6 +112,27 @@ def dance(
     return generate_dance(
         song, load_music_to_dance(model), genre=genre, seed=seed, start_s=start_s, end_s=end_s, references=references
     )
+
+
+def restore(
+    motion: Motion,
+    stages: Sequence[str] = ("feet", "smooth"),
+    *,
+    everything: bool = False,
+    seed: int = 0,
+    model: str | Path | None = None,
+) -> Motion:
+    """A take mended where it is wrong: skating feet, jitter, a body in the floor or above it. Any human skeleton.
+
+    `stages` out of "physics" (needs the extra `physics`), "feet" and "smooth". Frames in which nothing is wrong come
+    back to the bit, unless `everything` is set; `model` is a foot-restoration folder in place of the packaged one.
+    `kinestream.restoration.restore_motion` says what was found and done, too. Raises BadInputError for unknown stages,
+    a model folder that cannot be used, and skeletons that are no human body's.
+    """
+    from kinestream.restoration import restore_motion
+
+    options = {"feet": {"seed": seed, "model": model}}
+    return restore_motion(motion, stages, everything=everything, options=options).motion
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,16 @@ import pytest
 import torch
 
 from kinestream.errors import BadInputError
-from kinestream.metrics import floor_penetration_m, foot_skating_ratio, jitter_mps3, mpjpe_mm, peak_jerk_mps3
+from kinestream.metrics import (
+    floor_penetration_m,
+    foot_skating_ratio,
+    jitter_mps3,
+    mpjpe_mm,
+    pa_mpjpe_mm,
+    peak_jerk_mps3,
+    world_mpjpe_mm,
+)
+from kinestream.rotations import quat_from_rotvec, quat_rotate
 
 
 def test_mpjpe_agrees_with_the_authors_code(golden_dir: Path) -> None:
@@ -27,6 +36,22 @@ def test_mpjpe_ignores_where_the_body_is_and_sees_a_bent_arm() -> None:
     assert float(mpjpe_mm(bent, target)) == pytest.approx(1.0, rel=1e-4)
     with pytest.raises(BadInputError):
         mpjpe_mm(target, target[:5])
+
+
+def test_world_mpjpe_sees_where_a_body_is() -> None:
+    target = torch.rand(10, 22, 3)
+    assert float(world_mpjpe_mm(target + torch.tensor([0.03, 0.0, 0.04]), target)) == pytest.approx(50.0, rel=1e-4)
+
+
+def test_procrustes_takes_out_turn_size_and_place_of_every_frame_but_no_mirror() -> None:
+    target = torch.rand(10, 22, 3)
+    turns = quat_from_rotvec(torch.randn(10, 1, 3))
+    moved = 1.3 * quat_rotate(turns, target) + torch.randn(10, 1, 3)
+    assert float(pa_mpjpe_mm(moved, target)) < 1e-3
+    assert float(pa_mpjpe_mm(target * torch.tensor([-1.0, 1.0, 1.0]), target)) > 100.0
+    bent = target.clone()
+    bent[:, 21] += 0.5
+    assert float(pa_mpjpe_mm(bent, target)) > 5.0
 
 
 def test_skating_counts_low_fast_toes_only() -> None:

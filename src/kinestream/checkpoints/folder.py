@@ -27,6 +27,8 @@ from kinestream.models.choreo_llama.config import ChoreoLlamaConfig
 from kinestream.models.choreo_llama.model import ChoreoLlama
 from kinestream.models.evaluator.config import EvaluatorConfig
 from kinestream.models.evaluator.model import Evaluator
+from kinestream.models.foot_restoration.config import FootRestorationConfig
+from kinestream.models.foot_restoration.model import FootRestoration
 from kinestream.models.retrieval.config import RetrievalConfig
 from kinestream.models.retrieval.model import RetrievalModel
 from kinestream.models.rvq_vae.config import RVQVAEConfig
@@ -42,6 +44,7 @@ RVQ_VAE = "rvq-vae"
 CHOREO_LLAMA = "choreo-llama"
 EVALUATOR = "evaluator"
 RETRIEVAL = "retrieval"
+FOOT_RESTORATION = "foot-restoration"
 STATISTICS = "statistics"
 
 ConfigType = TypeVar("ConfigType", bound=ModelConfig)
@@ -54,6 +57,7 @@ _KINDS: dict[str, tuple[type[ModelConfig], Callable[[Any], nn.Module]]] = {
     CHOREO_LLAMA: (ChoreoLlamaConfig, ChoreoLlama),
     EVALUATOR: (EvaluatorConfig, Evaluator),
     RETRIEVAL: (RetrievalConfig, RetrievalModel),
+    FOOT_RESTORATION: (FootRestorationConfig, FootRestoration),
 }
 
 

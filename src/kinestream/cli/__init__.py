@@ -20,6 +20,7 @@ from kinestream.cli import (
     info,
     inspect_,
     render,
+    restore,
     serve,
     stream,
     train,
@@ -30,7 +31,8 @@ from kinestream.cli.parser import HelpFormatter, Parser, version_text
 __all__ = ["build_parser", "main"]
 
 VERBS = (
-    generate, dance, stream, serve, capture, convert, info, inspect_, render, train, evaluate, compare, data, import_,
+    generate, dance, stream, serve, capture, convert, info, inspect_, restore, render, train, evaluate, compare, data,
+    import_,
 )  # fmt: skip
 
 DESCRIPTION = """\

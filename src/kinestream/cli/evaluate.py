@@ -26,10 +26,13 @@ opens without a network, report.json for `kinestream compare`, and what was gene
   reconstruction  the autoencoder alone: MPJPE, FID, feet, jitter
   dance           dances to songs: in time with own songs and with others, FID_k, FID_g, diversity, feet, jitter, rests,
                   what tokenizer and retrieval lose, frames a second
+  capture         recordings damaged on purpose (skating, jitter, floating, sinking), restored: feet, jitter, floor, and
+                  how near they come to the recordings
 
   kinestream evaluate default data/built --protocol text --repeats 20 -o report/
   kinestream evaluate runs/ar/model data/built --protocol stream --repeats 1 --samples 50 -o report-stream/
   kinestream evaluate default data/dances --protocol dance --repeats 3 -o report-dance/
+  kinestream evaluate default data/built --protocol capture --samples 24 -o report-capture/
 """
 
 
@@ -38,7 +41,7 @@ def add_parser(verbs: Subparsers) -> None:
     parser = add_verb(
         verbs,
         "evaluate",
-        usage="evaluate MODEL DATASET --protocol {text,stream,reconstruction,dance} -o DIR [options]",
+        usage="evaluate MODEL DATASET --protocol {text,stream,reconstruction,dance,capture} -o DIR [options]",
         summary="measure a model on a data set and write a report",
         description=DESCRIPTION,
         run=run,
@@ -47,7 +50,7 @@ def add_parser(verbs: Subparsers) -> None:
     parser.add_argument("data", type=Path, metavar="DATASET", help="folder of a data set")
     parser.add_argument(
         "--protocol",
-        choices=["text", "stream", "reconstruction", "dance"],
+        choices=["text", "stream", "reconstruction", "dance", "capture"],
         required=True,
         metavar="NAME",
         help="see above",

@@ -169,10 +169,10 @@ def write_card(inspection: Inspection, path: Path, title: str) -> None:
     found = len(inspection.findings)
     many = f"{found} problem{'s' if found > 1 else ''}" if found else "nothing found"
     note = f"{many} · penalty {inspection.penalty:.1f} · inspected {inspection.how}"
-    write_html(inspection.motion, path, title, lanes=_lanes(inspection.findings), note=note)
+    write_html(inspection.motion, path, title, lanes=lanes(inspection.findings), note=note)
 
 
-def _lanes(findings: Sequence[Finding]) -> list[Lane]:
+def lanes(findings: Sequence[Finding]) -> list[Lane]:
     """Lanes for each check that found something: as many as keep its marks apart; only the first has a name."""
     from kinestream.io.viewer import Lane, Mark
 

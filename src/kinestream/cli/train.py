@@ -19,6 +19,7 @@ MODELS = {
     "rvq-vae": "the dance tokenizer: 4 frames to three codes and back, causally",
     "choreo-llama": "the music-to-dance model over the codes of a trained rvq-vae",
     "retrieval": "music and dance in one space, so that a song finds dances that suit it",
+    "foot-restoration": "the model that makes root, knees and feet of a faulty motion anew",
 }
 
 DESCRIPTION = """\
@@ -72,6 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
         "rvq-vae": training.train_rvq_vae,
         "choreo-llama": training.train_choreo_llama,
         "retrieval": training.train_retrieval,
+        "foot-restoration": training.train_foot_restoration,
     }
     recipe = recipes[arguments.model]
     recipe(config, output, resume=arguments.resume, overrides=arguments.overrides)

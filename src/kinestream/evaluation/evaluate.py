@@ -16,7 +16,8 @@ from torch import Tensor
 from kinestream.checkpoints import DEFAULT_MODEL_DIR, load_causal_tae, load_text_to_motion, read_model_info
 from kinestream.checkpoints.dance import DEFAULT_DANCE_DIR, load_music_to_dance
 from kinestream.checkpoints.evaluator import DEFAULT_EVALUATOR_DIR, TextMotionEvaluator, load_evaluator
-from kinestream.checkpoints.folder import CAUSAL_TAE
+from kinestream.checkpoints.folder import CAUSAL_TAE, FOOT_RESTORATION
+from kinestream.checkpoints.restoration import DEFAULT_RESTORATION_DIR
 from kinestream.checkpoints.retrieval import load_retrieval
 from kinestream.data.sources.recording import Reject
 from kinestream.errors import BadInputError
@@ -28,6 +29,7 @@ from kinestream.evaluation.items import Item, Plan
 from kinestream.evaluation.page import report_page
 from kinestream.evaluation.pieces import write_tensors
 from kinestream.evaluation.provenance import data_facts, model_facts, run_facts
+from kinestream.evaluation.restoration.protocol import measure_restoration, shown_takes
 from kinestream.evaluation.result import EMBEDDINGS_NAME, PAGE_NAME, RESULT_NAME, Result
 from kinestream.evaluation.settings import EvaluationSettings, Place, Progress
 from kinestream.evaluation.shown import Shown, shown_samples
@@ -70,11 +72,12 @@ def evaluate(place: Place, settings: EvaluationSettings, progress: Progress) -> 
         KinestreamError: the report can't be written.
     """
     begun, when = time.monotonic(), datetime.now(UTC)
-    if settings.protocol == "reconstruction":  # nothing in it is drawn
+    if settings.protocol in ("reconstruction", "capture"):  # nothing in them is drawn anew
         settings = replace(settings, repeats=1)
     threads = torch.get_num_threads()
     try:
-        measured = (_dance if settings.protocol == "dance" else _text_to_motion)(place, settings, progress)
+        protocols = {"dance": _dance, "capture": _capture}
+        measured = protocols.get(settings.protocol, _text_to_motion)(place, settings, progress)
     finally:
         torch.set_num_threads(threads)
     findings = measured.findings
@@ -126,6 +129,17 @@ def _dance(place: Place, settings: EvaluationSettings, progress: Progress) -> Me
     return Measured(
         findings, shown, plan.items, plan.rejects, facts, {} if retrieval is None else _evaluator_facts(beside)
     )
+
+
+def _capture(place: Place, settings: EvaluationSettings, progress: Progress) -> Measured:
+    plan = reconstruction_plan(place.data, settings.split_name, settings.samples)
+    folder = DEFAULT_RESTORATION_DIR if place.model is None else place.model
+    info = read_model_info(folder, FOOT_RESTORATION)
+    _prepare(place.out)
+    torch.set_num_threads(settings.processes)
+    findings = measure_restoration(plan.items, place.model, settings, progress)
+    shown = shown_takes(plan.items, findings.samples, place.model, settings.seed)
+    return Measured(findings, shown, plan.items, plan.rejects, model_facts(place.model, info, folder), {})
 
 
 def _plan(place: Place, settings: EvaluationSettings) -> Plan:

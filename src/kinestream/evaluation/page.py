@@ -21,6 +21,7 @@ TITLES = {
     "stream": "Streams: from one prompt to the next",
     "reconstruction": "Reconstruction by the autoencoder",
     "dance": "Music to dance",
+    "capture": "Damaged takes, restored",
 }
 CURVES = {
     "beat_shift": ("Step alignment when songs are shifted", "shift of the song, s", "step alignment"),

@@ -20,7 +20,7 @@ PAGE_NAME = "report.html"
 EMBEDDINGS_NAME = "embeddings.safetensors"
 
 Better = Literal["lower", "higher", "near real"]
-Protocol = Literal["text", "stream", "reconstruction", "dance"]
+Protocol = Literal["text", "stream", "reconstruction", "dance", "capture"]
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 from kinestream.errors import BadInputError
 from kinestream.evaluation.result import Protocol
 
-PROTOCOLS: tuple[Protocol, ...] = ("text", "stream", "reconstruction", "dance")
-DEFAULT_SPLIT = {"text": "test", "stream": "val", "reconstruction": "test", "dance": "test"}
+PROTOCOLS: tuple[Protocol, ...] = ("text", "stream", "reconstruction", "dance", "capture")
+DEFAULT_SPLIT = {"text": "test", "stream": "val", "reconstruction": "test", "dance": "test", "capture": "test"}
 
 # `progress(what, unit)` gives `update(done, total)` for a piece of work.
 Update = Callable[[int, int | None], None]
@@ -24,9 +24,10 @@ class EvaluationSettings:
 
     Attributes:
         protocol: "text": motions from captions; "stream": switches from one prompt to the next; "reconstruction": the
-            autoencoder alone; "dance": dances to songs.
+            autoencoder alone; "dance": dances to songs; "capture": damaged recordings, restored.
         split: of the data set; None takes "test", or "val" for streams, as the layouts have them.
-        repeats: how often everything is generated anew; the literature takes 20. Reconstruction has nothing to repeat.
+        repeats: how often everything is generated anew; the literature takes 20. Reconstruction and capture have
+            nothing to repeat.
         samples: measure so many recordings, evenly over the split; None for all.
         batch: captions that a motion is looked for among (R-Precision); the literature takes 32.
         seed: everything random follows from it.

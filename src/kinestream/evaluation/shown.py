@@ -20,6 +20,7 @@ RANKED_BY: Mapping[Protocol, str] = {
     "stream": "peak_jerk_mps3",
     "reconstruction": "mpjpe_mm",
     "dance": "step_alignment",
+    "capture": "world_mpjpe_mm",
 }
 SHOWN = 3
 

@@ -92,20 +92,24 @@ def motion_from_humanml259(features: Float[Tensor, "t 259"], source: Source = "r
     return Motion(smpl22(), local, positions[:, 0].clone(), HUMANML259.fps, name=name)
 
 
-def positions_from_humanml(features: Float[Tensor, "t d"], layout: FeatureLayout) -> Float[Tensor, "t 22 3"]:
+def heading_angles(features: Float[Tensor, "*b t d"], layout: FeatureLayout) -> Float[Tensor, "*b t"]:
+    """The turn about Y, in radians, that takes each frame's heading to the first one's (the sum of the yaw steps)."""
+    half_turn = layout.take(features, "yaw_velocity")[..., 0]
+    return -2.0 * (half_turn.cumsum(-1) - half_turn)
+
+
+def positions_from_humanml(features: Float[Tensor, "*b t d"], layout: FeatureLayout) -> Float[Tensor, "*b t 22 3"]:
     """World joint positions from the position columns, starting at the origin facing +Z (the published recovery)."""
     layout.check(features)
     features = features.float()
-    half_turn = layout.take(features, "yaw_velocity")[..., 0]
-    half_yaw = torch.cat((half_turn.new_zeros(1), half_turn[:-1].cumsum(0)))
-    heading = quat_about_axis(-2.0 * half_yaw, "Y")
-    step = torch.zeros(len(features), 3)
-    step[1:, [0, 2]] = layout.take(features, "root_velocity")[:-1]
-    root = quat_rotate(heading, step).cumsum(0)
+    heading = quat_about_axis(heading_angles(features, layout), "Y")
+    ground = layout.take(features, "root_velocity")[..., :-1, :]
+    step = torch.stack((ground[..., 0], torch.zeros_like(ground[..., 0]), ground[..., 1]), dim=-1)
+    root = torch.nn.functional.pad(quat_rotate(heading[..., 1:, :], step).cumsum(-2), (0, 0, 1, 0))
     local = layout.take(features, "positions").unflatten(-1, (_JOINTS - 1, 3))
-    others = quat_rotate(heading[:, None], local) + root[:, None]
-    root = torch.stack((root[:, 0], layout.take(features, "root_height")[..., 0], root[:, 2]), dim=-1)
-    return torch.cat((root[:, None], others), dim=1)
+    others = quat_rotate(heading[..., None, :], local) + root[..., None, :]
+    root = torch.stack((root[..., 0], layout.take(features, "root_height")[..., 0], root[..., 2]), dim=-1)
+    return torch.cat((root[..., None, :], others), dim=-2)
 
 
 def _from_positions(features: Tensor, layout: FeatureLayout, name: str) -> Motion:
@@ -138,8 +142,13 @@ def _facing_z(motion: Motion) -> Tensor:
     """Positions [T, J, 3], turned and moved so that the first frame faces +Z above the origin."""
     positions = motion.joint_positions_m()
     start = positions[0, 0] * torch.tensor((1.0, 0.0, 1.0))
-    first = _forward(positions[:1])[0]
-    return quat_rotate(quat_about_axis(-torch.atan2(first[0], first[2]), "Y"), positions - start)
+    return quat_rotate(quat_about_axis(-first_heading_rad(positions), "Y"), positions - start)
+
+
+def first_heading_rad(positions_m: Float[Tensor, "t 22 3"]) -> Float[Tensor, ""]:
+    """By how much about Y the first frame faces away from +Z: what these layouts take out of a motion."""
+    first = _forward(positions_m[:1])[0]
+    return torch.atan2(first[0], first[2])
 
 
 def _inverse_headings(positions_m: Tensor) -> Tensor:

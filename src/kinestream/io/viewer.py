@@ -24,7 +24,7 @@ from kinestream.io.soundtrack import Soundtrack, encoded_sound
 from kinestream.io.stage import Person, Stage, heading_rad, palette, stage_motions, travelling_joint
 from kinestream.motion import FOOT_JOINTS, Motion, foot_contacts
 
-_SCRIPTS = ("motion.js", "render.js", "lanes.js", "sound.js", "app.js")
+_SCRIPTS = ("motion.js", "render.js", "lanes.js", "sound.js", "app.js", "boot.js")
 _TYPES = {
     np.dtype(np.int16): "i16",
     np.dtype(np.uint16): "u16",
@@ -93,6 +93,26 @@ def html_page(
     sound: Soundtrack | None = None,
 ) -> str:
     """The text of the page that `write_html` writes."""
+    about, payload = page_data(motions, title, captions, lanes, note)
+    parts = {
+        "title": html.escape(about["title"]),
+        "style": asset("viewer.css"),
+        "script": "\n".join(asset(name) for name in _SCRIPTS),
+        "about": _json_in_html(about),
+        "payload": payload,
+        "sound": "" if sound is None else base64.b64encode(encoded_sound(sound)).decode("ascii"),
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match.group(1)], asset("viewer.html"))
+
+
+def page_data(
+    motions: Motion | Sequence[Motion],
+    title: str = "",
+    captions: Sequence[Caption | tuple[float, float, str]] = (),
+    lanes: Sequence[Lane] = (),
+    note: str = "",
+) -> tuple[dict[str, Any], str]:
+    """What a page's scripts play: facts as JSON values, and their arrays, compressed (see `_Payload`)."""
     stage = stage_motions(motions)
     payload = _Payload()
     bodies: list[dict[str, Any]] = []
@@ -117,15 +137,7 @@ def html_page(
         "bodies": bodies,
         "persons": persons,
     }
-    parts = {
-        "title": html.escape(shown),
-        "style": _asset("viewer.css"),
-        "script": "\n".join(_asset(name) for name in _SCRIPTS),
-        "about": _json_in_html(about),
-        "payload": payload.text(),
-        "sound": "" if sound is None else base64.b64encode(encoded_sound(sound)).decode("ascii"),
-    }
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match.group(1)], _asset("viewer.html"))
+    return about, payload.text()
 
 
 class _Payload:
@@ -230,5 +242,6 @@ def _json_in_html(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """A script or style of the pages."""
     return files("kinestream.io").joinpath(f"viewer_assets/{name}").read_text(encoding="utf-8")

@@ -39,7 +39,15 @@ from kinestream.metrics.matching import (
     retrieval_hits,
     retrieval_recall,
 )
-from kinestream.metrics.pose import foot_skating_ratio, jerk_mps3, jitter_mps3, mpjpe_mm, peak_jerk_mps3
+from kinestream.metrics.pose import (
+    foot_skating_ratio,
+    jerk_mps3,
+    jitter_mps3,
+    mpjpe_mm,
+    pa_mpjpe_mm,
+    peak_jerk_mps3,
+    world_mpjpe_mm,
+)
 from kinestream.metrics.song_permutation import beat_alignment_table, song_permutation_p
 from kinestream.metrics.standstill import still_seconds
 from kinestream.metrics.transitions import TransitionJerk, mean_transition_jerk, transition_curve, transition_jerk
@@ -83,6 +91,7 @@ __all__ = [
     "multimodal_distance",
     "multimodality",
     "over_repeats",
+    "pa_mpjpe_mm",
     "paired_difference",
     "peak_jerk_mps3",
     "penetration_share",
@@ -104,4 +113,5 @@ __all__ = [
     "travel_angle_rad",
     "travelled_m",
     "turned_rad",
+    "world_mpjpe_mm",
 ]

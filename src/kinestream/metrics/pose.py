@@ -30,6 +30,39 @@ def mpjpe_mm(predicted_m: Float[Tensor, "*b t j 3"], target_m: Float[Tensor, "*b
     return error * 1000.0
 
 
+def world_mpjpe_mm(predicted_m: Float[Tensor, "*b t j 3"], target_m: Float[Tensor, "*b t j 3"]) -> Float[Tensor, "*b"]:
+    """Mean per-joint position error in millimetres as the bodies stand in the world, nothing aligned. Lower is better.
+
+    mean over t, j of |p_tj - q_tj|. Sees a body that slides, floats or sinks, which `mpjpe_mm` takes out.
+    """
+    require_joints(predicted_m, "world mpjpe")
+    require_joints(target_m, "world mpjpe")
+    require_pair(predicted_m, target_m, "world mpjpe", "frames and joints of both motions, at one rate,")
+    error: Tensor = (predicted_m - target_m).norm(dim=-1).mean(dim=(-2, -1))
+    return error * 1000.0
+
+
+def pa_mpjpe_mm(predicted_m: Float[Tensor, "*b t j 3"], target_m: Float[Tensor, "*b t j 3"]) -> Float[Tensor, "*b"]:
+    """Mean per-joint position error in millimetres after the best turn, size and shift of each frame (Procrustes).
+
+    Kanazawa et al., HMR (CVPR 2018), "reconstruction error". Lower is better. Blind to where the body is, faces and how
+    large it is, so to all that goes wrong between a body and its floor.
+    """
+    require_joints(predicted_m, "pa-mpjpe", joints=3)
+    require_joints(target_m, "pa-mpjpe", joints=3)
+    require_pair(predicted_m, target_m, "pa-mpjpe", "frames and joints of both motions, at one rate,")
+    ours, theirs = (joints - joints.mean(dim=-2, keepdim=True) for joints in (predicted_m.double(), target_m.double()))
+    left, sizes, right = torch.linalg.svd(theirs.transpose(-1, -2) @ ours)
+    sign = torch.ones_like(sizes)
+    sign[..., -1] = torch.sign(torch.linalg.det(left) * torch.linalg.det(right))
+    turn = (left * sign[..., None, :]) @ right
+    spread = ours.square().sum(dim=(-2, -1)).clamp_min(1e-12)
+    scale = (sizes * sign).sum(dim=-1) / spread
+    aligned = scale[..., None, None] * (ours @ turn.transpose(-1, -2))
+    error: Tensor = (aligned - theirs).norm(dim=-1).mean(dim=(-2, -1))
+    return (error * 1000.0).to(predicted_m.dtype)
+
+
 def foot_skating_ratio(toes_m: Float[Tensor, "*b t f 3"], fps: float) -> Float[Tensor, "*b"]:
     """Share of frame pairs in which a toe stays lower than 5 cm and yet moves over the ground faster than 0.5 m/s.
 

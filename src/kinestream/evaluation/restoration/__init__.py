@@ -1,0 +1,1 @@
+"""Measuring what restoration mends of takes that were damaged on purpose."""
