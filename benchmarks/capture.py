@@ -1,6 +1,6 @@
 """Capture against known motion: films drawn of held-out recordings, three cameras each (one of them turning).
 
-python -m benchmarks.capture DATA [--films FOLDER] [--motions 12] [--seed 0] [--json] [--out FILE] [--check]
+python -m benchmarks.capture DATA [--films FOLDER] [--motions 12] [--seed 0] [--still] [--json] [--out FILE]
 
 DATA is a folder that `kinestream data build` wrote. Films are drawn into FOLDER and kept with
 what was seen in them (else in a temporary one).
@@ -49,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("--films", type=Path, help="folder that keeps the films")
     options.add_argument("--motions", type=int, default=12)
     options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--still", action="store_true", help="only the cameras that stand still")
     options.add_argument("--out", type=Path, help="JSON to write")
     options.add_argument("--json", action="store_true")
     options.add_argument("--check", action="store_true", help="exit with 1 where a limit is missed")
@@ -63,6 +64,8 @@ def _bench(given: argparse.Namespace, options: argparse.ArgumentParser) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         for number, motion in enumerate(held_out(given.data, given.motions)):
             for shot in shots(motion, given.seed + number):
+                if shot.moving and given.still:
+                    continue
                 path = folder / f"{shot.name}.mp4"
                 if not path.is_file():
                     write_film(shot, path, given.seed + number)
@@ -73,7 +76,7 @@ def _bench(given: argparse.Namespace, options: argparse.ArgumentParser) -> int:
         **machine_facts(),
         "summary": summary(rows),
         "still_camera": summary([row for row in rows if not row["moving"]]),
-        "turning_camera": summary([row for row in rows if row["moving"]]),
+        "turning_camera": None if given.still else summary([row for row in rows if row["moving"]]),
         "films": rows,
     }
     if given.out:

@@ -237,7 +237,7 @@ def prompts(results: Json, name: str) -> str:
 def capture(results: Json, name: str) -> str:
     """Films of known motion."""
     rows = [
-        [says, *(number(results[group].get(key), unit) for group in ("still_camera", "turning_camera")), limit]
+        [says, *(number((results[group] or {}).get(key), unit) for group in ("still_camera", "turning_camera")), limit]
         for says, key, unit, limit in (
             ("MPJPE, roots in one place, 22 joints", "mpjpe_mm", "mm", "60 mm"),
             ("Procrustes-aligned, 22 joints", "pa_mpjpe_mm", "mm", ""),
