@@ -23,6 +23,7 @@ from kinestream.cli import (
     restore,
     serve,
     stream,
+    studio,
     train,
 )
 from kinestream.cli.failures import exit_code_of
@@ -31,8 +32,8 @@ from kinestream.cli.parser import HelpFormatter, Parser, version_text
 __all__ = ["build_parser", "main"]
 
 VERBS = (
-    generate, dance, stream, serve, capture, convert, info, inspect_, restore, render, train, evaluate, compare, data,
-    import_,
+    generate, dance, stream, studio, serve, capture, convert, info, inspect_, restore, render, train, evaluate,
+    compare, data, import_,
 )  # fmt: skip
 
 DESCRIPTION = """\

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,11 @@ def add_parser(verbs: Subparsers) -> None:
         description=DESCRIPTION,
         run=run,
     )
+    add_server_options(parser)
+
+
+def add_server_options(parser: argparse.ArgumentParser) -> None:
+    """What `serve` and `studio` share."""
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (default: 127.0.0.1, this machine only)")
     parser.add_argument("--port", type=int, default=8_080, help="0 takes a free one (default: 8080)")
     parser.add_argument("--token", metavar="WORD", help="what clients have to show; needed where others can reach it")
@@ -50,6 +56,11 @@ def add_parser(verbs: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Serve until it is interrupted."""
+    serve(arguments, listening)
+
+
+def serve(arguments: argparse.Namespace, on_listening: Callable[[str], None]) -> None:
+    """Serve, and say where once it listens."""
     if not 0 <= arguments.port <= 65_535:
         raise BadInputError(f"--port: expected 0 to 65535, got {arguments.port}")
     if arguments.streams < 1:
@@ -65,7 +76,7 @@ def run(arguments: argparse.Namespace) -> None:
         max_streams=arguments.streams,
         state=arguments.state,
     )
-    serve_forever(application(arguments, settings), settings, listening)
+    serve_forever(application(arguments, settings), settings, on_listening)
 
 
 def listening(url: str) -> None:

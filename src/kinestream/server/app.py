@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 from fastapi import Depends, FastAPI, File, Form, HTTPException, Request, UploadFile, WebSocket
-from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
 from pydantic import BaseModel, ValidationError
 from starlette.requests import HTTPConnection
 
@@ -25,6 +25,7 @@ from kinestream.server.hub import Hub
 from kinestream.server.jobs import ConvertJob, DanceJob, GenerateJob, Job, JobReport, JobRunner
 from kinestream.server.metrics import metrics_text
 from kinestream.server.settings import ServerSettings
+from kinestream.server.studio import figure, page_file
 from kinestream.streaming import DanceEngine, Engine, SessionOptions, generate, generate_dance
 
 _SOUND_SUFFIXES = (".mp3", ".wav", ".flac", ".ogg", ".m4a", ".aac", ".opus", ".mp4")
@@ -133,7 +134,27 @@ def create_app(models: Models, settings: ServerSettings) -> FastAPI:
             state.connections -= 1
 
     _add_jobs(app, state, allowed)
+    _add_studio(app)
     return app
+
+
+def _add_studio(app: FastAPI) -> None:
+    """The page. It holds nothing secret: its streams and jobs ask for the token, which it takes from its address."""
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> HTMLResponse:
+        return HTMLResponse(page_file("studio.html") or "")
+
+    @app.get("/studio/figure", include_in_schema=False)
+    async def standing() -> dict[str, Any]:
+        return await asyncio.to_thread(figure)
+
+    @app.get("/studio/{name}", include_in_schema=False)
+    async def part(name: str) -> Response:
+        text = page_file(name)
+        if text is None:
+            raise HTTPException(404, "the page has no such file")
+        return Response(text, media_type="text/css" if name.endswith(".css") else "text/javascript")
 
 
 def _add_jobs(app: FastAPI, state: _State, allowed: Callable[[HTTPConnection], None]) -> None:
@@ -176,6 +197,16 @@ def _add_jobs(app: FastAPI, state: _State, allowed: Callable[[HTTPConnection], N
             return read_motion(path)
 
         return state.jobs.submit("convert", folder, make, asked.formats).report()
+
+    @app.post("/jobs/frames", status_code=202, dependencies=checked)
+    async def frames_job(frames: Annotated[UploadFile, File()], options: Annotated[str, Form()] = "{}") -> JobReport:
+        """A stream's binary frames (docs/server.md) to files; `options` is JSON, see ConvertJob."""
+        asked = _options(ConvertJob, options)
+        data = await frames.read(state.settings.max_upload_bytes + 1)
+        if len(data) > state.settings.max_upload_bytes:
+            raise HTTPException(413, f"frames have at most {state.settings.max_upload_bytes >> 20} MB here")
+        motion = wire.motion_of_frames(data)
+        return state.jobs.submit("take", state.jobs.folder(), lambda: motion, asked.formats).report()
 
     def found(key: str) -> Job:
         job = state.jobs.find(key)

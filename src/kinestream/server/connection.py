@@ -22,7 +22,6 @@ from kinestream.skeleton import smpl22
 from kinestream.streaming import Chunk
 from kinestream.streaming.events import AudioEvent, PromptEvent, event_from_json
 
-FPS = 30.0
 # A client has so long to say what it wants.
 _FIRST_S = 10.0
 # Without a word of the stream clients look again so often.
@@ -89,14 +88,16 @@ class Connection:
         return hub, live, live.again(first.next_frame)
 
     async def _both(self, hub: Hub, live: LiveStream) -> None:
-        playing = asyncio.create_task(self._play(hub, live))
-        listening = asyncio.create_task(self._listen(hub, live))
-        done, others = await asyncio.wait((playing, listening), return_when=asyncio.FIRST_COMPLETED)
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        for task in done:
-            task.result()
+        tasks = [asyncio.create_task(self._play(hub, live)), asyncio.create_task(self._listen(hub, live))]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
+        for end in ends:
+            if isinstance(end, Exception) and not isinstance(end, WebSocketDisconnect):
+                raise end
 
     # Frames out.
 
@@ -220,7 +221,7 @@ class Connection:
             session=live.key,
             kind=live.kind,
             next_frame=next_frame,
-            fps=FPS,
+            fps=wire.FPS,
             frames_per_step=live.stream.session.engine.frames_per_step,
             joints=list(skeleton.joint_names),
             parents=list(skeleton.parents),

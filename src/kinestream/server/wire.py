@@ -11,12 +11,15 @@ import struct
 from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
+import torch
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from kinestream.errors import BadInputError
 from kinestream.motion import Motion
+from kinestream.skeleton import smpl22
 
 VERSION = 1
+FPS = 30.0
 AnyMessage = TypeVar("AnyMessage")
 _MAGIC = b"KSF1"
 _HEAD = struct.Struct("<4sIHH")
@@ -238,6 +241,17 @@ def unpack_frames(data: bytes) -> tuple[int, np.ndarray[Any, Any], np.ndarray[An
         raise BadInputError(f"expected {count} frames of {joints} joints, got {len(data)} bytes")
     rows = np.frombuffer(data, row, offset=_HEAD.size)
     return first, rows["root"].copy(), rows["turns"].astype(np.float32) / np.float32(_UNIT)
+
+
+def motion_of_frames(data: bytes) -> Motion:
+    """The SMPL-22 motion of binary frames at 30 fps; BadInputError where they are none, or hold no frame."""
+    _, root, turns = unpack_frames(data)
+    if len(root) == 0 or turns.shape[1] != smpl22().num_joints or not np.isfinite(root).all():
+        raise BadInputError(f"expected finite frames of {smpl22().num_joints} joints, got {turns.shape[:2]}")
+    lengths = np.linalg.norm(turns, axis=-1, keepdims=True)
+    if (lengths < 0.5).any():
+        raise BadInputError("expected unit quaternions, got some near zero")
+    return Motion(smpl22(), torch.from_numpy(turns / lengths), torch.from_numpy(root), FPS)
 
 
 def unpack_sound(data: bytes) -> tuple[int, np.ndarray[Any, Any]]:
