@@ -11,20 +11,23 @@ from typing import TYPE_CHECKING
 from kinestream.cli.outputs import SMPL_SUFFIXES, check_outputs, save
 from kinestream.cli.parser import add_verb, existing_file, positive_float
 from kinestream.cli.reading import READING_USAGE, add_reading_options, read_as_asked
+from kinestream.cli.rig import add_rig_options
 from kinestream.errors import BadInputError
 
 if TYPE_CHECKING:
     from kinestream.cli.parser import Subparsers
 
 DESCRIPTION = """\
-Convert a motion file. The suffixes decide: reads .bvh, .amc (its .asf beside it), .npz and .npy (SMPL parameters, joint
-positions, features); writes .glb, .fbx, .bvh, .mp4, .png, .html, .npz and .npy. The last two hold SMPL's skeleton, so
-other bodies are retargeted to it. Bones are recognised by name, tree and rest pose; for others give a map file, one
-JSON object {"their bone": "smpl22 joint"}. BVH to BVH keeps unit, channels and names; Y is up.
+Convert a motion file. The suffixes decide: reads .bvh, .amc (its .asf beside it), .glb, .vrm, .vrma, .npz and .npy
+(SMPL parameters, joint positions, features); writes .glb, .fbx, .bvh, .mp4, .png, .html, .npz and .npy. The last two
+hold SMPL's skeleton, so other bodies are retargeted to it. Bones are recognised by name, tree and rest pose; for
+others give a map file, one JSON object {"their bone": "smpl22 joint"}. BVH to BVH keeps unit, channels and names; Y is
+up.
 
   kinestream convert clip.bvh clip.glb
   kinestream convert take.bvh take.npz --to smpl22 --fps 30
   kinestream convert dance.npz mine.bvh --rig my_character.bvh --report
+  kinestream convert dance.bvh dancing.vrm --character me.vrm
 """
 
 
@@ -44,7 +47,7 @@ def add_parser(verbs: Subparsers) -> None:
     parser.add_argument("--fps", type=positive_float, metavar="N", help="resample to N frames per second")
     target = parser.add_mutually_exclusive_group()
     target.add_argument("--to", choices=["smpl22"], metavar="SKELETON", help="retarget to this skeleton: smpl22")
-    target.add_argument("--rig", type=Path, metavar="FILE", help="retarget to the skeleton of this .bvh or .json")
+    add_rig_options(target)
     parser.add_argument("--map", type=Path, metavar="FILE", help="JSON that says which of IN's bones is which joint")
     parser.add_argument("--rig-map", type=Path, metavar="FILE", help="the same for the bones of --rig")
     parser.add_argument("--report", action="store_true", help="print what was matched and the residual, as JSON")
@@ -60,7 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise BadInputError("--map and --report belong to retargeting; add --to smpl22 or --rig FILE")
     if arguments.rig_map is not None and arguments.rig is None:
         raise BadInputError("--rig-map belongs to --rig FILE")
-    from kinestream.cli.rig import Rig, load_joint_map, load_rig
+    from kinestream.cli.rig import Rig, load_joint_map, load_rig, target_map
     from kinestream.motion import in_joint_order, resample
     from kinestream.skeleton import smpl22
     from kinestream.skeleton.retarget import retarget
@@ -74,12 +77,12 @@ def run(arguments: argparse.Namespace) -> None:
     if as_it_is is not None:
         motion = as_it_is
     elif asked or retargets:
-        source_map, target_map = load_joint_map(arguments.map), load_joint_map(arguments.rig_map)
+        source_map, rig_map = load_joint_map(arguments.map), load_joint_map(arguments.rig_map)
         motion, report = retarget(
             motion,
             target,
             source_map=source_map,
-            target_map=target_map,
+            target_map=target_map(rig, rig_map),
             target_example=None if rig is None else rig.example,
         )
         if arguments.report:
