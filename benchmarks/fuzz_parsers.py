@@ -33,6 +33,7 @@ from kinestream.io import read_motion
 from kinestream.io.amass import read_amass_npz, write_amass_npz
 from kinestream.io.asf import read_asf
 from kinestream.io.bvh import read_bvh, read_bvh_hierarchy, read_bvh_rig, write_bvh
+from kinestream.io.gltf import glb_bytes
 from kinestream.io.smpl85 import read_smpl85, write_smpl85
 from kinestream.motion import Motion
 from kinestream.rotations import quat_from_rotvec
@@ -169,7 +170,7 @@ def _made_seeds() -> dict[str, list[bytes]]:
             write_amass_npz(motion, path, body_model=body_model)
             seeds[".npz"].append(path.read_bytes())
     seeds[".npz"] += [_stored(data) for data in seeds[".npz"]]
-    seeds[".glb"] = [glb_bytes(motion), human_glb(motion)]
+    seeds[".glb"] = [glb_bytes(motion)]
     seeds[".bvh"] += _strange_bvh(seeds[".bvh"][0])
     positions = motion.joint_positions_m().numpy()
     shapes = [(4, 272), (4, 263), (4, 322), (4, 66), (4, 24, 3), (4, 22, 3, 3)]

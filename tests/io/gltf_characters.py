@@ -1,4 +1,4 @@
-"""Characters made in code: a skinned figure under a scaled, turned armature, with a texture, a blend shape, VRM data."""
+"""Characters made in code: a skinned figure under a scaled armature, with a texture, a blend shape, VRM data."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def glb(document: dict[str, Any], binary: bytes) -> bytes:
 
 def human_glb(motion: Motion, *, vrm: int | None = None, armature: bool = True, renamed: bool = False) -> bytes:
     """The figure that `write_glb` makes of an SMPL-22 motion, with things that must stay: an image, a blend shape, a
-    spring bone, its own clip. `armature`: under a node of 1/100 turned by 90 degrees, the nodes below in centimetres.
+    spring bone, its own clip. `armature`: under a node of scale 1/100, the nodes below in centimetres.
     `renamed`: names that say nothing. `vrm` 0 or 1: with that version's statement of human bones.
     """
     document, binary = parts(glb_bytes(motion, 100.0 if armature else 1.0))

@@ -15,7 +15,6 @@ from kinestream.io.gltf_motion import _at, read_character, write_character
 from kinestream.motion import Motion
 from kinestream.skeleton.bone_finding import bone_map
 from kinestream.skeleton.retarget import retarget
-from tests.conftest import SHARED
 from tests.io.gltf_characters import glb, human_glb, parts
 from tests.io.gltf_reference import Glb
 from tests.io.smpl_files import small_motion
@@ -129,17 +128,19 @@ def test_compressed_keys_and_files_without_a_clip_say_what_to_do(tmp_path: Path,
     keys = document["accessors"][document["animations"][0]["samplers"][0]["output"]]["bufferView"]
     document["bufferViews"][keys]["extensions"] = {"EXT_meshopt_compression": {}}
     (tmp_path / "x.glb").write_bytes(glb(document, binary))
-    with pytest.raises(BadInputError, match="EXT_meshopt_compression.*export it uncompressed"):
+    with pytest.raises(BadInputError, match=r"EXT_meshopt_compression.*export it uncompressed"):
         read_motion(tmp_path / "x.glb")
     del document["animations"]
     (tmp_path / "x.glb").write_bytes(glb(document, binary))
-    with pytest.raises(BadInputError, match="no animation.*--character"):
+    with pytest.raises(BadInputError, match=r"no animation.*--character"):
         read_motion(tmp_path / "x.glb")
 
 
 @pytest.mark.parametrize("name", ["vroid.glb", "armature_transform.vrm", "minimal.vrm", "basic_armature.vrm"])
-def test_real_characters_take_the_directions_of_the_arms(tmp_path: Path, motion: Motion, name: str) -> None:
-    path = SHARED / "data" / "rigs" / name
+def test_real_characters_take_the_directions_of_the_arms(
+    tmp_path: Path, motion: Motion, shared_dir: Path, name: str
+) -> None:
+    path = shared_dir / "data" / "rigs" / name
     if not path.is_file():
         pytest.skip(f"needs {name} among the shared rigs")
     character = read_character(path)

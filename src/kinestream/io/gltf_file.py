@@ -70,9 +70,10 @@ class GltfFile:
         if last > length or outer + length > len(self.binary):
             raise self.bad(f"accessor {index} reaches beyond its data: the file is cut off or damaged")
         raw = np.ndarray((count, width), kind, self.binary, outer + inner, (stride, np.dtype(kind).itemsize))
-        values = raw.astype(np.float64)
-        if kind is not np.float32:
-            values = np.maximum(values / np.iinfo(kind).max, -1.0)
+        with np.errstate(invalid="ignore"):
+            values = raw.astype(np.float64)
+        if raw.dtype.kind != "f":
+            values = np.maximum(values / np.iinfo(raw.dtype).max, -1.0)
         if not np.isfinite(values).all():
             raise self.bad(f"accessor {index} holds numbers that are not finite")
         return values

@@ -178,12 +178,11 @@ def read_gltf_motion_file(
         raise file.bad("it holds no animation: as a character that gets one, name it with --character")
     names = [str(item.get("name") or number) for number, item in enumerate(clips)]
     chosen = _chosen(file, names, clip)
-    notes = (
-        [] if clip is not None or len(clips) == 1 else [f"{path}: the first of {len(clips)} clips is read: {names[0]}"]
-    )
+    several = clip is None and len(clips) > 1
+    notes = [f"{path}: of {len(clips)} clips the first is read, {names[0]}; choose with --clip"] if several else []
     rig = read_rig(file)
     motion = _sampled(file, rig, clips[chosen], fps)
-    found = find_up(motion.skeleton, motion, up, "y")
+    found = find_up(motion.skeleton, motion, up, "y", rest_decides=False)
     return MotionFile(upright(motion, found), up=found.world, up_how=found.how, warnings=tuple(notes))
 
 
