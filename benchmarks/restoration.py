@@ -157,7 +157,7 @@ def speed_of(recordings: list[Motion], model: Path | None) -> dict[str, Any]:
 def targets(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What was aimed at, for the best row with the network that there is."""
     rows = results["rows"]
-    best = next(name for name in reversed(ROWS) if name in rows and "FRDM" in name)
+    best = next(name for name in reversed(list(ROWS)) if name in rows and "FRDM" in name)
 
     def of(row: str, name: str) -> float:
         return float(rows[row][name]["value"])

@@ -234,6 +234,43 @@ def prompts(results: Json, name: str) -> str:
     )
 
 
+def capture(results: Json, name: str) -> str:
+    """Films of known motion."""
+    rows = [
+        [says, *(number((results[group] or {}).get(key), unit) for group in ("still_camera", "turning_camera")), limit]
+        for says, key, unit, limit in (
+            ("MPJPE, roots in one place, 22 joints", "mpjpe_mm", "mm", "60 mm"),
+            ("Procrustes-aligned, 22 joints", "pa_mpjpe_mm", "mm", ""),
+            ("MPJPE, 12 joints", "same_joints_mpjpe_mm", "mm", ""),
+            ("the landmark model's own, 12 joints", "landmarks_mpjpe_mm", "mm", ""),
+            ("root's path, of the distance travelled", "path_error_share", "", "0.06"),
+            ("up", "gravity_error_deg", "degrees", "3"),
+            ("films", "films", "", ""),
+        )
+    ]
+    return "\n\n".join(
+        (
+            "## How well does capture see a film?",
+            f"Held-out recordings drawn by our renderer, with noise and compression, focal length told (`{name}`).",
+            f"```sh\n{results['command']}\n```",
+            table(["figure", "camera stands", "camera turns", "target"], rows),
+        )
+    )
+
+
+def capture_beam(results: Json, name: str) -> str:
+    """One camera against four."""
+    keys = ("camera", "pa_mpjpe_mm", "landmarks_pa_mpjpe_mm", "reprojection_px")
+    rows = [[row[key] if isinstance(row[key], str) else number(row[key]) for key in keys] for row in results["cameras"]]
+    return "\n\n".join(
+        (
+            "## One camera against four",
+            f"A real film; the truth is what four calibrated cameras give together (`{name}`; target: 60 mm each).",
+            table(["camera", "PA-MPJPE, mm", "landmark model's own, mm", "median reprojection, px"], rows),
+        )
+    )
+
+
 Writer = Callable[[Json, str], str]
 # Files in the order of the page.
 RESTORATION_COLUMNS = (
@@ -295,6 +332,8 @@ SECTIONS: Sequence[tuple[str, Writer]] = (
     ("evaluator.json", evaluator),
     ("evaluate_*.json", report),
     ("dance.json", report),
+    ("capture.json", capture),
+    ("capture_beam.json", capture_beam),
     ("restoration.json", restoration),
     ("ablations.json", ablations),
 )

@@ -119,3 +119,54 @@ def test_a_disk_that_takes_no_more_fails_with_one_and_keeps_the_old_file(clip_bv
     assert len(done.stderr.splitlines()) == 1
     assert target.read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.bvh", "out.bvh"]
+
+
+def test_several_outputs_and_cuts(run: Run, clip_bvh: Path, swaying: Motion) -> None:
+    ended = run("convert", clip_bvh, "-o", "a.bvh", "-o", "b.npz", "--start", "0.1", "--end", "0.4", "--mirror")
+    assert (ended.code, ended.out) == (0, "a.bvh\nb.npz\n")
+    assert read_motion("a.bvh").num_frames == read_motion("b.npz").num_frames == 9
+    assert run("convert", clip_bvh, "slow.bvh", "--speed", "0.5").code == 0
+    assert read_motion("slow.bvh").num_frames == 2 * swaying.num_frames - 1
+
+
+def test_two_files_become_one_that_loops(run: Run, clip_bvh: Path, swaying: Motion) -> None:
+    assert run("convert", clip_bvh, clip_bvh, "--blend", "0.1", "-o", "two.bvh").code == 0
+    assert read_motion("two.bvh").num_frames == 2 * swaying.num_frames - 3
+    ended = run("convert", "two.bvh", "-o", "loop.bvh", "--loop", "--in-place")
+    assert ended.code == 0
+    assert "closed on the spot" in ended.err
+    loop = read_motion("loop.bvh").joint_positions_m()
+    assert torch.allclose(loop[0], loop[-1], atol=1e-4)
+
+
+def test_files_of_other_skeletons_are_joined_on_the_first_ones(run: Run, clip_bvh: Path, swaying: Motion) -> None:
+    from dataclasses import replace
+
+    bigger = replace(swaying.skeleton, offsets_m=swaying.skeleton.offsets_m * 1.2)
+    write_bvh(replace(swaying, skeleton=bigger, root_position_m=swaying.root_position_m * 1.2), "big.bvh")
+    assert run("convert", clip_bvh, "big.bvh", "--blend", "0", "-o", "both.bvh").code == 0
+    both = read_motion("both.bvh")
+    assert both.num_frames == 2 * swaying.num_frames
+    assert torch.allclose(
+        both.skeleton.offsets_m[1:].norm(dim=-1), read_motion(clip_bvh).skeleton.offsets_m[1:].norm(dim=-1), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("x.bvh", "y.bvh"), "with -o"),
+        ((), "file to write"),
+        (("-o", "x.bvh", "--blend", "1"), "several files"),
+        (("x.bvh", "--start", "2", "--end", "1"), "after --start"),
+        (("x.bvh", "--start", "100"), "no frame"),
+        (("x.bvh", "--speed", "0"), "above 0"),
+        (("x.bvh", "--start", "-1"), "0 or more"),
+        (("x.bvh", "--loop", "--end", "0.1"), "longer piece"),
+    ],
+)
+def test_cuts_that_make_no_sense_are_refused(run: Run, clip_bvh: Path, options: tuple[str, ...], message: str) -> None:
+    ended = run("convert", clip_bvh, *options)
+    assert ended.code == 2
+    assert message in ended.err
+    assert not Path("x.bvh").exists()

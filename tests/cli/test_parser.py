@@ -15,8 +15,8 @@ from kinestream.cli.parser import positive_float, positive_int, seed_int, whole_
 from kinestream.errors import BadInputError
 
 VERB_NAMES = [
-    "generate", "dance", "stream", "serve", "convert", "info", "inspect", "render", "train", "evaluate", "compare",
-    "data", "import",
+    "generate", "dance", "stream", "serve", "capture", "convert", "info", "inspect", "restore", "render", "train",
+    "evaluate", "compare", "data", "import",
 ]  # fmt: skip
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from kinestream.data.dance.position_ik import bounded_turn, joint_centre, level_floor, level_knee, named_sideways
 from kinestream.data.dance.standing_root import standing_slide_m
 from kinestream.data.sources.dance_with_melody import FPS, DanceWithMelody, read_markers
 from kinestream.data.sources.dance_with_melody_body import residual_mm, solve
@@ -18,6 +17,7 @@ from kinestream.errors import BadInputError
 from kinestream.features import motion_from_motion272
 from kinestream.motion import Motion, resample
 from kinestream.rotations import quat_about_axis, quat_angle_rad, quat_rotate
+from kinestream.skeleton.position_ik import bounded_turn, joint_centre, level_floor, level_knee, named_sideways
 from tests.data.dances import markers_on, write_dance_with_melody
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kinestream.cli import (
+    capture,
     compare,
     convert,
     dance,
@@ -30,7 +31,8 @@ from kinestream.cli.parser import HelpFormatter, Parser, version_text
 __all__ = ["build_parser", "main"]
 
 VERBS = (
-    generate, dance, stream, serve, convert, info, inspect_, restore, render, train, evaluate, compare, data, import_,
+    generate, dance, stream, serve, capture, convert, info, inspect_, restore, render, train, evaluate, compare, data,
+    import_,
 )  # fmt: skip
 
 DESCRIPTION = """\

@@ -106,6 +106,14 @@ def positive_float(text: str) -> float:
     return value
 
 
+def number_from_zero(text: str) -> float:
+    """A finite number of at least zero."""
+    value = _finite(text)
+    if value < 0.0:
+        raise argparse.ArgumentTypeError(f"expected a number of 0 or more, got {text}")
+    return value
+
+
 def _finite(text: str) -> float:
     try:
         value = float(text)

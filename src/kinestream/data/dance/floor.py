@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kinestream.data.dance.position_ik import level_floor, smoothed
 from kinestream.data.dance.standing_root import filled
 from kinestream.motion import Motion
 from kinestream.rotations import (
@@ -23,6 +22,7 @@ from kinestream.rotations import (
     quat_rotate,
 )
 from kinestream.skeleton.foot_placement import shift_ankles
+from kinestream.skeleton.position_ik import level_floor, smoothed
 
 SIDES = ("left", "right")
 # The heel is behind the ankle and the tip ahead of the toe joint by this much, both at the toe joint's height.

@@ -9,18 +9,6 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from kinestream.data.dance.position_ik import (
-    bounded_turn,
-    flat_foot_offset,
-    frame_from_axes,
-    hinged_limb,
-    joint_centre,
-    level_knee,
-    named_sideways,
-    pitch_offset,
-    placed_ankles,
-    smoothed,
-)
 from kinestream.data.dance.standing_root import filled
 from kinestream.data.sources.dance_with_melody_markers import LEFT, RIGHT, SIDES, Prepared, Side
 from kinestream.motion import Motion
@@ -34,6 +22,18 @@ from kinestream.rotations import (
     quat_unrolled,
 )
 from kinestream.skeleton import Skeleton, forward_kinematics, smpl22
+from kinestream.skeleton.position_ik import (
+    bounded_turn,
+    flat_foot_offset,
+    frame_from_axes,
+    hinged_limb,
+    joint_centre,
+    level_knee,
+    named_sideways,
+    pitch_offset,
+    placed_ankles,
+    smoothed,
+)
 
 # Which joint's orientation carries each marker, for the residual.
 _CARRIER = {

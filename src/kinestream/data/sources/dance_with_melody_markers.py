@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kinestream.data.dance.position_ik import level_floor, smoothed
 from kinestream.data.dance.standing_root import standing_slide_m
+from kinestream.skeleton.position_ik import level_floor, smoothed
 
 
 class Side(NamedTuple):

@@ -81,7 +81,7 @@ def restore_features(
     input's to the bit, and so are frames that are not `inside` (None: all are); the network knows those as context. The
     same generator state gives the same motion.
     """
-    columns = leg_columns()
+    columns = leg_columns().clone()
     columns[HUMANML259.slices["yaw_velocity"]] = False
     legs = columns.expand(given.shape) if inside is None else columns & inside[:, None]
     schedule = cosine_schedule(model.config.noise_steps)
