@@ -33,6 +33,7 @@ from kinestream.io import read_motion
 from kinestream.io.amass import read_amass_npz, write_amass_npz
 from kinestream.io.asf import read_asf
 from kinestream.io.bvh import read_bvh, read_bvh_hierarchy, read_bvh_rig, write_bvh
+from kinestream.io.gltf import glb_bytes
 from kinestream.io.smpl85 import read_smpl85, write_smpl85
 from kinestream.motion import Motion
 from kinestream.rotations import quat_from_rotvec
@@ -134,9 +135,23 @@ def parsers(extra: Sequence[Path] = ()) -> list[Parser]:
         ("read_bone_map", ".json", read_bone_map, ".json"),
         ("read_asf", ".asf", read_asf, ".asf"),
         ("read_motion amc", ".amc", read_motion, ".amc"),
+        ("read_motion glb", ".glb", read_motion, ".glb"),
+        ("character", ".glb", _animated_again, ".glb"),
         ("Skeleton.from_json", ".json", Skeleton.from_json, ".json"),
     ]
     return [Parser(name, suffix, read, tuple(made[kind])) for name, suffix, read, kind in table]
+
+
+def _animated_again(path: Path) -> object:
+    """A figure read as a character that gets its own motion once more."""
+    from kinestream.io.gltf_motion import animated_bytes, read_character
+
+    character = read_character(path)
+    count = character.skeleton.num_joints
+    still = torch.tensor([1.0, 0.0, 0.0, 0.0]).expand(2, count, 4)
+    motion = Motion(character.skeleton, still, torch.zeros(2, 3), 30.0)
+    animated_bytes(motion, character)
+    return motion
 
 
 def _made_seeds() -> dict[str, list[bytes]]:
@@ -155,6 +170,7 @@ def _made_seeds() -> dict[str, list[bytes]]:
             write_amass_npz(motion, path, body_model=body_model)
             seeds[".npz"].append(path.read_bytes())
     seeds[".npz"] += [_stored(data) for data in seeds[".npz"]]
+    seeds[".glb"] = [glb_bytes(motion)]
     seeds[".bvh"] += _strange_bvh(seeds[".bvh"][0])
     positions = motion.joint_positions_m().numpy()
     shapes = [(4, 272), (4, 263), (4, 322), (4, 66), (4, 24, 3), (4, 22, 3, 3)]

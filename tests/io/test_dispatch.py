@@ -51,7 +51,7 @@ def test_options_that_a_format_does_not_have_are_refused(tmp_path: Path) -> None
         read_motion(tmp_path / "x.npy", metres_per_unit=0.01)
 
 
-@pytest.mark.parametrize("name", ["x.glb", "x.txt", "x", ".bvh"])
+@pytest.mark.parametrize("name", ["x.obj", "x.txt", "x", ".bvh"])
 def test_names_of_other_formats_are_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text(SMALL_RIG)
     with pytest.raises(BadInputError, match="expected a file named"):

@@ -12,6 +12,7 @@ from kinestream.cli.editing import EDITING_USAGE, add_editing_options, check_edi
 from kinestream.cli.outputs import SMPL_SUFFIXES, check_outputs, save
 from kinestream.cli.parser import add_verb, existing_file, positive_float
 from kinestream.cli.reading import READING_USAGE, add_reading_options, read_as_asked
+from kinestream.cli.rig import add_rig_options
 from kinestream.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -22,15 +23,16 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Convert motion files; several become one, blended into each other. The suffixes decide: reads .bvh, .amc (its .asf
-beside it), .npz and .npy (SMPL parameters, joint positions, features); writes .glb, .fbx, .bvh, .mp4, .png, .html, .npz
-and .npy. The last two hold SMPL's skeleton, so other bodies are retargeted to it. Bones are recognised by name, tree
-and rest pose; for others give a map file, one JSON object {"their bone": "smpl22 joint"}. BVH to BVH keeps unit,
-channels and names; Y is up.
+beside it), .glb, .vrm, .vrma, .npz and .npy (SMPL parameters, joint positions, features); writes .glb, .fbx, .bvh,
+.mp4, .png, .html, .npz and .npy. The last two hold SMPL's skeleton, so other bodies are retargeted to it. Bones are
+recognised by name, tree and rest pose; for others give a map file, one JSON object {"their bone": "smpl22 joint"}. BVH
+to BVH keeps unit, channels and names; Y is up.
 
   kinestream convert clip.bvh clip.glb
   kinestream convert clip.bvh -o clip.glb -o clip.mp4
   kinestream convert take.bvh take.npz --to smpl22 --fps 30
   kinestream convert dance.npz mine.bvh --rig my_character.bvh --report
+  kinestream convert dance.bvh dancing.vrm --character me.vrm
   kinestream convert walk.bvh --loop --in-place -o cycle.glb
   kinestream convert walk.bvh sit.bvh --blend 0.5 --to smpl22 -o both.bvh
 """
@@ -53,7 +55,7 @@ def add_parser(verbs: Subparsers) -> None:
     parser.add_argument("--fps", type=positive_float, metavar="N", help="resample to N frames per second")
     target = parser.add_mutually_exclusive_group()
     target.add_argument("--to", choices=["smpl22"], metavar="SKELETON", help="retarget to this skeleton: smpl22")
-    target.add_argument("--rig", type=Path, metavar="FILE", help="retarget to the skeleton of this .bvh or .json")
+    add_rig_options(target)
     parser.add_argument("--map", type=Path, metavar="FILE", help="JSON that says which of IN's bones is which joint")
     parser.add_argument("--rig-map", type=Path, metavar="FILE", help="the same for the bones of --rig")
     parser.add_argument("--report", action="store_true", help="print what was matched and the residual, as JSON")
@@ -105,7 +107,7 @@ def _on_target(
     read: MotionFile, arguments: argparse.Namespace, rig: Rig | None, first: Motion | None, outputs: list[Path]
 ) -> Motion:
     """The motion on the skeleton that is asked for; of several files, on the first one's unless another is."""
-    from kinestream.cli.rig import load_joint_map
+    from kinestream.cli.rig import load_joint_map, target_map
     from kinestream.motion import in_joint_order
     from kinestream.skeleton import smpl22
     from kinestream.skeleton.retarget import retarget
@@ -127,7 +129,7 @@ def _on_target(
         read.motion,
         target,
         source_map=load_joint_map(arguments.map),
-        target_map=load_joint_map(arguments.rig_map),
+        target_map=target_map(rig, load_joint_map(arguments.rig_map)),
         target_example=example,
     )
     if arguments.report:

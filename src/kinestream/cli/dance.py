@@ -14,6 +14,7 @@ from kinestream.cli.outputs import check_outputs, save
 from kinestream.cli.parser import add_verb, existing_file, seed_int
 from kinestream.cli.progress import preparing, progress_bar
 from kinestream.cli.reading import add_reading_options, read_as_asked
+from kinestream.cli.rig import add_rig_options, load_joint_map, load_rig, on_rig
 from kinestream.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ Dance to a song (mp3, wav, flac, ogg, m4a ...) and write the dance in every form
 
   kinestream dance song.mp3 -o dance.mp4
   kinestream dance song.mp3 --genre waltz --start 0:30 --end 1:30 -o dance.mp4 -o dance.glb
+  kinestream dance song.mp3 --character me.vrm -o dancing.vrm
   kinestream dance song.mp3 --references mine.bvh -o dance.html
   kinestream dance song.mp3 --live vmc://127.0.0.1
 
@@ -51,6 +53,8 @@ def add_parser(verbs: Subparsers) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, action="append", default=[], metavar="FILE", help="file to write (may be repeated)"
     )
+    add_rig_options(parser)
+    parser.add_argument("--rig-map", type=Path, metavar="FILE", help="JSON that says which of its bones is which joint")
     parser.add_argument("--genre", metavar="NAME", help="one of the model's genres (default: what the music suggests)")
     parser.add_argument(
         "--start", type=song_time, default=0.0, metavar="TIME", help="where to begin: 0:30, 90, 1:02:03"
@@ -108,7 +112,11 @@ def run(arguments: argparse.Namespace) -> None:
         raise BadInputError(f"--end ({end:g} s) must come after --start ({start:g} s)")
     for path in arguments.references:
         existing_file(path, "a motion file")
-    check_outputs(outputs)
+    if arguments.rig_map is not None and arguments.rig is None:
+        raise BadInputError("--rig-map belongs to --rig FILE")
+    rig = load_rig(arguments.rig) if arguments.rig is not None else None
+    joint_map = load_joint_map(arguments.rig_map)
+    check_outputs(outputs, rig)
     length_s = _excerpt_length_s(arguments)
     _check_page_length(outputs, length_s)
     live = open_live(arguments)
@@ -128,7 +136,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     # To the end of the last frame; there the song may have gone on.
     sound = Soundtrack(arguments.song, start, start + motion.num_frames / motion.fps)
-    for path in save([motion], outputs, sound=sound):
+    motions = [motion] if rig is None else on_rig([motion], rig, joint_map)
+    for path in save(motions, outputs, rig, sound=sound):
         print(path)
 
 

@@ -15,11 +15,11 @@ from kinestream.cli.outputs import check_outputs, save
 from kinestream.cli.parser import add_verb, positive_int
 from kinestream.cli.progress import progress_bar
 from kinestream.cli.prompt_lines import understood
+from kinestream.cli.rig import add_rig_options
 from kinestream.errors import BadInputError
 
 if TYPE_CHECKING:
     from kinestream.cli.parser import Subparsers
-    from kinestream.cli.rig import Rig
     from kinestream.motion import Motion
 
 DESCRIPTION = """\
@@ -65,7 +65,7 @@ def add_parser(verbs: Subparsers) -> None:
         "motion that fits the text; the scores are printed",
     )
     add_prompt_options(parser)
-    parser.add_argument("--rig", type=Path, metavar="FILE", help="write onto the skeleton of this .bvh or .json")
+    add_rig_options(parser)
     parser.add_argument("--rig-map", type=Path, metavar="FILE", help="JSON that says which of its bones is which joint")
     add_model_options(parser)
 
@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.rig_map is not None and arguments.rig is None:
         raise BadInputError("--rig-map belongs to --rig FILE")
     seconds = parse_seconds(arguments.seconds, len(prompts))
-    from kinestream.cli.rig import load_joint_map, load_rig
+    from kinestream.cli.rig import load_joint_map, load_rig, on_rig
     from kinestream.conditioning.text import check_prompt
 
     for prompt in prompts:
@@ -117,7 +117,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.pick is not None:
         motions = [_best(motions, prompts, captions)]
     if rig is not None:
-        motions = _on_rig(motions, rig, joint_map)
+        motions = on_rig(motions, rig, joint_map)
     for path in save(motions, arguments.output, rig, captions):
         print(path)
 
@@ -189,14 +189,3 @@ def _best(motions: Sequence[Motion], prompts: Sequence[str], captions: Sequence[
     if evaluator is None:
         print("kinestream: no packaged evaluator, so the text was not looked at", file=sys.stderr)
     return motions[best]
-
-
-def _on_rig(motions: Sequence[Motion], rig: Rig, joint_map: dict[str, str] | None) -> list[Motion]:
-    from kinestream.skeleton.retarget import retarget
-
-    moved = []
-    for motion in motions:
-        on_rig, report = retarget(motion, rig.skeleton, target_map=joint_map, target_example=rig.example)
-        moved.append(on_rig)
-    print(report, file=sys.stderr)
-    return moved

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kinestream.cli.progress import progress_bar
+from kinestream.cli.rig import CHARACTER_SUFFIXES
 from kinestream.errors import BadInputError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -33,13 +35,18 @@ def check_outputs(paths: Sequence[Path], rig: Rig | None = None) -> None:
     suffixes = (*WRITE_SUFFIXES, STRIP_SUFFIX)
     for path in paths:
         suffix = path.suffix.lower()
-        if suffix not in suffixes:
+        if suffix == ".vrm" and rig is not None and rig.character is not None:
+            if rig.character.file.path.suffix.lower() != ".vrm":
+                raise BadInputError(f"cannot write {path}: the character is no VRM; write .glb")
+        elif suffix not in suffixes:
             got = f"got {path.suffix}" if path.suffix else "it has no suffix"
             raise BadInputError(f"cannot write {path}: expected a file named {', '.join(suffixes)}; {got}")
         if suffix == ".fbx":
             _check_fbx_extra()
         if rig is not None and suffix in SMPL_SUFFIXES:
             raise BadInputError(f"cannot write {path}: {suffix} holds SMPL's own skeleton; leave out --rig for it")
+        if rig is not None and rig.character is not None and suffix == ".fbx":
+            raise BadInputError(f"cannot write {path}: a character from a .glb or .vrm comes back as such; write .glb")
         if not path.parent.is_dir():
             raise BadInputError(f"cannot write {path}: the folder {path.parent} does not exist; make it first")
         if path.is_dir():
@@ -72,6 +79,8 @@ def save(
     """
     written = []
     for path in paths:
+        if rig is not None and rig.character is not None and path.suffix.lower() in SIDE_BY_SIDE_SUFFIXES:
+            print(f"kinestream: {path}: shows a plain figure on the character's bones, not its mesh", file=sys.stderr)
         if path.suffix.lower() in SIDE_BY_SIDE_SUFFIXES:
             draw(motions, path, captions=captions, sound=sound)
             written.append(path)
@@ -125,6 +134,10 @@ def _save_one(motion: Motion, path: Path, rig: Rig | None) -> None:
         from kinestream.io.bvh import write_bvh
 
         write_bvh(motion, path, layout=rig.layout)
+    elif path.suffix.lower() in CHARACTER_SUFFIXES and rig is not None and rig.character is not None:
+        from kinestream.io.gltf_motion import write_character
+
+        write_character(motion, rig.character, path)
     else:
         from kinestream.io import write_motion
 

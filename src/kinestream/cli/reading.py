@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 _UNITS = ("m", "cm", "dm", "mm", "in", "ft")
 
-READING_USAGE = "[--up x|y|z] [--unit cm|...] [--input-fps N]"
+READING_USAGE = "[--up x|y|z] [--unit cm|...] [--input-fps N] [--clip NAME]"
 
 
 def add_reading_options(parser: argparse.ArgumentParser) -> None:
-    """Add `--up`, `--unit` and `--input-fps`."""
+    """Add `--up`, `--unit`, `--input-fps` and `--clip`."""
     group = parser.add_argument_group("how to read motion files")
     group.add_argument(
         "--up", choices=["x", "y", "z"], metavar="AXIS", help="the file's up axis: x, y or z (default: found out)"
@@ -33,6 +33,7 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="the file's frames per second, where it says none or a wrong rate",
     )
+    group.add_argument("--clip", metavar="NAME", help="which animation of a .glb, by name or number from 0")
 
 
 def read_as_asked(path: Path, arguments: argparse.Namespace) -> MotionFile:
@@ -41,7 +42,7 @@ def read_as_asked(path: Path, arguments: argparse.Namespace) -> MotionFile:
     from kinestream.io.bvh_hierarchy import UNIT_NAMES
 
     unit = None if arguments.unit is None else UNIT_NAMES[arguments.unit]
-    found = read_motion_file(path, fps=arguments.input_fps, up=arguments.up, metres_per_unit=unit)
+    found = read_motion_file(path, fps=arguments.input_fps, up=arguments.up, metres_per_unit=unit, clip=arguments.clip)
     say_warnings(found.warnings)
     return found
 

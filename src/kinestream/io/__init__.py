@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["READ_SUFFIXES", "WRITE_SUFFIXES", "read_motion", "read_motion_file", "write_motion"]
 
-READ_SUFFIXES = (".bvh", ".amc", ".npz", ".npy")
+READ_SUFFIXES = (".bvh", ".amc", ".npz", ".npy", ".glb", ".vrm", ".vrma")
 WRITE_SUFFIXES = (".bvh", ".glb", ".fbx", ".mp4", ".html", ".npz", ".npy")
 
 _PICKLE_SUFFIXES = (".pkl", ".pickle", ".pt", ".pth")
@@ -45,13 +45,15 @@ def read_motion_file(
     fps: float | None = None,
     metres_per_unit: float | None = None,
     up: str | None = None,
+    clip: str | None = None,
 ) -> MotionFile:
-    """A file's motion with how it was read: BVH, AMC with its ASF beside it, or npz and npy arrays.
+    """A file's motion with how it was read: BVH, AMC with its ASF beside it, GLB, VRM, VRMA, or npz and npy arrays.
 
     `kinestream.io.array_files` lists the arrays. `fps` replaces the rate that a file says, and is needed where it says
     none (AMC: 120 then); `up` ("x", "y", "z", "-y", ...) is the file's up axis and `metres_per_unit` its unit (None:
-    found from rest pose, movement and size). Features have rate, axes and unit by definition. Raises BadInputError for
-    files that are not what their name says, are damaged, or have another suffix.
+    found from rest pose, movement and size); `clip` chooses an animation of a GLB by name or number from 0. Features
+    have rate, axes and unit by definition. Raises BadInputError for files that are not what their name says, are
+    damaged, or have another suffix.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -73,6 +75,14 @@ def read_motion_file(
         from kinestream.io.asf_amc import read_amc_file
 
         return read_amc_file(path, fps=fps, metres_per_unit=metres_per_unit, up=up)
+    if clip is not None and suffix not in (".glb", ".vrm", ".vrma"):
+        raise BadInputError(f"{path}: a clip is chosen from .glb, .vrm and .vrma files; {suffix} files hold one motion")
+    if suffix in (".glb", ".vrm", ".vrma"):
+        if metres_per_unit not in (None, 1.0):
+            raise BadInputError(f"{path}: glTF files are in metres by definition; leave out the unit")
+        from kinestream.io.gltf_motion import read_gltf_motion_file
+
+        return read_gltf_motion_file(path, fps=fps, up=up, clip=clip)
     if suffix in _PICKLE_SUFFIXES and path.is_file():
         from kinestream.io.arrays import how_to_convert
 

@@ -15,6 +15,7 @@ from kinestream.rotations import quat_angle_rad, quat_conjugate, quat_multiply
 from kinestream.skeleton.humanoid import LIMB_BONES, HumanoidRig
 
 _SHOWN_RESIDUALS = 3
+_SHOWN_NAMES = 24
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ class RetargetReport:
             ("SMPL-22 joints that one side lacks", self.unmatched_joints),
         ):
             if names:
-                lines.append(f"{label}: {', '.join(names)}")
+                more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
+                lines.append(f"{label}: {', '.join(names[:_SHOWN_NAMES])}{more}")
         return "\n".join(lines)
 
 
