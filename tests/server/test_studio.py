@@ -61,24 +61,27 @@ def test_frames_on_the_page_are_those_of_the_stream(page: Any, server: Running) 
 
 def test_going_back_forgets_what_came_after_and_goes_on(page: Any) -> None:
     typed(page, "walks")
-    page.wait_for_function("kinestream.frames >= 60")
+    page.wait_for_function("kinestream.frames >= 90")
     page.evaluate("kinestream.seek(20)")
+    noted = "((cut) => function (frame) { window.cutAt = frame; cut.call(this, frame); })(kinestream.cut)"
+    page.evaluate(f"kinestream.cut = {noted}, null")
     page.click("#from-here")
-    page.wait_for_function("kinestream.frames < 60")
-    page.wait_for_function("kinestream.frames >= 28")
+    page.wait_for_function("window.cutAt === 20 && kinestream.frames >= 28")
     assert page.evaluate("kinestream.live")
 
 
 def test_another_way_is_another_motion_from_there(page: Any) -> None:
     typed(page, "walks")
-    page.wait_for_function("kinestream.frames >= 60")
-    before = page.evaluate("({key: line.key, roots: [...kinestream.person.roots.slice(0, 180)]})")
-    page.evaluate("kinestream.seek(40)")
+    began = page.evaluate("kinestream.spans[0].first")
+    page.wait_for_function(f"kinestream.frames >= {began + 40}")
+    script = f"[...kinestream.person.roots.slice({3 * began}, {3 * (began + 40)})]"
+    before, key = page.evaluate(script), page.evaluate("line.key")
+    page.evaluate(f"kinestream.seek({began + 20})")
     page.click("#another")
-    page.wait_for_function(f"line.key !== {json.dumps(before['key'])} && kinestream.frames >= 60")
-    roots = page.evaluate("[...kinestream.person.roots.slice(0, 180)]")
-    assert roots[:120] == before["roots"][:120]
-    assert roots[120:] != before["roots"][120:]
+    page.wait_for_function(f"line.key !== {json.dumps(key)} && kinestream.frames >= {began + 40}")
+    after = page.evaluate(script)
+    assert after[:60] == before[:60]
+    assert after[72:] != before[72:]
 
 
 def test_what_was_played_is_saved_as_a_file(page: Any, tmp_path: Path) -> None:
