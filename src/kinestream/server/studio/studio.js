@@ -206,7 +206,7 @@ class Line {
         this.asked = null;
       } else if (message.began.length && this.studio.spans.length) this.studio.begin(message.first_frame, "");
     } else if (message.type === "rewound") {
-      this.next = message.frame;
+      this.next = this.rewound = message.frame;
       this.studio.cut(message.frame);
     } else if (message.type === "branched" && this.then) this.then(message);
     else if (message.type === "note" || message.type === "error") {
